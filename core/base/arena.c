@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/arena.h"
+
+#include <stdalign.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+#define CHUNK_OCTETS_MIN 512
+#define CHUNK_OCTETS_MAX 65536
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t used, size;
+    alignas(16) char data[];
+};
+
+struct arena_cleanup {
+    struct arena_cleanup *next;
+    void (*run)(void *arg);
+    void *arg;
+};
+
+void arena_init(struct arena *arena)
+{
+    *arena = (struct arena){ NULL, NULL, 0 };
+}
+
+void arena_fini(struct arena *arena)
+{
+    for (struct arena_cleanup *c = arena->cleanups; c != NULL; c = c->next)
+        c->run(c->arg);
+    for (struct arena_chunk *chunk = arena->chunk; chunk != NULL;) {
+        struct arena_chunk *next = chunk->next;
+        free(chunk);
+        chunk = next;
+    }
+    arena_init(arena);
+}
+
+static struct arena_chunk *chunk_new(struct arena *arena, size_t octets)
+{
+    size_t size = arena->chunk != NULL ? arena->chunk->size * 2
+                                       : CHUNK_OCTETS_MIN - sizeof(struct arena_chunk);
+
+    if (size > CHUNK_OCTETS_MAX)
+        size = CHUNK_OCTETS_MAX;
+    if (size < octets)
+        size = octets;
+    struct arena_chunk *chunk = mem_alloc(sizeof(*chunk) + size);
+    chunk->next = arena->chunk;
+    chunk->used = 0;
+    chunk->size = size;
+    arena->chunk = chunk;
+    return chunk;
+}
+
+void *arena_alloc(struct arena *arena, size_t octets)
+{
+    size_t rounded = (octets + 15) & ~(size_t)15;
+    struct arena_chunk *chunk = arena->chunk;
+
+    if (chunk == NULL || chunk->size - chunk->used < rounded)
+        chunk = chunk_new(arena, rounded);
+    void *p = chunk->data + chunk->used;
+    chunk->used += rounded;
+    arena->octets += rounded;
+    return p;
+}
+
+void *arena_zalloc(struct arena *arena, size_t octets)
+{
+    return memset(arena_alloc(arena, octets), 0, octets);
+}
+
+char *arena_dup(struct arena *arena, struct slice s)
+{
+    char *copy = arena_alloc(arena, s.len + 1);
+
+    if (s.len > 0)
+        memcpy(copy, s.ptr, s.len);
+    copy[s.len] = '\0';
+    return copy;
+}
+
+struct slice arena_slice(struct arena *arena, struct slice s)
+{
+    return slice_make(arena_dup(arena, s), s.len);
+}
+
+char *arena_vprintf(struct arena *arena, const char *format, va_list args)
+{
+    va_list again;
+
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, format, args);
+    size_t size = len > 0 ? (size_t)len + 1 : 1;
+    char *text = arena_alloc(arena, size);
+    text[0] = '\0';
+    (void)vsnprintf(text, size, format, again);
+    va_end(again);
+    return text;
+}
+
+char *arena_printf(struct arena *arena, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    char *text = arena_vprintf(arena, format, args);
+    va_end(args);
+    return text;
+}
+
+void arena_on_fini(struct arena *arena, void (*run)(void *arg), void *arg)
+{
+    struct arena_cleanup *c = arena_alloc(arena, sizeof(*c));
+
+    *c = (struct arena_cleanup){ arena->cleanups, run, arg };
+    arena->cleanups = c;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+
+#define BUF_OCTETS_MIN 64
+
+void buf_free(struct buf *buf)
+{
+    free(buf->data);
+    *buf = (struct buf)BUF_INIT;
+}
+
+char *buf_reserve(struct buf *buf, size_t octets)
+{
+    size_t need = buf->len + octets + 1;
+
+    if (need > buf->size) {
+        size_t size = buf->size > 0 ? buf->size : BUF_OCTETS_MIN;
+        while (size < need)
+            size *= 2;
+        buf->data = mem_realloc(buf->data, size);
+        buf->size = size;
+    }
+    return buf->data + buf->len;
+}
+
+void buf_add(struct buf *buf, struct slice s)
+{
+    char *at = buf_reserve(buf, s.len);
+
+    if (s.len > 0)
+        memcpy(at, s.ptr, s.len);
+    buf->len += s.len;
+    buf->data[buf->len] = '\0';
+}
+
+void buf_add_cstr(struct buf *buf, const char *text)
+{
+    buf_add(buf, slice_cstr(text));
+}
+
+void buf_add_char(struct buf *buf, char c)
+{
+    buf_add(buf, slice_make(&c, 1));
+}
+
+void buf_vprintf(struct buf *buf, const char *format, va_list args)
+{
+    va_list again;
+
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, format, args);
+    if (len > 0) {
+        char *at = buf_reserve(buf, (size_t)len);
+        (void)vsnprintf(at, (size_t)len + 1, format, again);
+        buf->len += (size_t)len;
+    }
+    va_end(again);
+}
+
+void buf_printf(struct buf *buf, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    buf_vprintf(buf, format, args);
+    va_end(args);
+}
+
+void buf_consume(struct buf *buf, size_t octets)
+{
+    if (octets >= buf->len) {
+        buf->len = 0;
+        return;
+    }
+    buf->len -= octets;
+    memmove(buf->data, buf->data + octets, buf->len + 1);
+}
+
+void buf_add_json(struct buf *buf, struct slice s)
+{
+    buf_add_char(buf, '"');
+    for (size_t i = 0; i < s.len;) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        size_t len = utf8_len(slice_from(s, i));
+
+        if (len == 0)
+            buf_add_cstr(buf, "\xef\xbf\xbd");
+        else if (c == '"' || c == '\\')
+            buf_printf(buf, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            buf_printf(buf, "\\u%04x", c);
+        else
+            buf_add(buf, slice_make(s.ptr + i, len));
+        i += len > 0 ? len : 1;
+    }
+    buf_add_char(buf, '"');
+}

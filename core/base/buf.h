@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* buf.h - a growable run of octets. Its owner says how long it may get. */
+#ifndef TERN_BASE_BUF_H
+#define TERN_BASE_BUF_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/slice.h"
+
+struct buf {
+    char *data; /* a NUL stands behind len once anything was added */
+    size_t len, size;
+};
+
+#define BUF_INIT { NULL, 0, 0 }
+
+void buf_free(struct buf *buf); /* frees and empties */
+static inline void buf_clear(struct buf *buf)
+{
+    buf->len = 0;
+}
+/* Room for `octets` more; returns where they go; the caller adds to len. */
+char *buf_reserve(struct buf *buf, size_t octets);
+void buf_add(struct buf *buf, struct slice s);
+void buf_add_cstr(struct buf *buf, const char *text);
+void buf_add_char(struct buf *buf, char c);
+void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_vprintf(struct buf *buf, const char *format, va_list args);
+void buf_consume(struct buf *buf, size_t octets); /* drops from the front */
+/* `s` as a JSON string with quotes; octets that are not UTF-8 become U+FFFD. */
+void buf_add_json(struct buf *buf, struct slice s);
+static inline struct slice buf_slice(const struct buf *buf)
+{
+    return slice_make(buf->data, buf->len);
+}
+
+#define CLEANUP_BUF __attribute__((cleanup(buf_free)))
+
+#endif

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log.c - lines are made by the caller's thread, written by the logger's.
+ *
+ * Not for: rotation of the main log (an external tool renames, SIGHUP reopens).
+ */
+#include "base/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/inbox.h"
+#include "base/mem.h"
+
+#define QUEUED_OCTETS_MAX    (16u << 20)
+#define DECISION_PRUNE_EVERY 1000
+
+struct entry {
+    struct list link;
+    uint64_t wall_ms;
+    bool decision;
+    size_t len;
+    char *text;
+};
+
+static struct {
+    _Atomic int level;
+    _Atomic bool running, reopen;
+    _Atomic uint64_t queued, dropped;
+    struct log_options options;
+    struct inbox inbox;
+    pthread_t thread;
+    int fd, decision_fd;
+    char decision_day[16];
+    unsigned decision_count;
+} logger = { .level = LOG_INFO, .fd = STDERR_FILENO, .decision_fd = -1 };
+
+#define LOG_EVENT_NAME(name, text) #name,
+static const char *const event_names[] = { LOG_EVENTS(LOG_EVENT_NAME) };
+static const char *const level_names[] = { "error", "warning", "info", "debug" };
+
+/* ---- making a line ---- */
+
+static void put(struct log_line *line, struct slice s)
+{
+    size_t room = LOG_LINE_OCTETS_MAX - 1 - line->len;
+    size_t n = s.len < room ? s.len : room;
+
+    memcpy(line->text + line->len, s.ptr, n);
+    line->len += (unsigned)n;
+}
+
+void log_begin(struct log_line *line, enum log_level level, enum log_event event, const char *id)
+{
+    line->level = level;
+    line->off = (int)level > atomic_load_explicit(&logger.level, memory_order_relaxed);
+    line->len = 0;
+    if (line->off)
+        return;
+    if (logger.options.format == LOG_JSON) {
+        put(line, SLICE("\"id\":\""));
+        put(line, slice_cstr(id != NULL ? id : "-"));
+        put(line, SLICE("\",\"event\":\""));
+        put(line, slice_cstr(event_names[event]));
+        put(line, SLICE("\""));
+        return;
+    }
+    put(line, slice_cstr(id != NULL ? id : "-"));
+    put(line, SLICE(" "));
+    put(line, slice_cstr(event_names[event]));
+}
+
+static bool is_plain(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        if (c <= ' ' || c == '"' || c == '\\' || c == '=' || c >= 0x7f)
+            return false;
+    }
+    return s.len > 0;
+}
+
+static void put_escaped(struct log_line *line, struct slice s)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    put(line, SLICE("\""));
+    for (size_t i = 0; i < s.len && line->len < LOG_LINE_OCTETS_MAX - 16; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        char esc[4] = { '\\', 'x', hex[c >> 4], hex[c & 15] };
+        if (c == '"' || c == '\\')
+            put(line, slice_make((char[]){ '\\', (char)c }, 2));
+        else if (c < 0x20 || c == 0x7f)
+            put(line, slice_make(esc, 4));
+        else
+            put(line, slice_make(s.ptr + i, 1));
+    }
+    put(line, SLICE("\""));
+}
+
+static void put_value(struct log_line *line, const char *key, struct slice value, bool number)
+{
+    if (line->off || line->len > LOG_LINE_OCTETS_MAX - 64)
+        return;
+    if (logger.options.format == LOG_JSON) {
+        CLEANUP_BUF struct buf json = BUF_INIT;
+        put(line, SLICE(",\""));
+        put(line, slice_cstr(key));
+        put(line, SLICE("\":"));
+        if (number) {
+            put(line, value);
+            return;
+        }
+        buf_add_json(&json, slice_head(value, 1024));
+        if (json.len < LOG_LINE_OCTETS_MAX - 8 - line->len)
+            put(line, buf_slice(&json));
+        else
+            put(line, SLICE("\"...\""));
+        return;
+    }
+    put(line, SLICE(" "));
+    put(line, slice_cstr(key));
+    put(line, SLICE("="));
+    if (is_plain(value))
+        put(line, value);
+    else
+        put_escaped(line, value);
+}
+
+void log_str(struct log_line *line, const char *key, struct slice value)
+{
+    put_value(line, key, value, false);
+}
+
+void log_cstr(struct log_line *line, const char *key, const char *value)
+{
+    put_value(line, key, slice_cstr(value), false);
+}
+
+void log_uint(struct log_line *line, const char *key, uint64_t value)
+{
+    char text[24];
+    int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+
+    put_value(line, key, slice_make(text, (size_t)n), true);
+}
+
+static void text_value(struct log_line *line, const char *key, const char *format, va_list args)
+{
+    char text[2048];
+    int n = vsnprintf(text, sizeof(text), format, args);
+
+    if (n < 0)
+        n = 0;
+    put_value(line, key, slice_make(text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1),
+              false);
+}
+
+void log_textf(struct log_line *line, const char *key, const char *format, ...)
+{
+    va_list args;
+
+    if (line->off)
+        return;
+    va_start(args, format);
+    text_value(line, key, format, args);
+    va_end(args);
+}
+
+void log_errno(struct log_line *line, int negative_errno)
+{
+    log_cstr(line, "error", strerror(-negative_errno));
+}
+
+void log_event(enum log_level level, enum log_event event, const char *id, const char *format, ...)
+{
+    struct log_line line;
+    va_list args;
+
+    log_begin(&line, level, event, id);
+    if (!line.off) {
+        va_start(args, format);
+        text_value(&line, "text", format, args);
+        va_end(args);
+    }
+    log_end(&line);
+}
+
+/* ---- writing it ---- */
+
+static void format_time(char *out, size_t size, uint64_t wall_ms)
+{
+    time_t s = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    size_t n;
+
+    (void)gmtime_r(&s, &tm);
+    n = strftime(out, size, "%Y-%m-%dT%H:%M:%S", &tm);
+    (void)snprintf(out + n, size - n, ".%03uZ", (unsigned)(wall_ms % 1000));
+}
+
+static void write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return; /* nowhere to tell it */
+        data += n;
+        len -= (size_t)n;
+    }
+}
+
+static void enqueue(struct buf *text, uint64_t wall_ms, bool decision)
+{
+    if (!atomic_load(&logger.running)) {
+        if (!decision)
+            write_all(logger.fd, text->data, text->len);
+        buf_free(text);
+        return;
+    }
+    if (atomic_load(&logger.queued) > QUEUED_OCTETS_MAX) {
+        atomic_fetch_add(&logger.dropped, 1);
+        buf_free(text);
+        return;
+    }
+    struct entry *e = mem_alloc(sizeof(*e));
+    *e = (struct entry){ .wall_ms = wall_ms, .decision = decision, .len = text->len,
+                         .text = text->data };
+    *text = (struct buf)BUF_INIT;
+    atomic_fetch_add(&logger.queued, e->len);
+    (void)inbox_put(&logger.inbox, &e->link);
+}
+
+void log_end(struct log_line *line)
+{
+    struct buf out = BUF_INIT;
+    char when[40];
+    uint64_t now = clock_wall_ms();
+
+    if (line->off)
+        return;
+    format_time(when, sizeof(when), now);
+    buf_reserve(&out, line->len + 64);
+    if (logger.options.format == LOG_JSON)
+        buf_printf(&out, "{\"time\":\"%s\",\"level\":\"%s\",%.*s}\n", when, level_names[line->level],
+                   (int)line->len, line->text);
+    else
+        buf_printf(&out, "%s %s %.*s\n", when, level_names[line->level], (int)line->len, line->text);
+    enqueue(&out, now, false);
+}
+
+void log_decision(uint64_t wall_ms, struct buf *json)
+{
+    if (logger.options.decisions_path == NULL) {
+        buf_free(json);
+        return;
+    }
+    buf_add_char(json, '\n');
+    enqueue(json, wall_ms, true);
+}
+
+/* ---- decision files: one a day, bounded by days and octets ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static size_t list_days(int dir_fd, char *names[], size_t max, uint64_t *ret_octets)
+{
+    DIR *dir = fdopendir(dup(dir_fd));
+    size_t n = 0;
+
+    *ret_octets = 0;
+    if (dir == NULL)
+        return 0;
+    rewinddir(dir);
+    for (struct dirent *e = readdir(dir); e != NULL && n < max; e = readdir(dir)) {
+        struct stat st;
+        if (strstr(e->d_name, ".jsonl") == NULL || fstatat(dir_fd, e->d_name, &st, 0) < 0)
+            continue;
+        *ret_octets += (uint64_t)st.st_size;
+        names[n++] = mem_strdup(e->d_name);
+    }
+    (void)closedir(dir);
+    qsort(names, n, sizeof(names[0]), by_name);
+    return n;
+}
+
+static void prune_decisions(void)
+{
+    enum { DAYS_SEEN_MAX = 4096 };
+    static char *names[DAYS_SEEN_MAX];
+    int dir_fd = open(logger.options.decisions_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uint64_t octets;
+
+    if (dir_fd < 0)
+        return;
+    size_t n = list_days(dir_fd, names, DAYS_SEEN_MAX, &octets);
+    for (size_t i = 0; i < n; i++) {
+        struct stat st;
+        bool too_old = n - i > logger.options.decisions_days_max;
+        bool too_much = octets > logger.options.decisions_octets_max;
+        if (i + 1 < n && (too_old || too_much) && fstatat(dir_fd, names[i], &st, 0) == 0) {
+            (void)unlinkat(dir_fd, names[i], 0);
+            octets -= (uint64_t)st.st_size;
+        }
+        free(names[i]);
+    }
+    (void)close(dir_fd);
+}
+
+static void open_decision_day(uint64_t wall_ms)
+{
+    char day[16];
+    char path[4096];
+    time_t s = (time_t)(wall_ms / 1000);
+    struct tm tm;
+
+    (void)gmtime_r(&s, &tm);
+    (void)strftime(day, sizeof(day), "%Y-%m-%d", &tm);
+    if (logger.decision_fd >= 0 && strcmp(day, logger.decision_day) == 0)
+        return;
+    if (logger.decision_fd >= 0)
+        (void)close(logger.decision_fd);
+    (void)mkdir(logger.options.decisions_path, 0700);
+    (void)snprintf(path, sizeof(path), "%s/%s.jsonl", logger.options.decisions_path, day);
+    logger.decision_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    memcpy(logger.decision_day, day, sizeof(day));
+    prune_decisions();
+}
+
+static void reopen_log(void)
+{
+    int fd;
+
+    if (logger.options.path == NULL)
+        return;
+    fd = open(logger.options.path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return; /* keep what we have rather than lose the log */
+    if (logger.fd != STDERR_FILENO)
+        (void)close(logger.fd);
+    logger.fd = fd;
+}
+
+static void write_entries(struct list *entries)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+    CLEANUP_BUF struct buf decisions = BUF_INIT;
+
+    for (struct list *link = list_pop(entries); link != NULL; link = list_pop(entries)) {
+        struct entry *e = list_entry(link, struct entry, link);
+        buf_add(e->decision ? &decisions : &text, slice_make(e->text, e->len));
+        if (e->decision) {
+            open_decision_day(e->wall_ms);
+            if (++logger.decision_count % DECISION_PRUNE_EVERY == 0)
+                prune_decisions();
+        }
+        atomic_fetch_sub(&logger.queued, e->len);
+        free(e->text);
+        free(e);
+    }
+    write_all(logger.fd, text.data, text.len);
+    if (decisions.len > 0 && logger.decision_fd >= 0)
+        write_all(logger.decision_fd, decisions.data, decisions.len);
+}
+
+static void *logger_main(void *arg)
+{
+    struct list entries;
+
+    (void)arg;
+    (void)pthread_setname_np(pthread_self(), "tern-log");
+    list_init(&entries);
+    for (;;) {
+        bool any = inbox_wait(&logger.inbox, &entries, 1000);
+        if (atomic_exchange(&logger.reopen, false))
+            reopen_log();
+        write_entries(&entries);
+        if (!any && !atomic_load(&logger.running))
+            return NULL;
+    }
+}
+
+int log_start(const struct log_options *options)
+{
+    logger.options = *options;
+    logger.options.path = options->path != NULL ? mem_strdup(options->path) : NULL;
+    logger.options.decisions_path =
+        options->decisions_path != NULL ? mem_strdup(options->decisions_path) : NULL;
+    log_set_level(options->level);
+    if (options->path != NULL) {
+        int fd = open(options->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+        if (fd < 0)
+            return -errno;
+        logger.fd = fd;
+    }
+    inbox_init(&logger.inbox);
+    atomic_store(&logger.running, true);
+    int r = pthread_create(&logger.thread, NULL, logger_main, NULL);
+    if (r != 0)
+        atomic_store(&logger.running, false);
+    return -r;
+}
+
+void log_set_level(enum log_level level)
+{
+    atomic_store(&logger.level, (int)level);
+}
+
+void log_reopen(void)
+{
+    atomic_store(&logger.reopen, true);
+}
+
+void log_stop(void)
+{
+    if (!atomic_exchange(&logger.running, false))
+        return;
+    inbox_close(&logger.inbox);
+    (void)pthread_join(logger.thread, NULL);
+    inbox_fini(&logger.inbox);
+    if (logger.decision_fd >= 0)
+        (void)close(logger.decision_fd);
+    logger.decision_fd = -1;
+}
+
+uint64_t log_dropped(void)
+{
+    return atomic_load(&logger.dropped);
+}

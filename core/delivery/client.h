@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * client.h - one outbound SMTP or LMTP connection: connect, greet, then message after message.
+ *
+ * Knows the protocol, not the queue: the owner hands in a transaction and gets one reply a recipient.
+ */
+#ifndef TERN_DELIVERY_CLIENT_H
+#define TERN_DELIVERY_CLIENT_H
+
+#include <tern/module.h>
+
+#include "base/slice.h"
+#include "net/loop.h"
+
+struct client;
+
+enum client_protocol { CLIENT_SMTP, CLIENT_LMTP };
+
+struct client_options {
+    enum client_protocol protocol;
+    tern_address to;        /* family 0: unix_path */
+    const char *unix_path;
+    tern_address source;    /* family 0: any */
+    const char *host_name;  /* of the server, for log and texts */
+    const char *helo;
+    uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms; /* RFC 5321 4.5.3.2 */
+};
+
+/* What the other side said, or what we say for it when it said nothing. */
+struct client_reply {
+    unsigned code;          /* 2xx delivered, 4xx, 5xx; own ones: 451 4.4.1 (no answer), 4.4.2 (lost) ... */
+    char enhanced[12];
+    struct slice text;      /* "250 2.0.0 Ok: queued as X", one line; borrowed */
+    bool own;               /* made here, not received */
+};
+
+struct client_rcpt {
+    struct slice address;   /* local@domain as it goes out */
+    void *arg;
+};
+
+struct client_message {
+    struct slice sender;    /* empty: <> */
+    const struct client_rcpt *rcpts;
+    unsigned rcpt_count;
+    uint64_t octets;
+    bool eight_bit;         /* needs 8BITMIME: else 554 5.6.3 for all */
+    bool smtputf8;          /* needs SMTPUTF8: else 553 5.6.7 */
+    /* Octets of the message from `offset`, 0 at the end, negative errno. CRLF line ends. */
+    int64_t (*read)(void *arg, uint64_t offset, void *buffer, size_t octets);
+    void *arg;
+};
+
+struct client_ops {
+    /* Greeted: client_send() may be called. */
+    void (*on_ready)(void *owner);
+    /* One recipient is settled. Called exactly once for each before on_sent. */
+    void (*on_rcpt)(void *owner, unsigned index, const struct client_reply *reply);
+    /* The transaction is over; another may follow. */
+    void (*on_sent)(void *owner);
+    /* The connection is gone: before on_ready it could not be made (reply says why); during a message each
+     * recipient not yet settled was settled first. The owner calls client_free(). */
+    void (*on_end)(void *owner, const struct client_reply *reply);
+};
+
+struct client *client_new(struct loop *loop, const struct client_options *options,
+                          const struct client_ops *ops, void *owner);
+/* One at a time; `message` and what it points to live until on_sent or on_end. */
+void client_send(struct client *client, const struct client_message *message);
+void client_quit(struct client *client); /* QUIT, then closes by itself; no further call of ops */
+void client_free(struct client *client); /* closes at once */
+
+#endif

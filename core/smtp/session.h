@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session.h - the server's half of an SMTP session: octets in, replies out, questions up.
+ *
+ * No socket, timer, policy or spool in here: the owner feeds octets and hands in a struct of
+ * functions. A question (connect, ehlo, mail ...) is answered by smtp_session_answer(), from inside
+ * the call or later; until then nothing further is parsed, so pipelined commands cannot
+ * overtake it.
+ */
+#ifndef TERN_SMTP_SESSION_H
+#define TERN_SMTP_SESSION_H
+
+#include <tern/module.h>
+
+#include "base/slice.h"
+#include "state/facts.h"
+
+struct smtp_session;
+
+/* What was decided. code 0: go on (the session makes its own positive reply). */
+struct smtp_answer {
+    unsigned code;        /* 0, 2xx, 4xx, 5xx; 421 closes */
+    const char *enhanced; /* "5.7.1"; copied */
+    struct slice text;    /* one line, copied */
+};
+
+/* Limits; each is a config key, its RFC source stands there (conf reference). */
+struct smtp_limits {
+    uint32_t command_line_octets; /* RFC 5321 4.5.3.1.4: 512 at least; default 2048 */
+    uint32_t data_line_octets;    /* default 65536 */
+    uint64_t message_octets;      /* SIZE; default 50 MB */
+    uint32_t rcpts;               /* RFC 5321 4.5.3.1.8: 100 at least; default 1000 */
+    uint32_t messages;            /* transactions a session; 0: no bound */
+    uint32_t errors;              /* 5xx replies before 421; default 20 */
+    uint32_t commands;            /* commands without a message before 421 (NOOP, RSET, VRFY ...); default 1000 */
+    uint32_t received_fields;     /* default 100: 554 5.4.6 */
+};
+
+struct smtp_mail_params {
+    struct tern_mailbox sender;
+    uint64_t size;
+    enum body_type body;
+    bool smtputf8;
+};
+
+/* What the client is expected to send next; decides the time-out. */
+enum smtp_phase { SMTP_PHASE_COMMAND, SMTP_PHASE_DATA_START, SMTP_PHASE_DATA_BLOCK, SMTP_PHASE_ANSWER };
+
+struct smtp_ops {
+    /* Octets to the client; written at once or kept by the owner, who corks around smtp_session_input(). */
+    void (*send)(void *owner, struct slice octets);
+    /* Close when all is sent. No further call follows. */
+    void (*close)(void *owner);
+    /* The phase changed: the owner arms the time-out of RFC 5321 4.5.3.2 for it. */
+    void (*expect)(void *owner, enum smtp_phase phase);
+
+    /* Questions. Each is answered once by smtp_session_answer(). */
+    void (*on_connect)(void *owner);
+    void (*on_helo)(void *owner, struct slice name, bool esmtp);
+    void (*on_mail)(void *owner, const struct smtp_mail_params *params);
+    void (*on_rcpt)(void *owner, const struct tern_mailbox *rcpt, struct slice orcpt, struct slice notify);
+    void (*on_data)(void *owner);
+    /* The end of the data: a positive answer has code 250 and the queue id in its text. */
+    void (*on_message)(void *owner);
+
+    /* Body octets, unstuffed, CRLF line ends. A negative errno (ENOSPC) makes the session read on to the dot and reply
+     * 452 4.3.1; on_abort follows instead of on_message. */
+    int (*on_body)(void *owner, struct slice octets);
+    /* The transaction is gone: RSET, a new EHLO, an end of data refused by the session itself. */
+    void (*on_abort)(void *owner);
+};
+
+struct smtp_session_options {
+    const char *hostname;      /* in the banner and EHLO */
+    struct smtp_limits limits;
+    const struct smtp_ops *ops;
+    void *owner;
+};
+
+struct smtp_session *smtp_session_new(const struct smtp_session_options *options);
+void smtp_session_free(struct smtp_session *session);
+/* Asks on_connect, then sends the banner. */
+void smtp_session_start(struct smtp_session *session);
+/*
+ * Feeds octets. Those behind a question that is not yet answered are kept (at most
+ * SMTP_HELD_OCTETS_MAX, the owner pauses reading while smtp_session_waiting()).
+ */
+#define SMTP_HELD_OCTETS_MAX 131072
+void smtp_session_input(struct smtp_session *session, struct slice octets);
+/* Answers the question under way; then goes on with the octets kept. */
+void smtp_session_answer(struct smtp_session *session, const struct smtp_answer *answer);
+bool smtp_session_waiting(const struct smtp_session *session);
+/* Withhold an EHLO keyword from the next EHLO reply ("SIZE"). Call in on_helo before answering. */
+void smtp_session_withhold(struct smtp_session *session, struct slice keyword);
+/* The owner ends it: sends `code enhanced text` (421 ...) and closes. Also in the middle of DATA. */
+void smtp_session_end(struct smtp_session *session, unsigned code, const char *enhanced, const char *text);
+bool smtp_session_in_transaction(const struct smtp_session *session);
+const char *smtp_session_state_name(const struct smtp_session *session);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * envelope.h - what the spool stores of a message besides its octets: names and values
+ * only, nothing of a generation (DESIGN 7). Encoded as tagged, length-prefixed fields, so that
+ * a later version can add some; unknown tags are skipped. Pure.
+ */
+#ifndef TERN_STATE_ENVELOPE_H
+#define TERN_STATE_ENVELOPE_H
+
+#include <tern/module.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/slice.h"
+
+#define ENVELOPE_OCTETS_MAX (16u << 20)
+#define ENVELOPE_RCPTS_MAX  100000
+
+struct envelope_rcpt {
+    struct slice address, original; /* local@domain */
+    struct slice orcpt, notify;
+    unsigned class_; /* enum tern_class */
+    struct slice claimed_by;
+    const struct slice *tags;
+    unsigned tag_count;
+};
+
+struct envelope_var {
+    struct slice name, value;
+};
+
+struct envelope {
+    struct slice origin; /* smtp, lmtp, local, http, dsn, alias */
+    struct slice policy, listener;
+    struct slice client_address, helo, user;
+    unsigned body; /* enum body_type */
+    bool smtputf8;
+    struct slice sender, sender_original; /* empty: null reverse-path */
+    struct slice envid, ret;
+    uint64_t arrival_ms;
+    struct slice hold_reason, hold_step; /* empty: not held on arrival */
+    const struct slice *tags;
+    unsigned tag_count;
+    const struct envelope_var *vars;
+    unsigned var_count;
+    const struct envelope_rcpt *rcpts;
+    unsigned rcpt_count;
+};
+
+void envelope_encode(const struct envelope *e, struct buf *out);
+/* Slices point into `octets`, arrays into `arena`. 0, or -EBADMSG. */
+int envelope_decode(struct slice octets, struct arena *arena, struct envelope *ret);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * facts.h - what is known of a session, a transaction and its recipients.
+ *
+ * Facts are read by steps, possibly from a pool thread that outlives its time-out, so
+ * they are never changed while anyone else holds them: the owner (the loop) calls
+ * facts_*_own() before a change, which clones when there is a second reference.
+ * Strings and recipients are shared between clones; they live in the arena, which
+ * goes with the last reference. Only the owning loop allocates in the arena.
+ */
+#ifndef TERN_STATE_FACTS_H
+#define TERN_STATE_FACTS_H
+
+#include <stdatomic.h>
+
+#include <tern/module.h>
+
+#include "base/arena.h"
+#include "base/slice.h"
+
+/* An arena with a count, so that views can outlive the session. */
+struct shared_arena {
+    _Atomic unsigned refs;
+    struct arena arena;
+};
+struct shared_arena *shared_arena_new(void);
+struct shared_arena *shared_arena_ref(struct shared_arena *a);
+void shared_arena_unref(struct shared_arena *a);
+
+/* A short list of name -> value; a later entry of the same name wins. Immutable links, newest first. */
+struct note {
+    const struct note *next;
+    tern_str name, value;
+};
+tern_str notes_get(const struct note *first, struct slice name); /* ptr NULL if absent */
+const struct note *notes_add(struct arena *arena, const struct note *first, struct slice name,
+                             struct slice value);
+
+tern_str tern_str_dup(struct arena *arena, struct slice s);
+static inline struct slice slice_of(tern_str s)
+{
+    return slice_make(s.ptr, s.len);
+}
+
+struct session_facts {
+    _Atomic unsigned refs;
+    struct shared_arena *memory;
+    tern_str id;                  /* session id, unique per worker */
+    tern_address client, local;
+    tern_str client_text;
+    tern_str listener, policy;
+    tern_str helo;
+    tern_str user;
+    bool esmtp, tls;
+    const struct note *tags, *results, *vars;
+};
+struct session_facts *session_facts_new(void);
+struct session_facts *session_facts_ref(struct session_facts *f);
+void session_facts_unref(struct session_facts *f);
+/* Returns facts that only the caller holds: the same, or a clone (the old reference is given back). */
+struct session_facts *session_facts_own(struct session_facts *f);
+
+enum body_type { BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
+
+/* Dispositions in the order in which one beats another (DESIGN 3.2). */
+enum disposition { DISPOSE_DELIVER, DISPOSE_HOLD, DISPOSE_DISCARD };
+
+struct rcpt_facts {
+    struct tern_recipient view;   /* what steps see: mailbox, original, class, claimed_by */
+    const struct note *tags;
+    enum disposition disposition;
+    tern_str hold_reason, hold_step;
+    tern_str orcpt, notify;       /* as given, or empty */
+    const void *plan;             /* effective options (module layer) */
+    unsigned family;              /* children of one RCPT share it; counts from 0 */
+};
+
+struct txn_facts {
+    _Atomic unsigned refs;
+    struct shared_arena *memory;
+    tern_str id;                  /* queue id */
+    struct tern_mailbox sender, sender_original;
+    enum body_type body;
+    bool smtputf8;
+    uint64_t declared_octets;     /* SIZE=, 0 if none */
+    tern_str envid, ret;          /* DSN, kept for later */
+    const struct rcpt_facts **rcpts; /* immutable once in here; the array is cloned */
+    unsigned rcpt_count, rcpt_size;
+    const struct note *tags, *results, *vars;
+};
+struct txn_facts *txn_facts_new(void);
+struct txn_facts *txn_facts_ref(struct txn_facts *f);
+void txn_facts_unref(struct txn_facts *f);
+struct txn_facts *txn_facts_own(struct txn_facts *f);
+void txn_facts_add_rcpt(struct txn_facts *f, const struct rcpt_facts *rcpt); /* owned facts only */
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config_api.h - what a module may ask while a generation is built: errors, memory, transports.
+ *
+ * api.c puts these functions into struct tern_api; policy_step.c makes a struct
+ * tern_config for each call of a module's check(). They are of no use at any other time.
+ */
+#ifndef TERN_MODULE_CONFIG_API_H
+#define TERN_MODULE_CONFIG_API_H
+
+#include <tern/module.h>
+
+#include "base/arena.h"
+#include "config/yaml.h"
+
+/* The step being checked. */
+struct tern_config {
+    struct arena *arena; /* the generation's */
+    struct config_errors *errors;
+    const char *step;
+    const struct yaml_node *map; /* the step's options as written, or NULL */
+    struct place place;          /* of the step */
+    bool (*has_transport)(void *arg, struct slice name);
+    void *has_transport_arg;
+};
+
+void config_api_error(struct tern_config *config, const char *key, const char *format, ...)
+    TERN_PRINTF(3, 4);
+void config_api_warning(struct tern_config *config, const char *key, const char *format, ...)
+    TERN_PRINTF(3, 4);
+void *config_api_alloc(struct tern_config *config, size_t octets);
+bool config_api_has_transport(struct tern_config *config, tern_str name);
+
+#endif

@@ -2,10 +2,11 @@
 /*
  * scheduler.h - which message is due when, and which loop may talk to which site.
  *
- * Two levels (DESIGN 8). *Scheduled*: a row of at most 200 octets a message, with a due time; nothing
- * is read from disk. *Ready*: parcels wait per site; a site grants slots (connections) to loops, a loop with a free
- * connection pulls up to 16 parcels. The logic is pure given a clock (queue/plan.h, simulated with virtual time
- * by tests); this is its thread. All functions here are for any thread: they post to the scheduler's inbox.
+ * Two levels (DESIGN 8). *Scheduled*: a row of at most 200 octets a message, with a due time;
+ * nothing is read from disk. *Ready*: parcels wait per site; a site grants slots (connections) to
+ * loops, with the first parcel to carry; a loop with a free connection pulls up to 16 more. The
+ * logic is pure given a clock (queue/plan.h, simulated with virtual time by tests); this is its
+ * thread. All functions here are for any thread: they post to the scheduler's inbox.
  */
 #ifndef TERN_QUEUE_SCHEDULER_H
 #define TERN_QUEUE_SCHEDULER_H
@@ -15,71 +16,102 @@
 #include "base/slice.h"
 #include "spool/spool.h"
 
+#define SCHEDULER_PULL_MAX 16 /* parcels a pull brings at most */
+
 struct scheduler;
 struct site; /* a next hop: transport, MX set or fixed host, source; made by the scheduler, never freed while used */
 
-/* Recipients of one message on one way. Made by a loop in prepare(), lives until scheduler_parcel_done(). */
+/* Why a parcel came back without a slot. Only SITE_FAILED is an attempt. */
+enum parcel_back {
+    PARCEL_CARRIED,     /* it did not: it is to be carried */
+    PARCEL_SITE_FAILED, /* the site could not be reached and backs off: defer with `text` */
+    PARCEL_BUSY,        /* too many wait for the site; its message is woken when some have gone */
+    PARCEL_STOPPED,     /* delivery was stopped or paused */
+};
+
+/* Recipients of one message on one way. Made by a loop in prepare(); the scheduler's from
+ * scheduler_prepared() until it comes back by open() or parcels(). */
 struct parcel {
     struct list link;
     struct spool_key key;
-    unsigned loop_index; /* the loop that made it; any loop may carry it */
-    void *owner;         /* delivery's: message, recipients, hosts */
+    struct slice site_name;   /* lives as long as the parcel */
+    unsigned connections_max; /* of the site, as the present configuration has it */
+    unsigned loop_index;      /* the loop that made it; any loop may carry it */
+    enum parcel_back back;
+    uint64_t ready_ms;        /* the scheduler's: since when it waits */
+    void *owner;              /* delivery's: message, recipients, hosts */
 };
 
+/* Called on the scheduler's thread: they post to the loop and return. */
 struct scheduler_ops {
-    /* A message is due: load it, route it, hand its parcels to scheduler_ready(), then scheduler_prepared(). */
+    /* A message is due: load it, route it, then scheduler_prepared() with its parcels, in the end scheduler_done(). */
     void (*prepare)(void *arg, unsigned loop_index, const struct spool_entry *entry);
-    /* A slot of the site is granted to the loop: connect, then scheduler_pull(). */
-    void (*open)(void *arg, unsigned loop_index, struct site *site);
-    /* The answer of scheduler_pull(): parcels (list of struct parcel, maybe empty: nothing more, close or wait). */
-    void (*parcels)(void *arg, unsigned loop_index, struct site *site, void *slot, struct list *parcels);
+    /* A slot of the site is granted to the loop that made `first`: connect and carry it, then scheduler_pull() or
+     * scheduler_slot_done(). */
+    void (*open)(void *arg, unsigned loop_index, struct site *site, struct parcel *first);
+    /*
+     * slot not NULL: the one answer to scheduler_pull(); an empty list: nothing more, give the slot back.
+     * slot NULL: parcels that nobody carries; parcel->back says why, `text` is for people. Their loop is loop_index.
+     */
+    void (*parcels)(void *arg, unsigned loop_index, struct site *site, void *slot, struct list *parcels,
+                    struct slice text);
 };
 
 struct scheduler_options {
     unsigned loops;
-    uint64_t retry_min_ms, retry_max_ms; /* 5 min, 4 h */
-    unsigned retry_factor_percent;       /* 150 */
-    unsigned retry_jitter_percent;       /* 20 */
-    uint64_t expire_ms, expire_bounce_ms; /* 5 d, 2 d */
-    unsigned preparing_max;              /* messages being routed at once: 500 */
-    unsigned ready_max;                  /* parcels waiting at sites in all: 5000; beyond that nothing is prepared */
+    uint64_t retry_min_ms, retry_max_ms; /* 0: 5 min, 4 h */
+    unsigned retry_factor_percent;       /* 0: 150 */
+    unsigned retry_jitter_percent;       /* up and down; taken as given */
+    uint64_t expire_ms, expire_bounce_ms; /* 0: 5 d, 2 d */
+    unsigned preparing_max;              /* messages being routed at once; 0: 500 */
+    unsigned ready_max;                  /* parcels waiting at sites in all; 0: 5000; beyond that nothing is prepared */
     const struct scheduler_ops *ops;
     void *arg;
     bool stopped; /* deliver nothing (`delivery: off`, bench) */
 };
 
 struct scheduler *scheduler_new(const struct scheduler_options *options);
-int scheduler_start(struct scheduler *s); /* its thread */
-void scheduler_stop(struct scheduler *s); /* grants nothing more, joins the thread */
+int scheduler_start(struct scheduler *s); /* its thread; rows may be added before */
+/* Hands back all parcels, answers all pulls with none, joins the thread. Later posts are dropped. */
+void scheduler_stop(struct scheduler *s);
 void scheduler_free(struct scheduler *s);
-void scheduler_set_options(struct scheduler *s, const struct scheduler_options *options); /* reload */
+/* Reload: all but loops, ops and arg. `stopped` hands waiting parcels back and answers pulls with none. */
+void scheduler_set_options(struct scheduler *s, const struct scheduler_options *options);
+/* Prepares nothing and opens nothing until unpaused: outcomes cannot be made durable, or the server drains. */
+void scheduler_pause(struct scheduler *s, bool paused);
 
 /* A message is durable in the spool (or was found there). Held ones are known, never due. */
 void scheduler_add(struct scheduler *s, const struct spool_entry *entry);
-/* Delivery of the due recipients of `key` has begun: this many parcels were handed in. */
-void scheduler_prepared(struct scheduler *s, struct spool_key key, unsigned parcels);
-void scheduler_ready(struct scheduler *s, struct slice site_name, unsigned connections_max, struct parcel *parcel);
-void scheduler_pull(struct scheduler *s, struct site *site, void *slot, unsigned loop_index, unsigned max);
-/* The slot is given back. failed: could not connect or was refused: the site backs off and its waiting parcels
- * are given to `ops->parcels` of their loop with slot NULL, to be deferred with `text`. */
-void scheduler_slot_done(struct scheduler *s, struct site *site, bool failed, struct slice text);
-/* What became of a message's attempt is durable: pending 0 = finished, else due again at due_ms. */
+/* The answer to prepare(): the parcels of the message, maybe none; the list is emptied. */
+void scheduler_prepared(struct scheduler *s, struct spool_key key, struct list *parcels);
+/* What became of a message's attempt is durable: pending 0 = finished, else due again at due_ms (wall). */
 void scheduler_done(struct scheduler *s, struct spool_key key, uint32_t pending, uint32_t attempts,
                     uint64_t due_ms, bool held);
-/* When the next attempt of a message should be, given its attempts so far; 0: it has expired. Pure, any thread. */
+
+/* More for this slot. One answer by ops->parcels, as soon as there is something. */
+void scheduler_pull(struct scheduler *s, struct site *site, void *slot, unsigned loop_index, unsigned max);
+/* An unanswered pull is answered with none now; one already answered is not touched. */
+void scheduler_pull_cancel(struct scheduler *s, struct site *site, void *slot);
+/* The slot is given back; `site` is not touched by the caller any more. failed: no connection could be made. If
+ * no other connection to the site stands, it backs off. */
+void scheduler_slot_done(struct scheduler *s, struct site *site, bool failed, struct slice text);
+const char *site_name(const struct site *site); /* while a slot of it is held */
+
+/* When the next attempt of a message should be (wall), given its attempts so far; 0: it has expired. Pure. */
 uint64_t scheduler_retry_at(const struct scheduler *s, const struct spool_entry *entry, uint64_t now_ms);
-const char *site_name(const struct site *site);
-/* An operator: due now. */
-void scheduler_retry(struct scheduler *s, struct spool_key key);
+
+/* An operator. The spool was told first (queue/verbs.h). */
+void scheduler_retry(struct scheduler *s, struct spool_key key); /* due now */
 void scheduler_remove(struct scheduler *s, struct spool_key key);
-void scheduler_hold(struct scheduler *s, struct spool_key key, bool held);
+void scheduler_hold(struct scheduler *s, struct spool_key key, bool held); /* false: due now */
 
 struct scheduler_stats {
     uint64_t messages, held, preparing, ready, sites, slots;
+    uint64_t row_octets; /* memory of all rows and indices */
 };
-void scheduler_get_stats(struct scheduler *s, struct scheduler_stats *ret);
-/* Keys of messages in order of arrival, for `tern queue list`: up to `max` after `after`. Blocks the caller until the
- * scheduler has answered; not for loops. Returns how many. */
+void scheduler_get_stats(struct scheduler *s, struct scheduler_stats *ret); /* as of the last batch */
+/* Messages in order of arrival, for `tern queue list`: up to `max` behind `after` ({0, 0}: from the first). Waits
+ * for the scheduler's answer: not for loops. Returns how many. Before start and after stop: 0. */
 unsigned scheduler_list(struct scheduler *s, struct spool_key after, struct spool_entry *out, unsigned max);
 
 #endif

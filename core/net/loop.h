@@ -50,11 +50,11 @@ void loop_timer_stop(struct loop_timer *timer);
 /* Watches a descriptor. Level-triggered. The callback gets LOOP_* bits. */
 #define LOOP_READ  1
 #define LOOP_WRITE 2
-#define LOOP_HUP   4 /* the peer is gone for good (RST, or both halves closed) */
+#define LOOP_HUP   4 /* the peer closed its half, or is gone; errors come as this, asked for or not */
 struct loop_watch;
 struct loop_watch *loop_watch_new(struct loop *loop, int fd,
                                   void (*ready)(void *arg, int events), void *arg);
-/* events: LOOP_READ | LOOP_WRITE, or 0 for hang-up only. */
+/* events: any of LOOP_READ, LOOP_WRITE, LOOP_HUP; 0: nothing is told. */
 void loop_watch_set(struct loop_watch *watch, int events);
 /* Stops at once; the memory goes later. The descriptor stays open and is the caller's. */
 void loop_watch_free(struct loop_watch *watch);

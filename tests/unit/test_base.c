@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_base.c - the small tools everything stands on. */
+#include <CUnit/Basic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/slice.h"
+#include "base/table.h"
+#include "base/utf8.h"
+
+static const struct {
+    const char *name;
+    struct slice text;
+    bool ok;
+    uint64_t value;
+} numbers[] = {
+    { "zero", SLICE("0"), true, 0 },
+    { "the largest", SLICE("18446744073709551615"), true, UINT64_MAX },
+    { "one more overflows", SLICE("18446744073709551616"), false, 0 },
+    { "empty", SLICE(""), false, 0 },
+    { "a sign is no digit", SLICE("-1"), false, 0 },
+    { "a blank is no digit", SLICE("1 "), false, 0 },
+};
+
+static void test_numbers(void)
+{
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        uint64_t got = 0;
+        CU_ASSERT_EQUAL(slice_to_u64(numbers[i].text, &got), numbers[i].ok);
+        CU_ASSERT_EQUAL(got, numbers[i].value);
+    }
+}
+
+static const struct {
+    const char *name;
+    struct slice text;
+    bool ok;
+} utf8_cases[] = {
+    { "ASCII", SLICE("abc"), true },
+    { "two octets", SLICE("\xc3\xbc"), true },
+    { "four octets", SLICE("\xf0\x9f\x90\xa6"), true },
+    { "overlong slash", SLICE("\xc0\xaf"), false },
+    { "overlong three", SLICE("\xe0\x80\xaf"), false },
+    { "surrogate", SLICE("\xed\xa0\x80"), false },
+    { "past U+10FFFF", SLICE("\xf4\x90\x80\x80"), false },
+    { "cut short", SLICE("\xe2\x82"), false },
+    { "a lone continuation", SLICE("\x80"), false },
+};
+
+static void test_utf8(void)
+{
+    for (size_t i = 0; i < sizeof(utf8_cases) / sizeof(utf8_cases[0]); i++)
+        CU_ASSERT_EQUAL(utf8_valid(utf8_cases[i].text), utf8_cases[i].ok);
+}
+
+static void test_json_escapes(void)
+{
+    CLEANUP_BUF struct buf out = BUF_INIT;
+
+    buf_add_json(&out, SLICE("a\"b\\\n\x7f\xff\xc3\xbc"));
+    CU_ASSERT_STRING_EQUAL(out.data, "\"a\\\"b\\\\\\u000a\\u007f\xef\xbf\xbd\xc3\xbc\"");
+}
+
+static unsigned cleaned;
+static void count_up(void *arg)
+{
+    CU_ASSERT_EQUAL(cleaned, *(unsigned *)arg);
+    cleaned++;
+}
+
+static void test_arena(void)
+{
+    static unsigned order[] = { 1, 0 };
+    struct arena a;
+
+    arena_init(&a);
+    arena_on_fini(&a, count_up, &order[0]);
+    arena_on_fini(&a, count_up, &order[1]);
+    for (unsigned i = 0; i < 1000; i++) {
+        char *p = arena_alloc(&a, i);
+        CU_ASSERT_EQUAL((uintptr_t)p % 16, 0);
+        memset(p, (int)i, i);
+    }
+    CU_ASSERT_STRING_EQUAL(arena_printf(&a, "%s-%d", "x", 7), "x-7");
+    cleaned = 0;
+    arena_fini(&a);
+    CU_ASSERT_EQUAL(cleaned, 2); /* newest first */
+}
+
+static void test_table(void)
+{
+    struct table t;
+    static int values[5000];
+
+    table_init(&t);
+    for (unsigned i = 0; i < 5000; i++) {
+        char key[16];
+        int n = snprintf(key, sizeof(key), "k%u", i);
+        CU_ASSERT_PTR_NULL(table_put(&t, slice_make(key, (size_t)n), &values[i]));
+    }
+    CU_ASSERT_EQUAL(t.count, 5000);
+    CU_ASSERT_PTR_EQUAL(table_get(&t, SLICE("k4999")), &values[4999]);
+    CU_ASSERT_PTR_NULL(table_get(&t, SLICE("k5000")));
+    CU_ASSERT_PTR_EQUAL(table_put(&t, SLICE("k7"), &values[8]), &values[7]);
+    CU_ASSERT_PTR_EQUAL(table_remove(&t, SLICE("k7")), &values[8]);
+    CU_ASSERT_PTR_NULL(table_remove(&t, SLICE("k7")));
+    CU_ASSERT_EQUAL(t.count, 4999);
+    table_free(&t, NULL);
+}
+
+static void test_metrics(void)
+{
+    CLEANUP_BUF struct buf out = BUF_INIT;
+    struct metric *c = metric_counter("tern_test_total", "kind=\"a\"", "A test.");
+    struct metric *h = metric_histogram("tern_test_seconds", "", "A test.");
+
+    CU_ASSERT_PTR_EQUAL(c, metric_counter("tern_test_total", "kind=\"a\"", "A test."));
+    metric_add(c, 3);
+    metric_observe_us(h, 60);
+    metrics_print(&out);
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "tern_test_total{kind=\"a\"} 3\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "tern_test_seconds_bucket{le=\"0.0001\"} 1\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "tern_test_seconds_bucket{le=\"5e-05\"} 0\n"));
+}
+
+static void test_virtual_clock(void)
+{
+    clock_virtual_start(5000);
+    clock_virtual_advance(300000);
+    CU_ASSERT_EQUAL(clock_wall_ms(), 305000);
+    CU_ASSERT_EQUAL(clock_now_ms(), 305000);
+    clock_virtual_stop();
+    CU_ASSERT_TRUE(clock_wall_ms() > 305000);
+}
+
+int main(void)
+{
+    CU_pSuite suite;
+
+    if (CU_initialize_registry() != CUE_SUCCESS)
+        return 1;
+    suite = CU_add_suite("base", NULL, NULL);
+    CU_add_test(suite, "numbers", test_numbers);
+    CU_add_test(suite, "utf8", test_utf8);
+    CU_add_test(suite, "json escapes", test_json_escapes);
+    CU_add_test(suite, "arena", test_arena);
+    CU_add_test(suite, "table", test_table);
+    CU_add_test(suite, "metrics", test_metrics);
+    CU_add_test(suite, "virtual clock", test_virtual_clock);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    (void)CU_basic_run_tests();
+    int failed = (int)CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failed != 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bounce.h - the notice that tells a sender what became of the recipients, as octets.
+ *
+ * Pure: no socket, no clock. multipart/report of RFC 3462 with message/delivery-status of RFC 3464;
+ * with SMTPUTF8 the internationalized forms of RFC 6533. Whatever the texts hold, the
+ * result is a well-formed message: CRLF line ends, no line over 998 octets, ASCII only
+ * unless `smtputf8`, a boundary that occurs nowhere else.
+ */
+#ifndef TERN_DELIVERY_BOUNCE_H
+#define TERN_DELIVERY_BOUNCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/slice.h"
+
+#define BOUNCE_HEADERS_MAX    65536 /* octets of the original's header block that are returned */
+#define BOUNCE_TEXT_MAX       1000  /* octets of one diagnostic text, after escaping */
+#define BOUNCE_RCPTS_MAX      1000  /* named one by one; more are counted */
+
+enum bounce_action {
+    BOUNCE_FAILED,  /* given up */
+    BOUNCE_DELAYED, /* still being tried */
+};
+
+struct bounce_rcpt {
+    struct slice address;    /* local@domain as delivery last used it */
+    struct slice original;   /* as the sender gave it; empty: the same */
+    enum bounce_action action;
+    struct slice status;     /* "5.1.1"; anything else becomes 5.0.0 or 4.0.0 */
+    struct slice diagnostic; /* "550 5.1.1 No such user" */
+    struct slice remote_mta; /* who said so; empty: ourselves */
+};
+
+struct bounce {
+    struct slice hostname;   /* of this server */
+    struct slice queue_id;   /* of the original */
+    struct slice notice_id;  /* queue id of the notice: makes Message-ID and boundary unique; needed */
+    struct slice sender;     /* of the original; never empty (RFC 5321 6.1) */
+    uint64_t arrival_wall_ms;
+    uint64_t now_wall_ms;
+    uint64_t retry_until_wall_ms; /* for delayed ones; 0: not said */
+    bool smtputf8;           /* the original needed it: texts and addresses may be UTF-8 */
+    struct slice headers;    /* of the original, up to the empty line or end */
+    const struct bounce_rcpt *rcpts;
+    unsigned rcpt_count;     /* at least 1 */
+};
+
+/* Appends the notice to `out`. To be sent with the null reverse-path to `sender`. */
+void bounce_compose(const struct bounce *bounce, struct buf *out);
+
+#endif

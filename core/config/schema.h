@@ -32,14 +32,25 @@ struct schema_env {
 int schema_parse(const struct schema_env *env, const struct yaml_node *map, struct place where,
                  const struct tern_option *options, void *conf, const struct tern_option *extra,
                  void *extra_conf, const char *const *reserved);
-/* Copies conf and overrides it by the keys of `map` (a profile); absent keys stay. */
+/*
+ * Overrides `conf` (a copy that the caller made) by the keys of `map`, a profile; absent keys stay.
+ * After an error (-EINVAL) some keys may be overridden already.
+ */
 int schema_override(const struct schema_env *env, const struct yaml_node *map,
                     const struct tern_option *options, void *conf, const char *const *reserved);
+/* The same for a map with two tables, module and script, as for schema_parse(). */
+int schema_override_both(const struct schema_env *env, const struct yaml_node *map,
+                         const struct tern_option *options, void *conf, const struct tern_option *extra,
+                         void *extra_conf, const char *const *reserved);
 /* One value as text or node; for `when`, `timeout` and the like. */
 bool schema_duration_ms(struct slice text, uint64_t *ret);
 bool schema_size(struct slice text, uint64_t *ret);
 /* Typed value as one word for docs and `tern help`: "duration", "list of strings", ... */
 const char *schema_type_name(const struct tern_option *option);
+/* "1 to 10000", "at least 1s"; false, and nothing printed, if any value will do. */
+bool schema_print_range(const struct tern_option *option, struct buf *out);
+/* The table as Markdown: a row an option with key, type, default, range and doc; records below it. */
+void schema_print_markdown(const struct tern_option *options, struct buf *out);
 /* Options of a table, in order; the stride is the entry's own size. */
 const struct tern_option *schema_next(const struct tern_option *option);
 

@@ -3,14 +3,17 @@
  * yaml.h - a YAML file as a tree in which every node knows file, line and column.
  *
  * Scalars are untyped text: the schema decides (`no` is a country code). Duplicate keys,
- * merge keys, too many aliases (64 expansions, 100,000 nodes, depth 32) and files over 16 MB are errors.
- * `include: [file, ...]` at the top level merges the top-level maps of other files.
+ * merge keys, too many aliases (64, 100,000 nodes by them), maps and lists more than 32 deep, more
+ * than 1,000,000 nodes and files over 16 MB are errors, and so are control characters and what is not UTF-8.
+ * `include: [file, ...]` at the top level merges the top-level maps of other files: a key that both
+ * have must be a map in both, and their entries are put together.
  * `!env NAME` and `!file PATH` scalars are resolved here and marked secret.
  */
 #ifndef TERN_CONFIG_YAML_H
 #define TERN_CONFIG_YAML_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -38,8 +41,9 @@ struct yaml_node {
 /* What is wrong, collected: the first CONFIG_ERRORS_MAX, then a count. */
 #define CONFIG_ERRORS_MAX 20
 struct config_errors {
-    struct buf text;     /* "conf/tern.yaml:12:5: error: ...\n" */
+    struct buf text; /* "conf/tern.yaml:12:5: error: ...\n"; ends in "and 3 more errors\n" if need be */
     unsigned errors, warnings;
+    size_t shown; /* octets of text before that last line */
 };
 void config_error_at(struct config_errors *e, const struct place *place, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -49,7 +53,11 @@ void config_errors_free(struct config_errors *e);
 /* The best of `count` candidates for what was meant by `word`, or NULL: within 2 edits (1 for short words). */
 const char *config_did_you_mean(struct slice word, const char *const *candidates, size_t count);
 
-/* NULL after errors were added. Nodes live in `arena`. */
+/*
+ * The top-level map; an empty file is an empty map. NULL after errors that leave no tree. Errors
+ * that do (a duplicate key, a bad tag, a missing secret) come together with the tree, so that one run
+ * shows all that is wrong: who is done with the tree checks e->errors. Nodes live in `arena`.
+ */
 struct yaml_node *yaml_load_file(struct arena *arena, const char *path, struct config_errors *e);
 struct yaml_node *yaml_load_text(struct arena *arena, struct slice text, const char *name,
                                  const char *dir, struct config_errors *e);

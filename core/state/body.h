@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/slice.h"
 
@@ -19,12 +20,25 @@
 
 struct body;
 
-/* `spool_fd`: directory for the unnamed file, or -1: memory only (tests, notices). */
+/* The system calls of a body in a file; the spool's tests put a simulated disk here. Negative errno on failure. */
+struct body_io {
+    int (*open_unnamed)(void *ctx, int dir);
+    ssize_t (*write)(void *ctx, int fd, const void *octets, size_t len, uint64_t offset);
+    ssize_t (*read)(void *ctx, int fd, void *buffer, size_t octets, uint64_t offset);
+    void (*close)(void *ctx, int fd);
+    void *ctx;
+};
+
+/* `spool_fd`: directory for the unnamed file, or -1: memory only, without limit (tests, notices). */
 struct body *body_new(int spool_fd);
+struct body *body_new_on(const struct body_io *io, int spool_fd);
 struct body *body_ref(struct body *body);
 void body_unref(struct body *body);
 /* 0, or a negative errno (ENOSPC); after an error every later call gives the same. */
 int body_append(struct body *body, struct slice octets);
+/* What was kept back goes to the file; nothing is appended afterwards. 0 or the error. spool_submit() calls it,
+ * so only other readers on other threads need it. May be called twice. */
+int body_end(struct body *body);
 int body_error(const struct body *body);
 uint64_t body_octets(const struct body *body);
 /* Copies up to `octets` from `offset`; returns how many, 0 at the end, negative errno. */

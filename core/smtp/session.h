@@ -28,12 +28,13 @@ struct smtp_answer {
 struct smtp_limits {
     uint32_t command_line_octets; /* RFC 5321 4.5.3.1.4: 512 at least; default 2048 */
     uint32_t data_line_octets;    /* default 65536 */
-    uint64_t message_octets;      /* SIZE; default 50 MB */
+    uint64_t message_octets;      /* SIZE; default 50 MB; 0: no bound */
     uint32_t rcpts;               /* RFC 5321 4.5.3.1.8: 100 at least; default 1000 */
-    uint32_t messages;            /* transactions a session; 0: no bound */
-    uint32_t errors;              /* 5xx replies before 421; default 20 */
-    uint32_t commands;            /* commands without a message before 421 (NOOP, RSET, VRFY ...); default 1000 */
-    uint32_t received_fields;     /* default 100: 554 5.4.6 */
+    uint32_t messages;            /* transactions a session, then 421; 0: no bound */
+    uint32_t errors;              /* 5xx replies; the one above is 421; default 20 */
+    uint32_t commands;            /* commands since the last message, accepted MAIL, RCPT and DATA not
+                                     counted (NOOP, RSET, VRFY ...), then 421; default 1000 */
+    uint32_t received_fields;     /* default 100; more: 554 5.4.6 */
 };
 
 struct smtp_mail_params {
@@ -49,12 +50,21 @@ enum smtp_phase { SMTP_PHASE_COMMAND, SMTP_PHASE_DATA_START, SMTP_PHASE_DATA_BLO
 struct smtp_ops {
     /* Octets to the client; written at once or kept by the owner, who corks around smtp_session_input(). */
     void (*send)(void *owner, struct slice octets);
-    /* Close when all is sent. No further call follows. */
+    /* Close when all is sent. No further op is called. smtp_session_free() may be called here, as in any op. */
     void (*close)(void *owner);
-    /* The phase changed: the owner arms the time-out of RFC 5321 4.5.3.2 for it. */
+    /*
+     * The owner arms the time-out of RFC 5321 4.5.3.2 for it, from zero. Called once at the end of an input or
+     * answer when the phase changed, a command line was completed or mail data came: octets that complete
+     * nothing prolong nothing. Must not call back but for smtp_session_end() and smtp_session_free().
+     */
     void (*expect)(void *owner, enum smtp_phase phase);
 
-    /* Questions. Each is answered once by smtp_session_answer(). */
+    /*
+     * Questions. Each is answered once by smtp_session_answer(). What they point at lives until then.
+     * on_connect: 4xx is sent as 421, 5xx as 554, behind which only QUIT is left (RFC 5321 3.1).
+     * on_helo: a positive answer during a transaction is followed by on_abort.
+     * on_data: the transaction stays after a refusal.
+     */
     void (*on_connect)(void *owner);
     void (*on_helo)(void *owner, struct slice name, bool esmtp);
     void (*on_mail)(void *owner, const struct smtp_mail_params *params);
@@ -66,12 +76,13 @@ struct smtp_ops {
     /* Body octets, unstuffed, CRLF line ends. A negative errno (ENOSPC) makes the session read on to the dot and reply
      * 452 4.3.1; on_abort follows instead of on_message. */
     int (*on_body)(void *owner, struct slice octets);
-    /* The transaction is gone: RSET, a new EHLO, an end of data refused by the session itself. */
+    /* The transaction that on_mail began (with a positive answer) is gone: RSET, a new EHLO, an end of
+     * data refused by the session itself, QUIT or 421 (before close). Not behind an answer to on_message. */
     void (*on_abort)(void *owner);
 };
 
 struct smtp_session_options {
-    const char *hostname;      /* in the banner and EHLO */
+    const char *hostname;      /* in the banner and EHLO; borrowed as long as the session lives */
     struct smtp_limits limits;
     const struct smtp_ops *ops;
     void *owner;
@@ -83,7 +94,7 @@ void smtp_session_free(struct smtp_session *session);
 void smtp_session_start(struct smtp_session *session);
 /*
  * Feeds octets. Those behind a question that is not yet answered are kept (at most
- * SMTP_HELD_OCTETS_MAX, the owner pauses reading while smtp_session_waiting()).
+ * SMTP_HELD_OCTETS_MAX, above that 421; the owner pauses reading while smtp_session_waiting()).
  */
 #define SMTP_HELD_OCTETS_MAX 131072
 void smtp_session_input(struct smtp_session *session, struct slice octets);

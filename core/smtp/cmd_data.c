@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cmd_data.c - DATA (RFC 5321 4.1.1.4) and the mail behind it.
+ *
+ * Whatever is wrong with the mail, it is read to its CRLF.CRLF and then answered once; nothing
+ * more of it is handed on. If several things are wrong the reply is that of the first in
+ * the list below, so that it does not depend on how the octets were cut on their way.
+ */
+#include "smtp/private.h"
+
+void smtp_cmd_data(struct smtp_session *s, const struct smtp_command *c)
+{
+    smtp_session_ask(s, SMTP_QUESTION_DATA);
+    s->ops->on_data(s->owner);
+}
+
+void smtp_data_answered(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    if (smtp_answer_is_refusal(answer)) {
+        smtp_session_refuse(s, answer);
+        return;
+    }
+    s->command_count--;
+    s->intake = (struct smtp_intake){ .hops = SMTP_HOPS_INIT };
+    smtp_data_init(&s->intake.reader, s->limits.data_line_octets);
+    smtp_session_reply(s, SMTP_REPLY_START_DATA);
+    smtp_session_move(s, SMTP_STATE_DATA);
+}
+
+static bool is_refused(const struct smtp_session *s)
+{
+    const struct smtp_intake *in = &s->intake;
+
+    return in->reader.flaws != 0 || in->too_big || in->no_store ||
+           in->hops.count > s->limits.received_fields;
+}
+
+static void take(struct smtp_session *s, struct slice content)
+{
+    struct smtp_intake *in = &s->intake;
+
+    smtp_hops_read(&in->hops, content);
+    in->octets += content.len;
+    if (s->limits.message_octets != 0 && in->octets > s->limits.message_octets)
+        in->too_big = true;
+    if (!is_refused(s) && s->ops->on_body(s->owner, content) < 0)
+        in->no_store = true;
+}
+
+static enum smtp_reply_id verdict(const struct smtp_session *s)
+{
+    const struct smtp_intake *in = &s->intake;
+
+    if ((in->reader.flaws & SMTP_DATA_BARE_CR_LF) != 0)
+        return SMTP_REPLY_BARE_CR_LF;
+    if ((in->reader.flaws & SMTP_DATA_LONG_LINE) != 0)
+        return SMTP_REPLY_LONG_DATA_LINE;
+    if (in->hops.count > s->limits.received_fields)
+        return SMTP_REPLY_LOOP;
+    if (in->too_big)
+        return SMTP_REPLY_TOO_BIG;
+    return in->no_store ? SMTP_REPLY_NO_STORAGE : SMTP_REPLY_OK;
+}
+
+static void finish(struct smtp_session *s)
+{
+    enum smtp_reply_id fault = verdict(s);
+
+    if (fault != SMTP_REPLY_OK) {
+        smtp_session_reply(s, fault);
+        smtp_session_drop_transaction(s);
+        return;
+    }
+    smtp_session_ask(s, SMTP_QUESTION_MESSAGE);
+    s->ops->on_message(s->owner);
+}
+
+void smtp_intake_read(struct smtp_session *s, struct slice *input)
+{
+    struct slice content;
+
+    s->intake.begun = s->progress = true;
+    while (s->state == SMTP_STATE_DATA) { /* on_body may end the session */
+        enum smtp_data r = smtp_data_read(&s->intake.reader, input, &content);
+        if (r == SMTP_DATA_END)
+            finish(s);
+        if (r != SMTP_DATA_CONTENT)
+            return;
+        take(s, content);
+    }
+}
+
+void smtp_message_answered(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    if (smtp_answer_is_refusal(answer)) {
+        smtp_session_refuse(s, answer);
+    } else {
+        s->command_count = 0;
+        smtp_session_confirm(s, answer, SMTP_REPLY_QUEUED);
+    }
+    if (s->state == SMTP_STATE_CLOSING)
+        return;
+    s->smtputf8 = false;
+    smtp_session_move(s, SMTP_STATE_READY); /* accepted or not, the transaction is over */
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cmd_helo.c - EHLO and HELO (RFC 5321 4.1.1.1), and the extensions on offer.
+ *
+ * The argument is taken as Postfix takes it by default: any one word of printable ASCII up to 255
+ * octets, because names with underscores, bare host names and addresses without brackets are what
+ * much of the world's gear sends, and 4.1.4 forbids refusing mail for a name that does not
+ * verify. No argument, two words or octets above 127 are 501. Policy can be stricter: on_helo.
+ */
+#include "mime/domain.h"
+#include "smtp/private.h"
+
+static const struct {
+    unsigned extension;
+    struct slice keyword;
+} offers[] = {
+    { SMTP_EXT_PIPELINING, SLICE("PIPELINING") }, { SMTP_EXT_SIZE, SLICE("SIZE") },
+    { SMTP_EXT_8BITMIME, SLICE("8BITMIME") },     { SMTP_EXT_SMTPUTF8, SLICE("SMTPUTF8") },
+    { SMTP_EXT_ENHANCED, SLICE("ENHANCEDSTATUSCODES") },
+};
+#define OFFER_COUNT (sizeof(offers) / sizeof(offers[0]))
+
+unsigned smtp_session_extensions(const struct smtp_session *s)
+{
+    unsigned all = 0;
+
+    for (size_t i = 0; i < OFFER_COUNT; i++)
+        all |= offers[i].extension;
+    return all & ~s->withheld;
+}
+
+void smtp_session_withhold(struct smtp_session *s, struct slice keyword)
+{
+    for (size_t i = 0; i < OFFER_COUNT; i++)
+        if (slice_equal_nocase(keyword, offers[i].keyword))
+            s->withholding |= offers[i].extension;
+}
+
+static bool name_is_fit(struct slice name)
+{
+    if (name.len > DOMAIN_OCTETS_MAX)
+        return false;
+    for (size_t i = 0; i < name.len; i++)
+        if (name.ptr[i] <= 0x20 || name.ptr[i] > 0x7e)
+            return false;
+    return name.len > 0;
+}
+
+void smtp_cmd_helo(struct smtp_session *s, const struct smtp_command *c)
+{
+    if (!name_is_fit(c->arg)) {
+        smtp_session_reply(s, SMTP_REPLY_BAD_HELO);
+        return;
+    }
+    s->esmtp = c->verb == SMTP_VERB_EHLO;
+    s->withholding = 0;
+    smtp_session_ask(s, SMTP_QUESTION_HELO);
+    s->ops->on_helo(s->owner, arena_slice(&s->memory, c->arg), s->esmtp);
+}
+
+static void offer(const struct smtp_session *s, struct buf *out)
+{
+    unsigned left = smtp_session_extensions(s);
+
+    buf_printf(out, "250%c%s\r\n", left != 0 ? '-' : ' ', s->hostname);
+    for (size_t i = 0; i < OFFER_COUNT; i++) {
+        if ((left & offers[i].extension) == 0)
+            continue;
+        left &= ~offers[i].extension;
+        buf_printf(out, "250%c%s", left != 0 ? '-' : ' ', offers[i].keyword.ptr);
+        if (offers[i].extension == SMTP_EXT_SIZE) /* RFC 1870 4: 0 is "no fixed maximum" */
+            buf_printf(out, " %llu", (unsigned long long)s->limits.message_octets);
+        buf_add(out, SLICE("\r\n"));
+    }
+}
+
+void smtp_helo_answered(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    CLEANUP_BUF struct buf lines = BUF_INIT;
+
+    if (smtp_answer_is_refusal(answer)) {
+        smtp_session_refuse(s, answer); /* 4.1.4: the state stays, and so does a transaction */
+        return;
+    }
+    smtp_session_drop_transaction(s);
+    if (s->state == SMTP_STATE_CLOSING)
+        return;
+    s->withheld = s->withholding;
+    if (s->esmtp) {
+        offer(s, &lines);
+        smtp_session_send(s, buf_slice(&lines));
+    } else {
+        smtp_session_say(s, 250, "", slice_cstr(s->hostname));
+    }
+    smtp_session_move(s, SMTP_STATE_READY);
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * params.c - esmtp-param lists.
+ *
+ * A keyword that comes twice is refused: two servers on the way might each believe another one.
+ * Sources: RFC 5321 4.1.2, 4.1.1.11; RFC 1870 (SIZE); RFC 6152 (BODY); RFC 6531 (SMTPUTF8).
+ */
+#include "smtp/params.h"
+
+#define SIZE_DIGITS_MAX 20 /* RFC 1870 section 4: size-value ::= 1*20DIGIT */
+
+static bool is_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+static bool keyword_is_valid(struct slice s)
+{
+    if (s.len == 0 || !is_alnum(s.ptr[0]))
+        return false;
+    for (size_t i = 1; i < s.len; i++)
+        if (!is_alnum(s.ptr[i]) && s.ptr[i] != '-')
+            return false;
+    return true;
+}
+
+/* 33 to 126 without '='; RFC 6531 3.3 adds UTF-8, which none of our parameters takes. */
+static bool value_is_valid(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] <= 0x20 || s.ptr[i] > 0x7e || s.ptr[i] == '=')
+            return false;
+    return s.len > 0;
+}
+
+enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret)
+{
+    struct smtp_param p = { .value = SLICE("") };
+
+    if (rest->len > 0 && rest->ptr[0] != ' ')
+        return SMTP_PARAMS_BAD;
+    struct slice s = slice_trim(*rest);
+    if (s.len == 0)
+        return SMTP_PARAMS_END;
+    ptrdiff_t blank = slice_find(s, ' ');
+    struct slice word = blank < 0 ? s : slice_head(s, (size_t)blank);
+    ptrdiff_t equals = slice_find(word, '=');
+    p.has_value = equals >= 0;
+    p.keyword = p.has_value ? slice_head(word, (size_t)equals) : word;
+    if (p.has_value)
+        p.value = slice_from(word, (size_t)equals + 1);
+    if (!keyword_is_valid(p.keyword) || (p.has_value && !value_is_valid(p.value)))
+        return SMTP_PARAMS_BAD;
+    *rest = slice_from(s, word.len);
+    *ret = p;
+    return SMTP_PARAMS_ONE;
+}
+
+static enum smtp_param_fault take_size(const struct smtp_param *p, struct smtp_mail_options *o)
+{
+    if (!p->has_value || p->value.len > SIZE_DIGITS_MAX)
+        return SMTP_PARAM_SYNTAX;
+    for (size_t i = 0; i < p->value.len; i++)
+        if (p->value.ptr[i] < '0' || p->value.ptr[i] > '9')
+            return SMTP_PARAM_SYNTAX;
+    if (!slice_to_u64(p->value, &o->size))
+        o->size = UINT64_MAX; /* 20 digits can say more than 64 bits hold: too big in any case */
+    return SMTP_PARAM_OK;
+}
+
+static enum smtp_param_fault take_body(const struct smtp_param *p, struct smtp_mail_options *o)
+{
+    o->body_8bit = slice_equal_nocase(p->value, SLICE("8BITMIME"));
+    if (o->body_8bit || slice_equal_nocase(p->value, SLICE("7BIT")))
+        return SMTP_PARAM_OK;
+    /* RFC 3030: a body type we know of and do not offer. */
+    return slice_equal_nocase(p->value, SLICE("BINARYMIME")) ? SMTP_PARAM_UNKNOWN
+                                                             : SMTP_PARAM_SYNTAX;
+}
+
+static enum smtp_param_fault take_smtputf8(const struct smtp_param *p, struct smtp_mail_options *o)
+{
+    o->smtputf8 = true;
+    return p->has_value ? SMTP_PARAM_SYNTAX : SMTP_PARAM_OK;
+}
+
+static const struct {
+    struct slice keyword;
+    unsigned extension;
+    enum smtp_param_fault (*take)(const struct smtp_param *p, struct smtp_mail_options *o);
+} known[] = {
+    { SLICE("SIZE"), SMTP_EXT_SIZE, take_size },
+    { SLICE("BODY"), SMTP_EXT_8BITMIME, take_body },
+    { SLICE("SMTPUTF8"), SMTP_EXT_SMTPUTF8, take_smtputf8 },
+};
+#define KNOWN_COUNT (sizeof(known) / sizeof(known[0]))
+
+static enum smtp_param_fault take(const struct smtp_param *p, unsigned extensions, unsigned *seen,
+                                  struct smtp_mail_options *o)
+{
+    for (size_t i = 0; i < KNOWN_COUNT; i++) {
+        if (!slice_equal_nocase(p->keyword, known[i].keyword))
+            continue;
+        if ((extensions & known[i].extension) == 0)
+            return SMTP_PARAM_UNKNOWN;
+        if ((*seen & known[i].extension) != 0)
+            return SMTP_PARAM_SYNTAX;
+        *seen |= known[i].extension;
+        return known[i].take(p, o);
+    }
+    return SMTP_PARAM_UNKNOWN;
+}
+
+enum smtp_param_fault smtp_params_mail(struct slice rest, unsigned extensions,
+                                       struct smtp_mail_options *ret)
+{
+    struct smtp_mail_options o = { 0 };
+    struct smtp_param p;
+    unsigned seen = 0;
+
+    for (;;) {
+        enum smtp_params r = smtp_params_next(&rest, &p);
+        if (r == SMTP_PARAMS_BAD)
+            return SMTP_PARAM_SYNTAX;
+        if (r == SMTP_PARAMS_END)
+            break;
+        enum smtp_param_fault fault = take(&p, extensions, &seen, &o);
+        if (fault != SMTP_PARAM_OK)
+            return fault;
+    }
+    *ret = o;
+    return SMTP_PARAM_OK;
+}

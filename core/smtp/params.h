@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* params.h - the ESMTP parameters behind the path of MAIL and RCPT (RFC 5321 4.1.2). Pure. */
+#ifndef TERN_SMTP_PARAMS_H
+#define TERN_SMTP_PARAMS_H
+
+#include "base/slice.h"
+
+enum smtp_params { SMTP_PARAMS_ONE, SMTP_PARAMS_END, SMTP_PARAMS_BAD };
+
+struct smtp_param {
+    struct slice keyword;
+    struct slice value;
+    bool has_value; /* "KEY=" has one, and is BAD as it is empty */
+};
+
+/* Cuts the next parameter off *rest, which begins with a blank unless it is empty. */
+enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
+
+/* The extensions that a parameter may belong to; one that was withheld is not recognised. */
+#define SMTP_EXT_PIPELINING (1u << 0)
+#define SMTP_EXT_SIZE       (1u << 1)
+#define SMTP_EXT_8BITMIME   (1u << 2)
+#define SMTP_EXT_SMTPUTF8   (1u << 3)
+#define SMTP_EXT_ENHANCED   (1u << 4)
+
+enum smtp_param_fault {
+    SMTP_PARAM_OK,
+    SMTP_PARAM_SYNTAX,  /* 501 5.5.4 */
+    SMTP_PARAM_UNKNOWN, /* 555 5.5.4 */
+};
+
+struct smtp_mail_options {
+    uint64_t size; /* 0: not said; UINT64_MAX also stands for anything above it */
+    bool body_8bit;
+    bool smtputf8;
+};
+
+/* All parameters of MAIL. `extensions`: those on offer. *ret is as it was on a fault. */
+enum smtp_param_fault smtp_params_mail(struct slice rest, unsigned extensions,
+                                       struct smtp_mail_options *ret);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * private.h - the inside of a session, for the files of this folder only.
+ *
+ * A command is handled in three steps: check (may it come, is it well-formed; no effect),
+ * ask (the owner decides; perhaps later), apply (the answered function: reply, and the state
+ * moves behind a positive one). Two doors: smtp_session_move() is the only assignment to `state`,
+ * smtp_session_say() the only way to send().
+ */
+#ifndef TERN_SMTP_PRIVATE_H
+#define TERN_SMTP_PRIVATE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "smtp/command.h"
+#include "smtp/data.h"
+#include "smtp/params.h"
+#include "smtp/reply.h"
+#include "smtp/session.h"
+#include "smtp/state.h"
+
+/* The question that waits for smtp_session_answer(). */
+enum smtp_question {
+    SMTP_QUESTION_NONE,
+    SMTP_QUESTION_CONNECT,
+    SMTP_QUESTION_HELO,
+    SMTP_QUESTION_MAIL,
+    SMTP_QUESTION_RCPT,
+    SMTP_QUESTION_DATA,
+    SMTP_QUESTION_MESSAGE,
+    SMTP_QUESTION_COUNT,
+};
+
+/* One message on its way in, while state is DATA. */
+struct smtp_intake {
+    struct smtp_data_reader reader;
+    struct smtp_hops hops;
+    uint64_t octets;
+    bool begun;    /* something came behind the 354 */
+    bool too_big;
+    bool no_store; /* on_body failed */
+};
+
+struct smtp_session {
+    const char *hostname;
+    const struct smtp_ops *ops;
+    void *owner;
+    struct smtp_limits limits;
+
+    enum smtp_state state;
+    enum smtp_question question;
+    enum smtp_phase phase;
+    unsigned depth;       /* public calls under way; octets are read at depth 1 only */
+    bool running, doomed; /* the loop runs; free when the last call returns */
+    bool progress;        /* something was read since the last expect() */
+    bool esmtp;           /* the one under way is EHLO, not HELO */
+    bool smtputf8;        /* of the transaction, or of the MAIL under way */
+    unsigned withheld;    /* SMTP_EXT_* that the EHLO in force did not offer */
+    unsigned withholding; /* of the EHLO under way */
+    uint32_t error_count, command_count, message_count, rcpt_count;
+
+    struct buf held;       /* octets that wait: a partial line, or behind a question */
+    size_t held_used;      /* of these are done */
+    size_t line_scanned;   /* of the line under way: known to have no CRLF */
+    bool line_skipped;     /* too long: its octets are dropped until its CRLF */
+    bool line_skipped_cr;  /* the last one dropped was a CR */
+
+    struct arena memory; /* of the command under way */
+    struct smtp_intake intake;
+};
+
+/* Doors. */
+void smtp_session_move(struct smtp_session *s, enum smtp_state next);
+void smtp_session_say(struct smtp_session *s, unsigned code, const char *enhanced,
+                      struct slice text);
+void smtp_session_reply(struct smtp_session *s, enum smtp_reply_id id);
+void smtp_session_send(struct smtp_session *s, struct slice octets); /* EHLO's lines */
+/* Sends what a refusing answer says; 421 closes. */
+void smtp_session_refuse(struct smtp_session *s, const struct smtp_answer *answer);
+/* A positive answer's own words, or the reply of the table. */
+void smtp_session_confirm(struct smtp_session *s, const struct smtp_answer *answer,
+                          enum smtp_reply_id id);
+void smtp_session_close(struct smtp_session *s); /* drops a transaction first */
+void smtp_session_drop_transaction(struct smtp_session *s); /* on_abort, if there is one */
+void smtp_session_ask(struct smtp_session *s, enum smtp_question question);
+unsigned smtp_session_extensions(const struct smtp_session *s);
+bool smtp_answer_is_refusal(const struct smtp_answer *answer);
+
+/* One file per verb. `arg` is borrowed during the call. */
+void smtp_cmd_helo(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_mail(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_rcpt(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_data(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_rset(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_noop(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_quit(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_vrfy(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_help(struct smtp_session *s, const struct smtp_command *c);
+
+/* Answers, by question. The question is over when they run. */
+void smtp_connect_answered(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_helo_answered(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_mail_answered(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_rcpt_answered(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_data_answered(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_message_answered(struct smtp_session *s, const struct smtp_answer *answer);
+
+/* Reads mail data from *input, at most to its end. */
+void smtp_intake_read(struct smtp_session *s, struct slice *input);
+
+#endif

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session.c - octets into lines, lines to verbs, answers to the verb that asked.
+ *
+ * One loop reads while no question is open. An answer given inside the question only records
+ * what follows from it and returns to that loop, so 1000 pipelined commands are 1000 rounds and not
+ * 1000 stack frames; an answer given later starts the loop again on the octets that were held.
+ *
+ * Memory: nothing is held but a partial command line, or what came behind an open question.
+ * Mail data goes through without being kept.
+ *
+ * Not here: time-outs (the owner arms them by expect()), policy, TLS.
+ */
+#include "smtp/private.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+typedef void (*command_fn)(struct smtp_session *s, const struct smtp_command *c);
+typedef void (*answered_fn)(struct smtp_session *s, const struct smtp_answer *answer);
+
+/* A hole is a verb that we know and do not implement: 502. */
+static const command_fn commands[SMTP_VERB_COUNT] = {
+    [SMTP_VERB_EHLO] = smtp_cmd_helo, [SMTP_VERB_HELO] = smtp_cmd_helo,
+    [SMTP_VERB_MAIL] = smtp_cmd_mail, [SMTP_VERB_RCPT] = smtp_cmd_rcpt,
+    [SMTP_VERB_DATA] = smtp_cmd_data, [SMTP_VERB_RSET] = smtp_cmd_rset,
+    [SMTP_VERB_NOOP] = smtp_cmd_noop, [SMTP_VERB_QUIT] = smtp_cmd_quit,
+    [SMTP_VERB_VRFY] = smtp_cmd_vrfy, [SMTP_VERB_HELP] = smtp_cmd_help,
+};
+
+static const answered_fn answered[SMTP_QUESTION_COUNT] = {
+    [SMTP_QUESTION_CONNECT] = smtp_connect_answered, [SMTP_QUESTION_HELO] = smtp_helo_answered,
+    [SMTP_QUESTION_MAIL] = smtp_mail_answered,       [SMTP_QUESTION_RCPT] = smtp_rcpt_answered,
+    [SMTP_QUESTION_DATA] = smtp_data_answered,       [SMTP_QUESTION_MESSAGE] = smtp_message_answered,
+};
+
+/* ---- Doors -------------------------------------------------------------- */
+
+void smtp_session_move(struct smtp_session *s, enum smtp_state next)
+{
+    assert(s->state != SMTP_STATE_CLOSING);
+    assert(next > SMTP_STATE_CONNECTED && next < SMTP_STATE_COUNT);
+    assert(next != SMTP_STATE_DATA || s->state == SMTP_STATE_RCPT); /* no DATA without RCPT */
+    assert(next != SMTP_STATE_MAIL || s->state == SMTP_STATE_READY);
+    s->state = next;
+}
+
+void smtp_session_send(struct smtp_session *s, struct slice octets)
+{
+    if (s->state != SMTP_STATE_CLOSING)
+        s->ops->send(s->owner, octets);
+}
+
+void smtp_session_say(struct smtp_session *s, unsigned code, const char *enhanced,
+                      struct slice text)
+{
+    CLEANUP_BUF struct buf line = BUF_INIT;
+
+    if (s->state == SMTP_STATE_CLOSING)
+        return;
+    /* One reply per command: 421 stands in for the refusal that goes past the limit. The
+     * verdict on a whole message is too dear to be replaced; the next refusal is. */
+    if (code / 100 == 5 && s->error_count >= s->limits.errors && s->state != SMTP_STATE_DATA) {
+        smtp_session_reply(s, SMTP_REPLY_TOO_MANY_ERRORS);
+        return;
+    }
+    if (code / 100 == 5)
+        s->error_count++;
+    if ((s->withheld & SMTP_EXT_ENHANCED) != 0)
+        enhanced = "";
+    smtp_reply_print(&line, code, enhanced, text, s->smtputf8);
+    smtp_session_send(s, buf_slice(&line));
+    if (code == 421)
+        smtp_session_close(s);
+}
+
+void smtp_session_reply(struct smtp_session *s, enum smtp_reply_id id)
+{
+    const struct smtp_reply *r = smtp_reply_get(id);
+
+    smtp_session_say(s, r->code, r->enhanced, slice_cstr(r->text));
+}
+
+/* "5.0.0" and the like, for an owner who gave none. */
+static const char *enhanced_of(const struct smtp_answer *answer)
+{
+    static const char *const general[6] = { [2] = "2.0.0", [4] = "4.0.0", [5] = "5.0.0" };
+
+    if (answer->enhanced != NULL && answer->enhanced[0] != '\0')
+        return answer->enhanced;
+    return general[answer->code / 100];
+}
+
+bool smtp_answer_is_refusal(const struct smtp_answer *answer)
+{
+    unsigned class = answer->code / 100;
+
+    assert(answer->code == 0 || class == 2 || class == 4 || class == 5);
+    return class >= 4;
+}
+
+void smtp_session_refuse(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    assert(smtp_answer_is_refusal(answer));
+    smtp_session_say(s, answer->code, enhanced_of(answer), answer->text);
+}
+
+void smtp_session_confirm(struct smtp_session *s, const struct smtp_answer *answer,
+                          enum smtp_reply_id id)
+{
+    if (answer->code != 0 && answer->text.len > 0)
+        smtp_session_say(s, answer->code, enhanced_of(answer), answer->text);
+    else
+        smtp_session_reply(s, id);
+}
+
+void smtp_session_drop_transaction(struct smtp_session *s)
+{
+    if (!smtp_session_in_transaction(s))
+        return;
+    smtp_session_move(s, SMTP_STATE_READY);
+    s->smtputf8 = false;
+    s->ops->on_abort(s->owner);
+}
+
+void smtp_session_close(struct smtp_session *s)
+{
+    if (s->state == SMTP_STATE_CLOSING)
+        return;
+    smtp_session_drop_transaction(s);
+    if (s->state == SMTP_STATE_CLOSING) /* on_abort ended the session */
+        return;
+    smtp_session_move(s, SMTP_STATE_CLOSING);
+    s->question = SMTP_QUESTION_NONE;
+    s->ops->close(s->owner);
+}
+
+void smtp_session_ask(struct smtp_session *s, enum smtp_question question)
+{
+    assert(s->question == SMTP_QUESTION_NONE && question != SMTP_QUESTION_NONE);
+    s->question = question;
+}
+
+/* ---- Commands ----------------------------------------------------------- */
+
+static enum smtp_reply_id out_of_order(const struct smtp_session *s, enum smtp_verb verb)
+{
+    if (s->state == SMTP_STATE_TURNED_AWAY)
+        return SMTP_REPLY_TURNED_AWAY;
+    if (s->state == SMTP_STATE_GREETED)
+        return SMTP_REPLY_NEED_HELO;
+    if (verb == SMTP_VERB_MAIL)
+        return SMTP_REPLY_NESTED_MAIL;
+    if (s->state == SMTP_STATE_READY)
+        return SMTP_REPLY_NEED_MAIL;
+    if (verb == SMTP_VERB_DATA)
+        return SMTP_REPLY_NEED_RCPT;
+    return SMTP_REPLY_BAD_SEQUENCE;
+}
+
+static enum smtp_reply_id bad_arg(enum smtp_verb verb)
+{
+    switch (verb) {
+    case SMTP_VERB_EHLO:
+    case SMTP_VERB_HELO: return SMTP_REPLY_BAD_HELO;
+    case SMTP_VERB_MAIL: return SMTP_REPLY_MAIL_SYNTAX;
+    case SMTP_VERB_RCPT: return SMTP_REPLY_RCPT_SYNTAX;
+    default: return SMTP_REPLY_BAD_ARG;
+    }
+}
+
+static void run_line(struct smtp_session *s, struct slice line)
+{
+    struct smtp_command c = { .verb = SMTP_VERB_COUNT };
+    enum smtp_parse parse = smtp_command_parse(line, &c);
+    bool known = parse == SMTP_PARSE_OK || parse == SMTP_PARSE_BAD_ARG;
+
+    /* An accepted MAIL, RCPT or DATA is taken back out of the count when it is answered. */
+    if (++s->command_count > s->limits.commands && c.verb != SMTP_VERB_QUIT)
+        smtp_session_reply(s, SMTP_REPLY_TOO_MANY_COMMANDS);
+    else if (parse == SMTP_PARSE_BAD_OCTET)
+        smtp_session_reply(s, SMTP_REPLY_BAD_OCTET);
+    else if (!known)
+        smtp_session_reply(s, SMTP_REPLY_UNKNOWN);
+    else if (commands[c.verb] == NULL)
+        smtp_session_reply(s, SMTP_REPLY_NOT_IMPLEMENTED);
+    else if (smtp_state_next(s->state, c.verb) == SMTP_STATE_REFUSED)
+        smtp_session_reply(s, out_of_order(s, c.verb));
+    else if (parse == SMTP_PARSE_BAD_ARG)
+        smtp_session_reply(s, bad_arg(c.verb));
+    else
+        commands[c.verb](s, &c);
+}
+
+/* ---- Lines -------------------------------------------------------------- */
+
+/* Octets of the line with its CRLF, 0 if there is none. Nothing ends before `from`. */
+static size_t find_line(struct slice in, size_t from)
+{
+    while (from < in.len) {
+        const char *lf = memchr(in.ptr + from, '\n', in.len - from);
+        if (lf == NULL)
+            return 0;
+        from = (size_t)(lf - in.ptr) + 1;
+        if (from >= 2 && lf[-1] == '\r')
+            return from;
+    }
+    return 0;
+}
+
+static void skip_line(struct smtp_session *s, struct slice *in)
+{
+    size_t octets = s->line_skipped_cr && in->ptr[0] == '\n' ? 1 : find_line(*in, 0);
+
+    if (octets == 0) {
+        s->line_skipped_cr = in->ptr[in->len - 1] == '\r';
+        *in = slice_from(*in, in->len);
+        return;
+    }
+    s->line_skipped = false;
+    s->progress = true;
+    *in = slice_from(*in, octets);
+    s->command_count++;
+    smtp_session_reply(s, SMTP_REPLY_LONG_COMMAND);
+}
+
+/* False if more octets are needed. */
+static bool read_line(struct smtp_session *s, struct slice *in)
+{
+    if (s->line_skipped) {
+        skip_line(s, in);
+        return true;
+    }
+    size_t octets = find_line(*in, s->line_scanned);
+    if (octets == 0 && in->len < s->limits.command_line_octets) {
+        s->line_scanned = in->len;
+        return false;
+    }
+    s->line_scanned = 0;
+    if (octets == 0 || octets > s->limits.command_line_octets) {
+        s->line_skipped = true;
+        s->line_skipped_cr = false;
+        skip_line(s, in);
+        return true;
+    }
+    struct slice line = slice_head(*in, octets - 2);
+    *in = slice_from(*in, octets);
+    s->progress = true;
+    run_line(s, line);
+    return true;
+}
+
+static bool may_read(const struct smtp_session *s)
+{
+    return s->question == SMTP_QUESTION_NONE && s->state != SMTP_STATE_CONNECTED &&
+           s->state != SMTP_STATE_CLOSING;
+}
+
+static void run(struct smtp_session *s, struct slice *in)
+{
+    bool more = true;
+
+    assert(!s->running);
+    s->running = true;
+    while (more && in->len > 0 && may_read(s)) {
+        if (s->state == SMTP_STATE_DATA)
+            smtp_intake_read(s, in);
+        else
+            more = read_line(s, in);
+    }
+    s->running = false;
+    if (s->state == SMTP_STATE_CLOSING)
+        *in = slice_from(*in, in->len);
+}
+
+/* ---- Octets held --------------------------------------------------------- */
+
+static void run_held(struct smtp_session *s)
+{
+    struct slice in = slice_from(buf_slice(&s->held), s->held_used);
+
+    run(s, &in);
+    s->held_used = s->held.len - in.len;
+    if (s->held_used <= s->held.len / 2 && in.len > 0)
+        return; /* a move each time would cost the square */
+    struct buf rest = BUF_INIT; /* a new one: a partial line is not to keep 128 KB */
+    if (in.len > 0)
+        buf_add(&rest, in);
+    buf_free(&s->held);
+    s->held = rest;
+    s->held_used = 0;
+}
+
+static void enter(struct smtp_session *s)
+{
+    s->depth++;
+}
+
+static enum smtp_phase phase_now(const struct smtp_session *s)
+{
+    if (s->question != SMTP_QUESTION_NONE)
+        return SMTP_PHASE_ANSWER;
+    if (s->state != SMTP_STATE_DATA)
+        return SMTP_PHASE_COMMAND;
+    return s->intake.begun ? SMTP_PHASE_DATA_BLOCK : SMTP_PHASE_DATA_START;
+}
+
+/* At the end of the outermost call: tell what is awaited, and free if that was asked for. */
+static void leave(struct smtp_session *s)
+{
+    if (s->depth == 1 && s->state > SMTP_STATE_CONNECTED && s->state != SMTP_STATE_CLOSING) {
+        enum smtp_phase phase = phase_now(s);
+        bool anew = s->progress && phase != SMTP_PHASE_ANSWER;
+        bool changed = phase != s->phase;
+        s->phase = phase;
+        s->progress = false;
+        if (changed || anew)
+            s->ops->expect(s->owner, phase);
+    }
+    if (--s->depth == 0 && s->doomed)
+        smtp_session_free(s);
+}
+
+/* ---- The contract -------------------------------------------------------- */
+
+struct smtp_session *smtp_session_new(const struct smtp_session_options *options)
+{
+    struct smtp_session *s = mem_zalloc(sizeof(*s));
+
+    s->hostname = options->hostname;
+    s->ops = options->ops;
+    s->owner = options->owner;
+    s->limits = options->limits;
+    s->state = SMTP_STATE_CONNECTED;
+    s->phase = SMTP_PHASE_ANSWER; /* on_connect is the first thing awaited */
+    arena_init(&s->memory);
+    return s;
+}
+
+void smtp_session_free(struct smtp_session *s)
+{
+    if (s == NULL)
+        return;
+    if (s->depth > 0) { /* asked for by an op that we called: not under our own feet */
+        s->doomed = true;
+        s->question = SMTP_QUESTION_NONE;
+        s->state = SMTP_STATE_CLOSING;
+        return;
+    }
+    buf_free(&s->held);
+    arena_fini(&s->memory);
+    free(s);
+}
+
+void smtp_session_start(struct smtp_session *s)
+{
+    assert(s->state == SMTP_STATE_CONNECTED && s->question == SMTP_QUESTION_NONE);
+    enter(s);
+    smtp_session_ask(s, SMTP_QUESTION_CONNECT);
+    s->ops->on_connect(s->owner);
+    run_held(s);
+    leave(s);
+}
+
+void smtp_session_input(struct smtp_session *s, struct slice octets)
+{
+    if (s->state == SMTP_STATE_CLOSING || octets.len == 0)
+        return;
+    enter(s);
+    if (s->held.len > 0) {
+        buf_add(&s->held, octets);
+        run_held(s);
+    } else {
+        run(s, &octets);
+        if (octets.len > 0)
+            buf_add(&s->held, octets);
+    }
+    if (s->held.len - s->held_used > SMTP_HELD_OCTETS_MAX) {
+        s->question = SMTP_QUESTION_NONE;
+        smtp_session_reply(s, SMTP_REPLY_TOO_MUCH_INPUT);
+    }
+    leave(s);
+}
+
+void smtp_session_answer(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    enum smtp_question question = s->question;
+
+    if (s->state == SMTP_STATE_CLOSING)
+        return; /* ended while the owner was still thinking */
+    assert(question != SMTP_QUESTION_NONE);
+    enter(s);
+    s->question = SMTP_QUESTION_NONE;
+    answered[question](s, answer);
+    arena_fini(&s->memory);
+    if (s->depth == 1)
+        run_held(s);
+    leave(s);
+}
+
+bool smtp_session_waiting(const struct smtp_session *s)
+{
+    return s->question != SMTP_QUESTION_NONE;
+}
+
+void smtp_session_end(struct smtp_session *s, unsigned code, const char *enhanced,
+                      const char *text)
+{
+    enter(s);
+    s->question = SMTP_QUESTION_NONE;
+    smtp_session_say(s, code, enhanced != NULL ? enhanced : "", slice_cstr(text));
+    smtp_session_close(s);
+    leave(s);
+}
+
+bool smtp_session_in_transaction(const struct smtp_session *s)
+{
+    return s->state == SMTP_STATE_MAIL || s->state == SMTP_STATE_RCPT ||
+           s->state == SMTP_STATE_DATA;
+}
+
+const char *smtp_session_state_name(const struct smtp_session *s)
+{
+    return smtp_state_name(s->state);
+}
+
+/* ---- The banner ---------------------------------------------------------- */
+
+void smtp_connect_answered(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+    unsigned class = answer->code / 100;
+
+    if (smtp_answer_is_refusal(answer)) {
+        /* RFC 5321 3.1 and 4.3.2 know two refusals here: 554, then QUIT is awaited; and 421. */
+        struct smtp_answer refusal = *answer;
+        refusal.code = class == 4 ? 421 : 554;
+        smtp_session_refuse(s, &refusal);
+        if (class == 5 && s->state != SMTP_STATE_CLOSING)
+            smtp_session_move(s, SMTP_STATE_TURNED_AWAY);
+        return;
+    }
+    buf_printf(&text, "%s ESMTP Tern", s->hostname);
+    smtp_session_say(s, 220, "", buf_slice(&text));
+    smtp_session_move(s, SMTP_STATE_GREETED);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.c - the transition table.
+ *
+ * A row is a state, a column a verb; a hole is SMTP_STATE_REFUSED, so a verb is forbidden
+ * until someone writes down where it leads. CONNECTED, DATA and CLOSING have no row: no
+ * command is read in them. Verbs we do not implement have no column: they are 502 in any state.
+ *
+ * Sources: RFC 5321 3.1, 3.3, 4.1.4 (order of commands), 4.3.
+ */
+#include "smtp/state.h"
+
+#include <assert.h>
+
+#define TO(verb, state) [SMTP_VERB_##verb] = SMTP_STATE_##state
+/* What may be asked at any time (4.1.4), and what ends it all. */
+#define ANY_TIME(state) TO(NOOP, state), TO(VRFY, state), TO(HELP, state), TO(QUIT, CLOSING)
+
+static const enum smtp_state next_state[SMTP_STATE_COUNT][SMTP_VERB_COUNT] = {
+    [SMTP_STATE_TURNED_AWAY] = { TO(QUIT, CLOSING) },
+    [SMTP_STATE_GREETED] = { TO(EHLO, READY), TO(HELO, READY), TO(RSET, GREETED),
+                             ANY_TIME(GREETED) },
+    [SMTP_STATE_READY] = { TO(EHLO, READY), TO(HELO, READY), TO(MAIL, MAIL), TO(RSET, READY),
+                           ANY_TIME(READY) },
+    [SMTP_STATE_MAIL] = { TO(EHLO, READY), TO(HELO, READY), TO(RCPT, RCPT), TO(RSET, READY),
+                          ANY_TIME(MAIL) },
+    [SMTP_STATE_RCPT] = { TO(EHLO, READY), TO(HELO, READY), TO(RCPT, RCPT), TO(DATA, DATA),
+                          TO(RSET, READY), ANY_TIME(RCPT) },
+};
+
+enum smtp_state smtp_state_next(enum smtp_state now, enum smtp_verb verb)
+{
+    assert(now > SMTP_STATE_REFUSED && now < SMTP_STATE_COUNT);
+    assert(verb < SMTP_VERB_COUNT);
+    return next_state[now][verb];
+}
+
+const char *smtp_state_name(enum smtp_state state)
+{
+    static const char *const names[SMTP_STATE_COUNT] = {
+        [SMTP_STATE_REFUSED] = "refused",
+        [SMTP_STATE_CONNECTED] = "connected",
+        [SMTP_STATE_TURNED_AWAY] = "turned-away",
+        [SMTP_STATE_GREETED] = "greeted",
+        [SMTP_STATE_READY] = "ready",
+        [SMTP_STATE_MAIL] = "mail",
+        [SMTP_STATE_RCPT] = "rcpt",
+        [SMTP_STATE_DATA] = "data",
+        [SMTP_STATE_CLOSING] = "closing",
+    };
+
+    assert(state < SMTP_STATE_COUNT);
+    return names[state];
+}

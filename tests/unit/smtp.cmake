@@ -1,0 +1,1 @@
+tern_unit_test(test_smtp_session LIBS tern_smtp)

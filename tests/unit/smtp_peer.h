@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * smtp_peer.h - an owner for sessions under test: it records what was said and asked, and answers
+ * by the text of what is asked, at once or when told.
+ *
+ *   sender  "refuse@..."  550 5.7.1   "later@..." 451 4.7.1   "close@..." 421 4.7.0
+ *   rcpt    the same
+ *   helo    "refuse"      550 5.7.1
+ */
+#ifndef TERN_TESTS_SMTP_PEER_H
+#define TERN_TESTS_SMTP_PEER_H
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "smtp/session.h"
+
+struct peer {
+    struct smtp_session *session;
+    struct buf said;  /* octets sent */
+    struct buf asked; /* a line per question and report */
+    struct buf body;  /* of the message under way, then of the last one */
+    bool deferred;    /* answer by peer_answer() only */
+    struct smtp_answer answer; /* for the question that waits */
+    const struct smtp_answer *connect, *data, *message;
+    bool storage_fails;
+    bool closed;
+    unsigned aborts, messages, bodies;
+    enum smtp_phase phase;
+    unsigned expects;
+    const char *withhold;
+};
+
+static void peer_answer(struct peer *p)
+{
+    struct smtp_answer a = p->answer;
+
+    smtp_session_answer(p->session, &a);
+}
+
+static void peer_decide(struct peer *p, const struct smtp_answer *answer)
+{
+    p->answer = answer != NULL ? *answer : (struct smtp_answer){ 0 };
+    if (!p->deferred)
+        peer_answer(p);
+}
+
+static void peer_decide_by(struct peer *p, struct slice text)
+{
+    static const struct smtp_answer refuse = { 550, "5.7.1", SLICE("Refused") };
+    static const struct smtp_answer later = { 451, "4.7.1", SLICE("Later") };
+    static const struct smtp_answer close_it = { 421, "4.7.0", SLICE("Go away") };
+
+    peer_decide(p, slice_starts_nocase(text, SLICE("refuse"))  ? &refuse
+                   : slice_starts_nocase(text, SLICE("later")) ? &later
+                   : slice_starts_nocase(text, SLICE("close")) ? &close_it
+                                                               : NULL);
+}
+
+static void peer_send(void *owner, struct slice octets)
+{
+    buf_add(&((struct peer *)owner)->said, octets);
+}
+
+static void peer_close(void *owner)
+{
+    struct peer *p = owner;
+
+    p->closed = true;
+    buf_add_cstr(&p->asked, "close\n");
+}
+
+static void peer_expect(void *owner, enum smtp_phase phase)
+{
+    struct peer *p = owner;
+
+    p->phase = phase;
+    p->expects++;
+}
+
+static void peer_connect(void *owner)
+{
+    struct peer *p = owner;
+
+    buf_add_cstr(&p->asked, "connect\n");
+    peer_decide(p, p->connect);
+}
+
+static void peer_helo(void *owner, struct slice name, bool esmtp)
+{
+    struct peer *p = owner;
+
+    buf_printf(&p->asked, "%s %.*s\n", esmtp ? "ehlo" : "helo", (int)name.len, name.ptr);
+    if (p->withhold != NULL)
+        smtp_session_withhold(p->session, slice_cstr(p->withhold));
+    peer_decide_by(p, name);
+}
+
+static void peer_mail(void *owner, const struct smtp_mail_params *m)
+{
+    struct peer *p = owner;
+
+    buf_printf(&p->asked, "mail %s|%s|%s size=%llu body=%d utf8=%d\n", m->sender.address.ptr,
+               m->sender.local.ptr, m->sender.domain.ptr, (unsigned long long)m->size,
+               (int)m->body, m->smtputf8);
+    peer_decide_by(p, slice_make(m->sender.local.ptr, m->sender.local.len));
+}
+
+static void peer_rcpt(void *owner, const struct tern_mailbox *m, struct slice orcpt,
+                      struct slice notify)
+{
+    struct peer *p = owner;
+
+    buf_printf(&p->asked, "rcpt %s|%s|%s\n", m->address.ptr, m->local.ptr, m->domain.ptr);
+    peer_decide_by(p, slice_make(m->local.ptr, m->local.len));
+}
+
+static void peer_data(void *owner)
+{
+    struct peer *p = owner;
+
+    buf_add_cstr(&p->asked, "data\n");
+    buf_clear(&p->body);
+    peer_decide(p, p->data);
+}
+
+static void peer_message(void *owner)
+{
+    static const struct smtp_answer queued = { 250, "2.0.0", SLICE("Ok: queued as Q1") };
+    struct peer *p = owner;
+
+    p->messages++;
+    buf_printf(&p->asked, "message %zu\n", p->body.len);
+    peer_decide(p, p->message != NULL ? p->message : &queued);
+}
+
+static int peer_body(void *owner, struct slice octets)
+{
+    struct peer *p = owner;
+
+    p->bodies++;
+    if (p->storage_fails)
+        return -ENOSPC;
+    buf_add(&p->body, octets);
+    return 0;
+}
+
+static void peer_abort(void *owner)
+{
+    struct peer *p = owner;
+
+    p->aborts++;
+    buf_add_cstr(&p->asked, "abort\n");
+}
+
+static const struct smtp_ops peer_ops = {
+    .send = peer_send,
+    .close = peer_close,
+    .expect = peer_expect,
+    .on_connect = peer_connect,
+    .on_helo = peer_helo,
+    .on_mail = peer_mail,
+    .on_rcpt = peer_rcpt,
+    .on_data = peer_data,
+    .on_message = peer_message,
+    .on_body = peer_body,
+    .on_abort = peer_abort,
+};
+
+static const struct smtp_limits peer_limits = {
+    .command_line_octets = 2048,
+    .data_line_octets = 65536,
+    .message_octets = 52428800,
+    .rcpts = 1000,
+    .errors = 20,
+    .commands = 1000,
+    .received_fields = 100,
+};
+
+static void peer_init(struct peer *p, const struct smtp_limits *limits)
+{
+    *p = (struct peer){ 0 };
+    p->session = smtp_session_new(&(struct smtp_session_options){
+        .hostname = "mx.example.net",
+        .limits = limits != NULL ? *limits : peer_limits,
+        .ops = &peer_ops,
+        .owner = p,
+    });
+}
+
+static void peer_fini(struct peer *p)
+{
+    smtp_session_free(p->session);
+    buf_free(&p->said);
+    buf_free(&p->asked);
+    buf_free(&p->body);
+}
+
+/* Starts the session and feeds `in` in pieces of `step` octets; 0: in one. */
+static void peer_converse(struct peer *p, struct slice in, size_t step, bool deferred)
+{
+    p->deferred = deferred;
+    smtp_session_start(p->session);
+    while (smtp_session_waiting(p->session))
+        peer_answer(p);
+    step = step != 0 ? step : in.len;
+    for (size_t i = 0; i < in.len; i += step) {
+        smtp_session_input(p->session, slice_head(slice_from(in, i), step));
+        while (smtp_session_waiting(p->session))
+            peer_answer(p);
+    }
+}
+
+#endif

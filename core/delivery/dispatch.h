@@ -12,9 +12,10 @@
  *     dispatch_new(set, index, loop, engine, dns) for each loop, before it runs
  *     spool_each(... scheduler_add ...), spool_start(), scheduler_start(), loops run
  *
- * and of ending: scheduler_pause(true); dispatch_drain() on each loop, wait for its `done` or for the
- * deadline; scheduler_stop(); spool_close(); dispatch_free() on each loop's thread (or after it
- * ended), before its engine and dns; dispatch_set_free(); scheduler_free().
+ * and of ending: scheduler_pause(SCHEDULER_DRAINS); dispatch_drain() on each loop, wait for its `done` or
+ * for the deadline; end the loops' threads; pool_free(); scheduler_stop(); spool_close(); dispatch_free()
+ * of all, before any engine, dns or loop is freed; dispatch_set_free(); scheduler_free(). If pool_free() left
+ * a thread behind, do not free the spool and the rest, but _exit.
  */
 #ifndef TERN_DELIVERY_DISPATCH_H
 #define TERN_DELIVERY_DISPATCH_H
@@ -24,6 +25,7 @@
 #include "dns/dns.h"
 #include "module/engine.h"
 #include "module/policy.h"
+#include "module/pool.h"
 #include "net/loop.h"
 #include "queue/scheduler.h"
 #include "spool/spool.h"
@@ -51,7 +53,7 @@ struct dispatch_set_options {
     /* Fills *ret with the present generation, a reference taken (the set gives it back by `unref`). Loop thread. */
     void (*generation)(void *arg, struct dispatch_generation *ret);
     void *arg;
-    unsigned module_threads;    /* for transports of modules; 0: 8 */
+    struct pool *pool;          /* for transports of modules */
     unsigned module_parallel;   /* deliveries of one such transport at once; 0: 4 */
     uint64_t module_timeout_ms; /* of one such delivery; 0: 5 min */
 };
@@ -59,14 +61,14 @@ struct dispatch_set_options {
 struct dispatch_set *dispatch_set_new(const struct dispatch_set_options *options);
 void dispatch_set_scheduler(struct dispatch_set *set, struct scheduler *scheduler);
 const struct scheduler_ops *dispatch_set_ops(void);
-/* All its dispatches are gone. Waits for deliveries of modules under way, at most 5 s; a stuck one is left behind. */
+/* All its dispatches are gone. */
 void dispatch_set_free(struct dispatch_set *set);
 
 struct dispatch *dispatch_new(struct dispatch_set *set, unsigned index, struct loop *loop,
                               struct engine *engine, struct dns *dns);
 /* Begins nothing more; calls `done` once no connection and no message is left. Loop thread. */
 void dispatch_drain(struct dispatch *d, void (*done)(void *arg), void *arg);
-/* Closes at once what is left; its messages stay queued. */
+/* Closes at once what is left; its messages stay queued. No loop of the set runs any more. */
 void dispatch_free(struct dispatch *d);
 
 struct dispatch_stats {

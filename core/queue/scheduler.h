@@ -77,8 +77,9 @@ void scheduler_stop(struct scheduler *s);
 void scheduler_free(struct scheduler *s);
 /* Reload: all but loops, ops and arg. `stopped` hands waiting parcels back and answers pulls with none. */
 void scheduler_set_options(struct scheduler *s, const struct scheduler_options *options);
-/* Prepares nothing and opens nothing until unpaused: outcomes cannot be made durable, or the server drains. */
-void scheduler_pause(struct scheduler *s, bool paused);
+/* Like `stopped`, until unpaused for every reason. */
+enum scheduler_pause_reason { SCHEDULER_DRAINS = 1, SCHEDULER_UNDURABLE = 2 };
+void scheduler_pause(struct scheduler *s, enum scheduler_pause_reason why, bool paused);
 
 /* A message is durable in the spool (or was found there). Held ones are known, never due. */
 void scheduler_add(struct scheduler *s, const struct spool_entry *entry);
@@ -92,9 +93,14 @@ void scheduler_done(struct scheduler *s, struct spool_key key, uint32_t pending,
 void scheduler_pull(struct scheduler *s, struct site *site, void *slot, unsigned loop_index, unsigned max);
 /* An unanswered pull is answered with none now; one already answered is not touched. */
 void scheduler_pull_cancel(struct scheduler *s, struct site *site, void *slot);
-/* The slot is given back; `site` is not touched by the caller any more. failed: no connection could be made. If
- * no other connection to the site stands, it backs off. */
-void scheduler_slot_done(struct scheduler *s, struct site *site, bool failed, struct slice text);
+/* The slot's connection stands: the site works. Once a slot, before the first pull. */
+void scheduler_slot_opened(struct scheduler *s, struct site *site);
+/*
+ * The slot is given back; `site` is not touched by the caller any more. opened: scheduler_slot_opened() was called for
+ * it. failed: no connection could be made (again). The site backs off if no other slot of it is held.
+ */
+void scheduler_slot_done(struct scheduler *s, struct site *site, bool opened, bool failed,
+                         struct slice text);
 const char *site_name(const struct site *site); /* while a slot of it is held */
 
 /* When the next attempt of a message should be (wall), given its attempts so far; 0: it has expired. Pure. */

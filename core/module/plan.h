@@ -25,11 +25,13 @@ struct step {
     unsigned index;          /* its place in the policy */
     tern_str name;
     const struct tern_module *module; /* the script's descriptor for a script */
-    void *state;             /* of the module */
+    const struct tern_module *host; /* of a script: the module that runs it; else NULL */
+    void *state;             /* of the module; of a script: of its host */
     struct place place;      /* where it stands in the YAML */
     struct metric *runs[TERN_HOOK_COUNT]; /* histogram tern_step_microseconds{policy,step,hook} */
     struct metric *errors;
     struct metric *verdicts[8]; /* tern_step_verdicts_total{policy,step,verdict} */
+    _Atomic uint64_t slow_logged_ms; /* when a plain call of it was last logged as slow */
     unsigned pool_share;     /* BLOCKING calls of this step at once */
     _Atomic unsigned in_pool;
 };
@@ -37,7 +39,8 @@ struct step {
 /* A step as one plan has it. */
 struct plan_step {
     struct step *step;
-    const void *conf;
+    const void *conf;        /* of the module, or of the script: what the handler is given */
+    const void *host_conf;   /* of a script: the options of the module that runs it; else NULL */
     enum step_mode mode;
     enum step_on_error on_error;
     enum step_refuse_at refuse_at;

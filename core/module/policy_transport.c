@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * policy_transport.c - transports: { name: { type: smtp | lmtp | MODULE, options } }.
+ *
+ * smtp and lmtp are there without being written, with their defaults. Any other type is the
+ * name of the module that offers it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "module/policy_internal.h"
+
+#define SMTP_OPTIONS(port_text)                                                                    \
+    {                                                                                              \
+        TERN_OPTION_LIST(struct smtp_transport_conf, to, "", 0, 16,                                \
+                         "Fixed next hops, tried in order: host, host:port, [address]:port, "      \
+                         "unix:/path. None: by MX."),                                              \
+        TERN_OPTION_LIST(struct smtp_transport_conf, fallback, "", 0, 16,                          \
+                         "Next hops tried when all others failed."),                               \
+        TERN_OPTION_UINT(struct smtp_transport_conf, port, port_text, 1, 65535,                    \
+                         "The port where a next hop names none."),                                 \
+        TERN_OPTION_ADDRESS(struct smtp_transport_conf, source, "", "Local address to send from."), \
+        TERN_OPTION_STRING(struct smtp_transport_conf, helo, "",                                   \
+                           "The name given in EHLO; hostname: unless said."),                      \
+        TERN_OPTION_UINT(struct smtp_transport_conf, connections_max, "20", 1, 1000,               \
+                         "Connections to one site at once."),                                      \
+        TERN_OPTION_UINT(struct smtp_transport_conf, rcpts_max, "100", 1, 1000,                    \
+                         "Recipients of one transaction (RFC 5321 4.5.3.1.8)."),                   \
+        TERN_OPTION_UINT(struct smtp_transport_conf, messages_max, "100", 1, 100000,               \
+                         "Messages over one connection."),                                         \
+        TERN_OPTION_MS(struct smtp_transport_conf, connect_timeout, "30s", 100, 600000,            \
+                       "For a connection to be made."),                                            \
+        TERN_OPTION_MS(struct smtp_transport_conf, command_timeout, "5m", 100, 3600000,            \
+                       "For the reply to a command (RFC 5321 4.5.3.2)."),                          \
+        TERN_OPTION_MS(struct smtp_transport_conf, data_timeout, "10m", 100, 3600000,              \
+                       "For the reply to the final dot (RFC 5321 4.5.3.2.6)."),                    \
+        TERN_OPTION_MS(struct smtp_transport_conf, idle, "10s", 0, 600000,                         \
+                       "How long a connection waits for the next message."),                       \
+        TERN_OPTIONS_END,                                                                          \
+    }
+
+static const struct tern_option smtp_options[] = SMTP_OPTIONS("25");
+static const struct tern_option lmtp_options[] = SMTP_OPTIONS("24");
+
+static const char *const builtin_types[] = { "smtp", "lmtp" };
+
+static const struct tern_option *builtin_options(struct slice type)
+{
+    if (slice_equal(type, SLICE("smtp")))
+        return smtp_options;
+    return slice_equal(type, SLICE("lmtp")) ? lmtp_options : NULL;
+}
+
+const struct transport *policies_transport(const struct policies *policies, struct slice name)
+{
+    for (unsigned i = 0; i < policies->transport_count; i++)
+        if (slice_equal(policies->transports[i].name, name))
+            return &policies->transports[i];
+    return NULL;
+}
+
+bool policies_has_transport(void *policies, struct slice name)
+{
+    return policies_transport(policies, name) != NULL;
+}
+
+static const struct tern_transport *module_transport(struct building *b, const struct yaml_node *type)
+{
+    char text[SENTENCE_MAX];
+    const struct tern_module *m = modules_get(b->out->modules, type->text.ptr, text, sizeof(text));
+
+    if (m == NULL) {
+        config_error_at(b->env->errors, &type->place, "type %s is neither smtp nor lmtp, and %s",
+                        type->text.ptr, text);
+        return NULL;
+    }
+    if (text[0] != '\0')
+        config_warning_at(b->env->errors, &type->place, "%s", text);
+    for (const struct tern_transport *const *t = m->transports; *t != NULL; t++)
+        if (slice_equal(type->text, slice_cstr((*t)->type)))
+            return *t;
+    config_error_at(b->env->errors, &type->place, "module %s offers no transport of that type",
+                    type->text.ptr);
+    return NULL;
+}
+
+static void refuse_tls(struct building *b, const struct yaml_node *map)
+{
+    const struct yaml_node *tls = yaml_get(map, "tls");
+
+    if (tls != NULL)
+        config_error_at(b->env->errors, &tls->place, "tls: is not supported yet");
+}
+
+static void transport_build(struct building *b, const struct yaml_node *name,
+                            const struct yaml_node *map)
+{
+    static const char *const reserved[] = { "type", "tls", NULL };
+    const struct yaml_node *type = map->kind == YAML_MAP ? yaml_get(map, "type") : NULL;
+    struct schema_env env;
+
+    if (type == NULL || type->kind != YAML_SCALAR) {
+        config_error_at(b->env->errors, &map->place,
+                        "transport %s: expected a map with type: smtp, lmtp or the name of a module",
+                        name->text.ptr);
+        return;
+    }
+    struct transport *t = &b->out->transports[b->out->transport_count];
+    *t = (struct transport){ .name = name->text, .type = type->text, .place = name->place };
+    const struct tern_option *options = builtin_options(type->text);
+    size_t octets = sizeof(struct smtp_transport_conf);
+    if (options == NULL) {
+        t->module = module_transport(b, type);
+        if (t->module == NULL)
+            return;
+        options = t->module->options;
+        octets = t->module->conf_size;
+    } else {
+        refuse_tls(b, map);
+    }
+    void *conf = arena_zalloc(b->env->arena, octets + 1);
+    policy_schema_env(b->out, b->env->arena, b->env->errors, &env);
+    /* After an error the name still counts, so that routes: does not complain of it too. */
+    (void)schema_parse(&env, map, name->place, options, conf, NULL, NULL,
+                       t->module == NULL ? reserved : (const char *const[]){ "type", NULL });
+    t->conf = conf;
+    b->out->transport_count++;
+}
+
+/* smtp and lmtp under their own names, unless those are taken. */
+static void add_builtin(struct building *b, const char *type)
+{
+    struct schema_env env;
+    struct place nowhere = { "built-in", 0, 0 };
+    void *conf = arena_zalloc(b->env->arena, sizeof(struct smtp_transport_conf));
+
+    if (policies_transport(b->out, slice_cstr(type)) != NULL)
+        return;
+    policy_schema_env(b->out, b->env->arena, b->env->errors, &env);
+    (void)schema_parse(&env, NULL, nowhere, builtin_options(slice_cstr(type)), conf, NULL, NULL, NULL);
+    b->out->transports[b->out->transport_count++] = (struct transport){
+        .name = slice_cstr(type), .type = slice_cstr(type), .conf = conf, .place = nowhere };
+}
+
+void transports_build(struct building *b)
+{
+    const struct yaml_node *map = yaml_get(b->env->root, "transports");
+    unsigned count = map != NULL && map->kind == YAML_MAP ? map->count : 0;
+
+    if (map != NULL && map->kind != YAML_MAP)
+        config_error_at(b->env->errors, &map->place, "transports: expected a map of transports by name");
+    if (count > TRANSPORTS_MAX) {
+        config_error_at(b->env->errors, &map->place, "transports: more than %u", TRANSPORTS_MAX);
+        count = TRANSPORTS_MAX;
+    }
+    b->out->transports = arena_zalloc(b->env->arena, (count + 2) * sizeof(struct transport));
+    for (unsigned i = 0; i < count; i++)
+        transport_build(b, map->keys[i], map->items[i]);
+    for (size_t i = 0; i < sizeof(builtin_types) / sizeof(builtin_types[0]); i++)
+        add_builtin(b, builtin_types[i]);
+}

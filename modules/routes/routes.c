@@ -9,7 +9,6 @@
  */
 #include <tern/module.h>
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -322,7 +321,7 @@ static bool is_text(struct tern_config *config, size_t index, const char *key, t
     bool clean = text.len <= 400;
 
     for (size_t i = 0; i < text.len && clean; i++)
-        clean = !iscntrl((unsigned char)text.ptr[i]);
+        clean = (unsigned char)text.ptr[i] >= ' ' && text.ptr[i] != 127;
     if (clean)
         return true;
     (void)snprintf(where, sizeof(where), "rules[%zu].%s", index, key);

@@ -1,0 +1,7 @@
+# Loader, policies, plans.
+add_subdirectory(bad_modules)
+tern_unit_test(test_loader SOURCES test_loader.c policy_fixture.c LIBS tern_module)
+target_compile_definitions(test_loader PRIVATE
+  TERN_BAD_MODULE_DIR="${CMAKE_CURRENT_BINARY_DIR}/bad_modules")
+add_dependencies(test_loader test_bad_modules)
+tern_unit_test(test_policy SOURCES test_policy.c policy_fixture.c LIBS tern_module)

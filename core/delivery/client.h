@@ -23,16 +23,22 @@ struct client_options {
     tern_address source;    /* family 0: any */
     const char *host_name;  /* of the server, for log and texts */
     const char *helo;
-    uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms; /* RFC 5321 4.5.3.2 */
+    /*
+     * RFC 5321 4.5.3.2. 0: 30 s, 5 min, 10 min. `command` is for the greeting, EHLO, MAIL and RCPT; DATA gets 2/5 of it,
+     * a block of data 3/5. `data` is for the reply to the end of data.
+     */
+    uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms;
 };
 
 /* What the other side said, or what we say for it when it said nothing. */
 struct client_reply {
     unsigned code;          /* 2xx delivered, 4xx, 5xx; own ones: 451 4.4.1 (no answer), 4.4.2 (lost) ... */
-    char enhanced[12];
-    struct slice text;      /* "250 2.0.0 Ok: queued as X", one line; borrowed */
+    char enhanced[12];      /* "X.0.0" where the other side gave none */
+    struct slice text;      /* "250 2.0.0 Ok: queued as X", one line, UTF-8, at most 1000 octets; borrowed */
     bool own;               /* made here, not received */
 };
+
+#define CLIENT_RCPTS_MAX 1000
 
 struct client_rcpt {
     struct slice address;   /* local@domain as it goes out */
@@ -42,8 +48,8 @@ struct client_rcpt {
 struct client_message {
     struct slice sender;    /* empty: <> */
     const struct client_rcpt *rcpts;
-    unsigned rcpt_count;
-    uint64_t octets;
+    unsigned rcpt_count;    /* 1 to CLIENT_RCPTS_MAX */
+    uint64_t octets;        /* exactly; a message that ends before is an error of ours (451 4.3.0) */
     bool eight_bit;         /* needs 8BITMIME: else 554 5.6.3 for all */
     bool smtputf8;          /* needs SMTPUTF8: else 553 5.6.7 */
     /* Octets of the message from `offset`, 0 at the end, negative errno. CRLF line ends. */
@@ -63,11 +69,13 @@ struct client_ops {
     void (*on_end)(void *owner, const struct client_reply *reply);
 };
 
+/* Copies the strings of `options`. Never NULL, and no call of `ops` comes from inside client_new() or
+ * client_send(). */
 struct client *client_new(struct loop *loop, const struct client_options *options,
                           const struct client_ops *ops, void *owner);
 /* One at a time; `message` and what it points to live until on_sent or on_end. */
 void client_send(struct client *client, const struct client_message *message);
-void client_quit(struct client *client); /* QUIT, then closes by itself; no further call of ops */
-void client_free(struct client *client); /* closes at once */
+void client_quit(struct client *client); /* QUIT, then closes and frees by itself; no further call of ops */
+void client_free(struct client *client); /* closes at once; also from inside a call of ops */
 
 #endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * client_private.h - what the files of the client share.
+ *
+ *   client.c              life, connection, greeting, time-outs, the end
+ *   client_transaction.c  MAIL to the last reply
+ *   client_body.c         the octets of the message
+ *   client_reply.c        reads replies (pure)
+ *
+ * Every command that is written puts what it expects into one queue, and a reply
+ * is only ever taken for the head of it. A reply whose first octet was read before its command
+ * was written belongs to nothing: the peer is out of step and the connection ends.
+ */
+#ifndef TERN_DELIVERY_CLIENT_PRIVATE_H
+#define TERN_DELIVERY_CLIENT_PRIVATE_H
+
+#include "base/buf.h"
+#include "delivery/client.h"
+#include "delivery/client_reply.h"
+#include "net/conn.h"
+
+#define CLIENT_COMMAND_MAX 2048  /* octets of a command; longer addresses are refused here */
+#define CLIENT_CHUNK       32768 /* octets of the message read at once */
+#define CLIENT_BURST       (1024 * 1024) /* octets sent before the loop's other work gets its turn */
+#define CLIENT_QUIT_MS     5000  /* at most so long for the octets of QUIT to leave */
+
+enum client_expect_kind {
+    EXPECT_GREETING,
+    EXPECT_HELLO, /* EHLO, LHLO */
+    EXPECT_HELO,
+    EXPECT_RSET,
+    EXPECT_MAIL,
+    EXPECT_RCPT,
+    EXPECT_DATA,
+    EXPECT_DOT,
+    EXPECT_LONE_DOT, /* of a message to nobody */
+    EXPECT_COUNT,
+};
+
+struct client_expect {
+    enum client_expect_kind kind;
+    unsigned rcpt;  /* RCPT; DOT of LMTP */
+    uint64_t after; /* reads of the connection when the command was written */
+};
+
+enum client_state {
+    CLIENT_CONNECTING,
+    CLIENT_GREETING, /* up to the reply to EHLO */
+    CLIENT_READY,    /* between messages */
+    CLIENT_BUSY,     /* has a message */
+    CLIENT_ENDED,    /* on_end was called or the owner let go */
+};
+
+enum client_rcpt_state {
+    RCPT_OPEN,
+    RCPT_BAD,      /* its address cannot be sent; settled with the reply to MAIL */
+    RCPT_ACCEPTED, /* by RCPT, not yet by the end of data */
+    RCPT_SETTLED,
+};
+
+enum client_step { STEP_RSET, STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_WRITTEN };
+
+/* Dot stuffing (RFC 5321 4.5.2), whatever the pieces. Begins zeroed. */
+struct client_dot {
+    enum { DOT_LINE_START, DOT_INSIDE, DOT_AFTER_CR } state;
+};
+void client_dot_add(struct client_dot *dot, struct slice octets, struct buf *out);
+void client_dot_end(struct client_dot *dot, struct buf *out); /* a last CRLF if missing, and the dot */
+
+struct client_transaction {
+    const struct client_message *message;
+    unsigned char *rcpts; /* enum client_rcpt_state of each */
+    unsigned accepted;
+    enum client_step step;
+    unsigned next_rcpt;
+    bool mail_ok;
+    bool sending;        /* the body */
+    unsigned refuse;     /* code of a refusal of our own, before anything is said; 0: none */
+    struct client_dot dot;
+    uint64_t offset;
+    char *chunk;
+};
+
+struct client {
+    struct loop *loop;
+    const struct client_ops *ops;
+    void *owner;
+    enum client_protocol protocol;
+    char *host, *helo;
+    uint64_t connect_ms, command_ms, data_ms;
+    enum client_state state;
+    struct conn *conn;
+    int connect_error;
+    struct loop_timer timer; /* of what is awaited */
+    struct loop_timer later; /* work put off to the next turn of the loop */
+    struct client_parser parser;
+    struct client_features features;
+    struct client_expect *queue;
+    unsigned queue_first, queue_count, queue_size;
+    uint64_t reads, reply_read;
+    bool needs_rset;
+    bool dead;     /* freed by the owner while we are at work */
+    unsigned busy; /* calls on the stack */
+    struct buf text; /* of the reply that is handed out */
+    struct client_transaction t;
+};
+
+/* ---- client.c ---- */
+
+void client_expect(struct client *c, enum client_expect_kind kind, unsigned rcpt);
+void client_command(struct client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Sets the time-out of what is awaited now. */
+void client_arm(struct client *c);
+/* A reply of our own. Lives until the next reply is made. */
+struct client_reply client_own(struct client *c, unsigned code, const char *enhanced,
+                               const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Settles all that is open with `reply`, closes, and tells the owner. */
+void client_end(struct client *c, const struct client_reply *reply);
+
+/* ---- client_transaction.c ---- */
+
+void client_settle(struct client *c, unsigned rcpt, const struct client_reply *reply);
+void client_settle_all(struct client *c, const struct client_reply *reply);
+/* A reply to a command of the transaction. */
+void client_transaction_reply(struct client *c, struct client_expect expect,
+                              const struct client_reply *reply);
+void client_transaction_later(struct client *c);
+void client_transaction_free(struct client *c);
+
+/* ---- client_body.c ---- */
+
+void client_body_begin(struct client *c);
+void client_body_go_on(struct client *c);
+
+#endif

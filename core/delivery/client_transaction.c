@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * client_transaction.c - one message over a connection: MAIL, RCPT, DATA and their replies.
+ *
+ * With PIPELINING all of it leaves at once (RFC 2920 3.1); without, one command waits
+ * for the reply to the one before. A message is sent only if MAIL and at least one RCPT were
+ * accepted, whatever the reply to DATA says.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "delivery/client_private.h"
+
+#define REFUSE_SIZE     552
+#define REFUSE_EIGHT    554
+#define REFUSE_UTF8     553
+#define REFUSE_SENDER   501
+#define REFUSE_RCPTS    550 /* not one of them can be sent */
+
+/* ---- settling ---- */
+
+void client_settle(struct client *c, unsigned rcpt, const struct client_reply *reply)
+{
+    struct client_transaction *t = &c->t;
+
+    if (c->dead || t->rcpts[rcpt] == RCPT_SETTLED)
+        return;
+    if (t->rcpts[rcpt] == RCPT_ACCEPTED)
+        t->accepted--;
+    t->rcpts[rcpt] = RCPT_SETTLED;
+    c->ops->on_rcpt(c->owner, rcpt, reply);
+}
+
+void client_settle_all(struct client *c, const struct client_reply *reply)
+{
+    if (c->t.message == NULL)
+        return;
+    unsigned count = c->t.message->rcpt_count;
+    for (unsigned i = 0; i < count && !c->dead; i++)
+        client_settle(c, i, reply);
+}
+
+void client_transaction_free(struct client *c)
+{
+    free(c->t.rcpts);
+    free(c->t.chunk);
+    c->t = (struct client_transaction){ 0 };
+}
+
+static void finish(struct client *c)
+{
+    if (c->dead)
+        return;
+    assert(c->queue_count == 0 && c->state == CLIENT_BUSY);
+    client_transaction_free(c);
+    c->state = CLIENT_READY;
+    client_arm(c);
+    c->ops->on_sent(c->owner);
+}
+
+/* ---- what cannot be sent ---- */
+
+/* Nothing in an address may end the path or the line it stands in. */
+static bool is_sendable(struct slice address, bool utf8)
+{
+    bool quoted = false;
+
+    if (address.len > CLIENT_COMMAND_MAX / 2 || (!utf8 && !slice_is_ascii(address)))
+        return false;
+    for (size_t i = 0; i < address.len; i++) {
+        unsigned char ch = (unsigned char)address.ptr[i];
+        if (ch < ' ' || ch == 0x7f)
+            return false;
+        if (quoted && ch == '\\')
+            i++;
+        else if (ch == '"')
+            quoted = !quoted;
+        else if (!quoted && (ch == ' ' || ch == '<' || ch == '>'))
+            return false;
+    }
+    return !quoted;
+}
+
+static unsigned mark_bad(struct client *c)
+{
+    const struct client_message *m = c->t.message;
+    unsigned good = 0;
+
+    for (unsigned i = 0; i < m->rcpt_count; i++) {
+        bool fine = m->rcpts[i].address.len > 0 && is_sendable(m->rcpts[i].address, m->smtputf8);
+        c->t.rcpts[i] = fine ? RCPT_OPEN : RCPT_BAD;
+        good += fine;
+    }
+    return good;
+}
+
+static unsigned why_refuse(struct client *c)
+{
+    const struct client_message *m = c->t.message;
+    const struct client_features *f = &c->features;
+
+    if (f->size_max > 0 && m->octets > f->size_max)
+        return REFUSE_SIZE;
+    if (m->smtputf8 && !f->smtputf8)
+        return REFUSE_UTF8;
+    if (m->eight_bit && !f->eight_bit)
+        return REFUSE_EIGHT;
+    if (!is_sendable(m->sender, m->smtputf8))
+        return REFUSE_SENDER;
+    return mark_bad(c) == 0 ? REFUSE_RCPTS : 0;
+}
+
+static struct client_reply bad_rcpt(struct client *c)
+{
+    return client_own(c, 553, "5.1.3", "this recipient address cannot be sent");
+}
+
+static struct client_reply refusal(struct client *c)
+{
+    switch (c->t.refuse) {
+    case REFUSE_SIZE:
+        return client_own(c, 552, "5.3.4", "the message has %llu octets, the limit there is %llu",
+                          (unsigned long long)c->t.message->octets,
+                          (unsigned long long)c->features.size_max);
+    case REFUSE_UTF8:
+        return client_own(c, 553, "5.6.7", "the message needs SMTPUTF8, which is not offered");
+    case REFUSE_EIGHT:
+        return client_own(c, 554, "5.6.3", "the message needs 8BITMIME, which is not offered");
+    case REFUSE_SENDER:
+        return client_own(c, 501, "5.1.7", "this sender address cannot be sent");
+    default:
+        return bad_rcpt(c);
+    }
+}
+
+void client_transaction_later(struct client *c)
+{
+    if (c->t.sending) {
+        client_body_go_on(c);
+    } else if (c->t.refuse != 0) {
+        struct client_reply reply = refusal(c);
+        client_settle_all(c, &reply);
+        finish(c);
+    }
+}
+
+/* ---- commands ---- */
+
+static void write_mail(struct client *c)
+{
+    const struct client_message *m = c->t.message;
+    const struct client_features *f = &c->features;
+    char size[40] = "";
+
+    if (f->size)
+        (void)snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)m->octets);
+    client_expect(c, EXPECT_MAIL, 0);
+    client_command(c, "MAIL FROM:<%.*s>%s%s%s", (int)m->sender.len, m->sender.ptr, size,
+                   m->eight_bit ? " BODY=8BITMIME" : "", m->smtputf8 ? " SMTPUTF8" : "");
+}
+
+/* Writes the command that is next, if there is one. */
+static void write_step(struct client *c)
+{
+    struct client_transaction *t = &c->t;
+    const struct client_message *m = t->message;
+
+    switch (t->step) {
+    case STEP_RSET:
+        t->step = STEP_MAIL;
+        if (!c->needs_rset)
+            break;
+        client_expect(c, EXPECT_RSET, 0);
+        client_command(c, "RSET");
+        break;
+    case STEP_MAIL:
+        t->step = STEP_RCPT;
+        write_mail(c);
+        break;
+    case STEP_RCPT:
+        while (t->next_rcpt < m->rcpt_count && t->rcpts[t->next_rcpt] == RCPT_BAD)
+            t->next_rcpt++;
+        if (t->next_rcpt == m->rcpt_count) {
+            t->step = STEP_DATA;
+            break;
+        }
+        client_expect(c, EXPECT_RCPT, t->next_rcpt);
+        client_command(c, "RCPT TO:<%.*s>", (int)m->rcpts[t->next_rcpt].address.len,
+                       m->rcpts[t->next_rcpt].address.ptr);
+        t->next_rcpt++;
+        break;
+    case STEP_DATA:
+        t->step = STEP_WRITTEN;
+        client_expect(c, EXPECT_DATA, 0);
+        client_command(c, "DATA");
+        break;
+    case STEP_WRITTEN:
+        break;
+    }
+}
+
+static void write_steps(struct client *c)
+{
+    struct client_transaction *t = &c->t;
+
+    conn_cork(c->conn);
+    while (t->step != STEP_WRITTEN && (c->features.pipelining || c->queue_count == 0)) {
+        bool all_answered = t->step == STEP_DATA && c->queue_count == 0;
+        if (all_answered && t->accepted == 0)
+            break; /* nobody to send it to */
+        write_step(c);
+    }
+    conn_uncork(c->conn);
+}
+
+void client_send(struct client *c, const struct client_message *message)
+{
+    assert(c->state == CLIENT_READY && c->queue_count == 0);
+    assert(message->rcpt_count > 0 && message->rcpt_count <= CLIENT_RCPTS_MAX);
+    c->state = CLIENT_BUSY;
+    c->t = (struct client_transaction){ .message = message };
+    c->t.rcpts = mem_zalloc(message->rcpt_count);
+    c->t.refuse = why_refuse(c);
+    if (c->t.refuse != 0) {
+        loop_timer_start(c->loop, &c->later, 0);
+        return;
+    }
+    write_steps(c);
+    client_arm(c);
+}
+
+/* ---- replies ---- */
+
+static void go_on(struct client *c)
+{
+    struct client_transaction *t = &c->t;
+
+    if (c->dead || c->state != CLIENT_BUSY)
+        return;
+    write_steps(c);
+    if (t->step == STEP_DATA && c->queue_count == 0) {
+        c->needs_rset = true; /* MAIL was taken, no recipient was */
+        finish(c);
+    }
+}
+
+static void mail_reply(struct client *c, const struct client_reply *reply)
+{
+    struct client_transaction *t = &c->t;
+
+    if (reply->code / 100 != 2) {
+        client_settle_all(c, reply);
+        if (c->queue_count == 0)
+            finish(c); /* no command went with it */
+        return;
+    }
+    t->mail_ok = true;
+    unsigned count = t->message->rcpt_count;
+    for (unsigned i = 0; i < count && !c->dead; i++) {
+        if (t->rcpts[i] != RCPT_BAD)
+            continue;
+        struct client_reply bad = bad_rcpt(c);
+        client_settle(c, i, &bad);
+    }
+    go_on(c);
+}
+
+static void rcpt_reply(struct client *c, unsigned rcpt, const struct client_reply *reply)
+{
+    struct client_transaction *t = &c->t;
+    struct client_reply changed = *reply;
+
+    if (t->mail_ok && reply->code / 100 == 2) {
+        t->rcpts[rcpt] = RCPT_ACCEPTED;
+        t->accepted++;
+    } else if (t->mail_ok) {
+        /* RFC 5321 4.5.3.1.10: 552 for too many recipients means 452. */
+        bool too_many = strcmp(reply->enhanced, "5.5.3") == 0 ||
+                        !client_parser_has_enhanced(&c->parser);
+        if (reply->code == 552 && too_many) {
+            changed.code = 452;
+            (void)snprintf(changed.enhanced, sizeof(changed.enhanced), "4.5.3");
+        }
+        client_settle(c, rcpt, &changed);
+    }
+    go_on(c);
+}
+
+static void data_reply(struct client *c, const struct client_reply *reply)
+{
+    struct client_transaction *t = &c->t;
+
+    if (reply->code / 100 != 3) {
+        c->needs_rset = t->mail_ok;
+        client_settle_all(c, reply);
+        finish(c);
+    } else if (t->accepted > 0) {
+        client_body_begin(c);
+    } else if (c->protocol == CLIENT_LMTP) {
+        /* RFC 2033 4.2 forbids this 354, and how many replies a dot would get nobody knows. */
+        struct client_reply own = client_own(c, 451, "4.5.0", "DATA accepted without recipients");
+        client_end(c, &own);
+    } else {
+        /* RFC 2920 3.1: a message to nobody is ended at once. */
+        client_expect(c, EXPECT_LONE_DOT, 0);
+        client_command(c, ".");
+    }
+}
+
+static void dot_reply(struct client *c, unsigned rcpt, const struct client_reply *reply)
+{
+    if (c->protocol == CLIENT_LMTP)
+        client_settle(c, rcpt, reply);
+    else
+        client_settle_all(c, reply);
+    if (!c->dead && c->queue_count == 0)
+        finish(c);
+}
+
+void client_transaction_reply(struct client *c, struct client_expect expect,
+                              const struct client_reply *reply)
+{
+    switch (expect.kind) {
+    case EXPECT_RSET:
+        if (reply->code / 100 != 2) {
+            struct client_reply own = client_own(c, 451, "4.5.0", "RSET was refused");
+            client_end(c, &own);
+            return;
+        }
+        c->needs_rset = false;
+        go_on(c);
+        return;
+    case EXPECT_MAIL:
+        mail_reply(c, reply);
+        return;
+    case EXPECT_RCPT:
+        rcpt_reply(c, expect.rcpt, reply);
+        return;
+    case EXPECT_DATA:
+        data_reply(c, reply);
+        return;
+    case EXPECT_DOT:
+        dot_reply(c, expect.rcpt, reply);
+        return;
+    default:
+        assert(expect.kind == EXPECT_LONE_DOT);
+        c->needs_rset = true; /* whatever it made of that */
+        finish(c);
+        return;
+    }
+}

@@ -9,6 +9,7 @@
  */
 #include <tern/module.h>
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -329,6 +330,18 @@ static bool is_text(struct tern_config *config, size_t index, const char *key, t
     return false;
 }
 
+static bool is_address(struct tern_config *config, size_t index, tern_str text)
+{
+    unsigned char octets[sizeof(struct in6_addr)];
+    char where[64];
+
+    if (text.len == 0 || inet_pton(AF_INET, text.ptr, octets) == 1 || inet_pton(AF_INET6, text.ptr, octets) == 1)
+        return true;
+    (void)snprintf(where, sizeof(where), "rules[%zu].source", index);
+    tern->config_error(config, where, "\"%s\" is no address", text.ptr);
+    return false;
+}
+
 static bool has_names(const struct rule *rule)
 {
     return rule->classes != 0 || !tern->table_empty(rule->domain) || !tern->table_empty(rule->address) ||
@@ -372,7 +385,7 @@ static bool check_rule(struct tern_config *config, size_t index, struct rule *ru
         !check_action(config, where, rule))
         return false;
     if (!is_text(config, index, "discard", rule->discard) || !is_text(config, index, "defer", rule->defer) ||
-        !is_text(config, index, "bounce", rule->bounce))
+        !is_text(config, index, "bounce", rule->bounce) || !is_address(config, index, rule->source))
         return false;
     rule->named = has_names(rule);
     if (rule->to.count > 0 && rule->transport.len == 0)

@@ -27,7 +27,7 @@ static bool table_has_nothing(const struct tern_table *table)
     return table_is_empty(table);
 }
 
-const struct tern_api fixture_api = {
+struct tern_api fixture_api = {
     .size = sizeof(struct tern_api),
     .abi_major = TERN_ABI_MAJOR,
     .abi_minor = TERN_ABI_MINOR,

@@ -15,7 +15,8 @@ struct fixture {
     struct modules *modules;
 };
 
-extern const struct tern_api fixture_api;
+/* Tests add what their modules call. */
+extern struct tern_api fixture_api;
 
 void fixture_begin(struct fixture *f, const struct tern_module *const *builtin);
 void fixture_end(struct fixture *f);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fake_call.h - a tern_call made of plain fields, and the functions of the ABI over it, so that a module's
+ * handlers are called without a runner.
+ */
+#ifndef TEST_FAKE_CALL_H
+#define TEST_FAKE_CALL_H
+
+#include <tern/module.h>
+
+#include "base/arena.h"
+
+struct tern_call {
+    struct arena arena;
+    struct tern_recipient rcpt;
+    struct tern_mailbox sender;
+    tern_address client;
+    unsigned rcpt_count;
+    const char *tags; /* " vip bulk " */
+    const char *helo;
+    bool table_down;
+    /* what the module did */
+    unsigned code;
+    char enhanced[12];
+    char text[512];
+    struct tern_route route;
+    char header[256];
+    char note[64];
+};
+
+/* Puts the functions into fixture_api. */
+void fake_call_install(void);
+struct tern_mailbox fake_mailbox(struct arena *arena, const char *local, const char *domain);
+
+#endif

@@ -486,7 +486,10 @@ struct tern_api {
     /* route: the way for the recipient; answer TERN_ACCEPT. deliver: replaces what is set. */
     int (*set_route)(tern_call *call, const struct tern_route *route);
 
-    /* -- asynchronous: each returns TERN_WAIT, or TERN_ERROR if it could not start -- */
+    /*
+     * -- asynchronous: each returns TERN_WAIT, or TERN_ERROR if it could not start. Several
+     * may be under way in one call (a fan-out); what is left when it ends is cancelled. --
+     */
 
     /* The answer of a waiting step; any thread; later ones are ignored. */
     void (*complete)(tern_call *call, tern_verdict verdict);
@@ -527,6 +530,8 @@ struct tern_api {
     /* Zeroed memory that lives until the call has ended; freed by the core. */
     void *(*alloc)(tern_call *call, size_t octets);
     tern_str (*format)(tern_call *call, const char *format, ...) TERN_PRINTF(2, 3);
+    /* A pointer of the step's own, NULL at first: from the handler to its callbacks and on_abort. */
+    void **(*slot)(tern_call *call);
     void *(*state)(const tern_call *call); /* what init() returned */
     tern_str (*step_name)(const tern_call *call);
     bool (*cidrs_match)(const struct tern_cidrs *set, const tern_address *address);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check.c - `tern check` and `tern hooks`: the configuration, loaded as the server would. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "server/generation.h"
+#include "server/serve.h"
+
+static struct generation *load(const char *config)
+{
+    struct config_errors errors = { .text = BUF_INIT };
+    struct config_errors ignored = { .text = BUF_INIT };
+    struct server_conf first = { .hostname = { NULL, 0 } };
+    struct arena arena;
+
+    arena_init(&arena);
+    (void)generation_peek(config, &arena, &first, &ignored);
+    struct modules *modules = serve_modules(
+        first.module_path.len > 0 ? first.module_path.ptr : cli_module_path(), geteuid() != 0);
+    struct generation *g = generation_build(config, modules, 1, &errors);
+    (void)fputs(errors.text.data != NULL ? errors.text.data : "", stderr);
+    if (g == NULL)
+        (void)fprintf(stderr, "%s: %u error%s\n", config, errors.errors, errors.errors == 1 ? "" : "s");
+    config_errors_free(&errors);
+    config_errors_free(&ignored);
+    arena_fini(&arena);
+    return g;
+}
+
+static int begin(int argc, char **argv, struct cli_options *o, struct generation **ret)
+{
+    int at = cli_options(argc, argv, o);
+
+    if (at < 0 || at != argc) {
+        (void)fprintf(stderr, "usage: tern %s [-c FILE] [--json]\n", argv[0]);
+        return CLI_USAGE;
+    }
+    *ret = load(o->config);
+    return *ret != NULL ? 0 : CLI_NO;
+}
+
+int cmd_check(int argc, char **argv)
+{
+    struct cli_options o;
+    struct generation *g = NULL;
+    int r = begin(argc, argv, &o, &g);
+
+    if (r == 0)
+        printf("%s: ok\n", o.config);
+    generation_unref(g);
+    return r;
+}
+
+int cmd_hooks(int argc, char **argv)
+{
+    CLEANUP_BUF struct buf out = BUF_INIT;
+    struct cli_options o;
+    struct generation *g = NULL;
+    int r = begin(argc, argv, &o, &g);
+
+    if (r == 0) {
+        policies_print(g->policies, &out, o.json);
+        (void)fwrite(out.data, 1, out.len, stdout);
+    }
+    generation_unref(g);
+    return r;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* main.c - `tern COMMAND ...`: one binary for the server and its operators. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *text;
+} commands[] = {
+    { "serve", cmd_serve, "run the server in the foreground" },
+    { "check", cmd_check, "read the configuration and say what is wrong with it" },
+    { "hooks", cmd_hooks, "print which step runs when, per policy and hook" },
+    { "reload", cmd_reload, "make the running server read its configuration again" },
+    { "status", cmd_status, "ask the running server how it is" },
+    { "metrics", cmd_metrics, "print the running server's metrics (Prometheus text)" },
+    { "queue", cmd_queue, "list, show, retry, hold, release, delete messages; fsck" },
+    { "why", cmd_why, "show who decided what about a message or session" },
+    { "test", cmd_test, "run .smtpt files: unit tests of a policy" },
+    { "new", cmd_new, "write the skeleton of a module or filter" },
+    { "help", cmd_help, "explain a key of the configuration or a module's options" },
+};
+
+static void usage(FILE *out)
+{
+    (void)fprintf(out, "usage: tern COMMAND [-c FILE] [--json] ...\n\n");
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        (void)fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].text);
+    (void)fprintf(out, "\nThe configuration is %s unless -c or $TERN_CONFIG names another.\n",
+                  cli_default_config());
+}
+
+int main(int argc, char **argv)
+{
+    if (argc >= 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0)) {
+        printf("tern %s, module ABI 1.0\n", TERN_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; argc >= 2 && i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    bool asked = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+    if (argc >= 2 && !asked)
+        (void)fprintf(stderr, "tern: there is no command \"%s\"\n\n", argv[1]);
+    usage(asked ? stdout : stderr);
+    return asked ? 0 : CLI_USAGE;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* serve.c - `tern serve`. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "server/supervisor.h"
+
+#define DEFAULT_RULES TERN_SYSCONF_DIR "/supervisor.conf"
+
+int cmd_serve(int argc, char **argv)
+{
+    static const struct option longs[] = { { "config", required_argument, NULL, 'c' },
+                                           { "supervisor-conf", required_argument, NULL, 's' },
+                                           { NULL, 0, NULL, 0 } };
+    struct supervisor_options o = { .config = cli_default_config(), .prefix_modules = cli_module_path() };
+    int c;
+
+    optind = 1;
+    while ((c = getopt_long(argc, argv, "c:s:", longs, NULL)) != -1) {
+        if (c == 'c')
+            o.config = optarg;
+        else if (c == 's')
+            o.rules = optarg;
+        else
+            return CLI_USAGE;
+    }
+    if (optind < argc) {
+        (void)fprintf(stderr, "tern serve: expected no further words, got \"%s\"\n", argv[optind]);
+        return CLI_USAGE;
+    }
+    if (o.rules == NULL && access(DEFAULT_RULES, F_OK) == 0)
+        o.rules = DEFAULT_RULES;
+    return supervisor_run(&o);
+}

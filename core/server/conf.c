@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conf.c - tables of the server's options and what they fill.
+ *
+ * A key of its own for each limit, with the RFC that says how low it may go.
+ */
+#include "server/conf.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "net/conn.h"
+
+static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
+static const char *const log_formats[] = { "text", "json", NULL };
+
+static const struct tern_option top_options[] = {
+    TERN_OPTION_STRING(struct server_conf, hostname, "",
+                       "Name in the banner, in EHLO and in Received; default: the machine's name."),
+    TERN_OPTION_PATH(struct server_conf, control, "",
+                     "Unix socket for tern queue, reload, why and /metrics; empty: <spool>/control."),
+    TERN_OPTION_PATH(struct server_conf, module_path, "",
+                     "Folder of the modules; default: where they were installed."),
+    TERN_OPTION_UINT(struct server_conf, loops, "0", 0, 64,
+                     "Threads that serve sessions; 0: one per core."),
+    TERN_OPTION_UINT(struct server_conf, pool_threads, "16", 1, 256,
+                     "Threads for BLOCKING steps."),
+    TERN_OPTION_SECONDS(struct server_conf, drain, "30s", 0, 3600,
+                        "How long sessions may go on after a stop or a reload."),
+    TERN_OPTION_SECONDS(struct server_conf, watchdog, "10s", 0, 3600,
+                        "A loop that hangs for longer ends the worker, which is started again; 0: never."),
+    TERN_OPTION_BOOL(struct server_conf, soft_bounce, "false",
+                     "Turn every permanent refusal and bounce into a temporary one."),
+    TERN_OPTION_BOOL(struct server_conf, split, "true",
+                     "Put off a recipient whose policy differs from those before it (452 4.5.3), so "
+                     "that each message has one policy."),
+    TERN_OPTION_BOOL(struct server_conf, delivery, "true",
+                     "Deliver what is queued; false keeps everything in the queue."),
+    TERN_OPTION_UINT(struct server_conf, node, "0", 0, 255,
+                     "Number of this server in queue ids, when several share a name."),
+    TERN_OPTIONS_END,
+};
+
+static const struct tern_option spool_options[] = {
+    TERN_OPTION_PATH(struct spool_conf, path, NULL, "Folder of the queue; owned by Tern alone."),
+    TERN_OPTION_SIZE(struct spool_conf, segment_size, "64MB", 65536, 1 << 30,
+                     "Size of one file of the log."),
+    TERN_OPTION_SIZE(struct spool_conf, min_free, "128MB", 0, 0,
+                     "Below this much free space MAIL gets 452 4.3.1."),
+    TERN_OPTION_SIZE(struct spool_conf, reserve, "8MB", 0, 0,
+                     "Kept back so that deliveries can still be written down on a full disk."),
+    TERN_OPTION_UINT(struct spool_conf, spares, "3", 1, 64,
+                     "Finished files kept to be written over: syncing those is cheaper."),
+    TERN_OPTIONS_END,
+};
+
+static const struct tern_option limits_options[] = {
+    TERN_OPTION_UINT(struct limits_conf, command_line, "2048", 512, 65536,
+                     "Octets of a command line (RFC 5321 4.5.3.1.4: at least 512)."),
+    TERN_OPTION_UINT(struct limits_conf, data_line, "65536", 1000, 1048576,
+                     "Octets of a line of the message (RFC 5321 4.5.3.1.6: at least 1000)."),
+    TERN_OPTION_SIZE(struct limits_conf, message_size, "50MB", 65536, 0,
+                     "Octets of a message, announced by SIZE (RFC 1870; RFC 5321 4.5.3.1.7: at least 64 KB)."),
+    TERN_OPTION_UINT(struct limits_conf, recipients, "1000", 100, 100000,
+                     "Recipients of a message (RFC 5321 4.5.3.1.8: at least 100)."),
+    TERN_OPTION_UINT(struct limits_conf, messages, "1000", 0, 1000000,
+                     "Messages in one session; 0: no limit (RFC 5321 4.5.3.1)."),
+    TERN_OPTION_UINT(struct limits_conf, errors, "20", 1, 10000,
+                     "Refused commands before 421 (RFC 5321 4.3.2 allows it)."),
+    TERN_OPTION_UINT(struct limits_conf, commands, "1000", 10, 1000000,
+                     "Commands without a message in between before 421 (RFC 5321 4.5.3.1)."),
+    TERN_OPTION_UINT(struct limits_conf, received, "100", 30, 1000,
+                     "Received fields before a message counts as looping (RFC 5321 6.3: at least 100)."),
+    TERN_OPTION_UINT(struct limits_conf, sessions, "5000", 1, 1000000, "Sessions at once, in all."),
+    TERN_OPTION_UINT(struct limits_conf, sessions_per_address, "50", 1, 1000000,
+                     "Sessions at once from one IPv4 address or IPv6 /64."),
+    TERN_OPTION_UINT(struct limits_conf, groups, "16", 1, 16,
+                     "Recipient groups of a message with split: false."),
+    TERN_OPTIONS_END,
+};
+
+static const struct tern_option timeouts_options[] = {
+    TERN_OPTION_SECONDS(struct timeouts_conf, command, "5m", 1, 3600,
+                        "Wait for the next command (RFC 5321 4.5.3.2.7: 5 minutes)."),
+    TERN_OPTION_SECONDS(struct timeouts_conf, data_start, "2m", 1, 3600,
+                        "Wait for the first octet after 354 (RFC 5321 4.5.3.2.4: 2 minutes)."),
+    TERN_OPTION_SECONDS(struct timeouts_conf, data_block, "3m", 1, 3600,
+                        "Wait for more of the message (RFC 5321 4.5.3.2.5: 3 minutes)."),
+    TERN_OPTIONS_END,
+};
+
+static const struct tern_option dns_options[] = {
+    TERN_OPTION_LIST(struct dns_conf, servers, "", 0, 8,
+                     "Resolvers, address or address:port; default: /etc/resolv.conf."),
+    TERN_OPTION_MS(struct dns_conf, timeout, "3s", 50, 60000, "Wait for one answer."),
+    TERN_OPTION_UINT(struct dns_conf, tries, "3", 1, 10, "Tries for a question."),
+    TERN_OPTION_UINT(struct dns_conf, cache, "10000", 0, 10000000, "Answers kept by each loop."),
+    TERN_OPTIONS_END,
+};
+
+static const struct tern_option log_options[] = {
+    TERN_OPTION_ENUM(struct log_conf, level, "info", log_levels, "The least important line written."),
+    TERN_OPTION_ENUM(struct log_conf, format, "text", log_formats, "Lines as text or JSON."),
+    TERN_OPTION_PATH(struct log_conf, file, "", "Log file; default: standard error."),
+    TERN_OPTION_PATH(struct log_conf, decisions, "",
+                     "Folder of decision records, one file a day; default: <spool>/decisions."),
+    TERN_OPTION_SIZE(struct log_conf, decisions_size, "1GB", 65536, 0,
+                     "All decision records together; the oldest day goes first."),
+    TERN_OPTION_UINT(struct log_conf, decisions_days, "30", 1, 3650, "Days of decision records kept."),
+    TERN_OPTIONS_END,
+};
+
+static const struct tern_option retry_options[] = {
+    TERN_OPTION_SECONDS(struct retry_conf, min, "5m", 1, 86400, "Wait after the first failed attempt."),
+    TERN_OPTION_SECONDS(struct retry_conf, max, "4h", 1, 604800, "The longest wait."),
+    TERN_OPTION_UINT(struct retry_conf, factor, "150", 100, 1000, "Each wait in percent of the one before."),
+    TERN_OPTION_UINT(struct retry_conf, jitter, "20", 0, 100, "Waits vary by so many percent."),
+    TERN_OPTION_SECONDS(struct retry_conf, expire, "5d", 1, 2592000, "Give up and bounce after."),
+    TERN_OPTION_SECONDS(struct retry_conf, expire_bounce, "2d", 1, 2592000, "Give up a bounce after."),
+    TERN_OPTIONS_END,
+};
+
+static const struct tern_option kv_options[] = {
+    TERN_OPTION_STRING(struct kv_conf, provider, "memory",
+                       "memory, or a module that keeps entries over a restart: kv_lmdb."),
+    TERN_OPTION_UINT(struct kv_conf, entries, "1000000", 1000, 1000000000, "Entries kept in memory."),
+    TERN_OPTIONS_END,
+};
+
+static const struct tern_option listener_options[] = {
+    TERN_OPTION_LIST(struct listener_conf, bind, NULL, 1, LISTENER_BINDS_MAX,
+                     "Addresses with port: \"0.0.0.0:25\", \"[::]:25\"."),
+    TERN_OPTION_STRING(struct listener_conf, policy, NULL, "Name of the policy of its sessions."),
+    TERN_OPTIONS_END,
+};
+
+static const struct conf_section sections[] = {
+    { "", top_options, "Top level" },
+    { "spool", spool_options, "The queue; a path alone is enough" },
+    { "listeners.NAME", listener_options, "Where clients connect" },
+    { "limits", limits_options, "What one client may ask of us" },
+    { "timeouts", timeouts_options, "How long a client may keep us waiting" },
+    { "dns", dns_options, "The resolver" },
+    { "log", log_options, "Log and decision records" },
+    { "retry", retry_options, "When a deferred recipient is tried again" },
+    { "kv", kv_options, "Where greylisting and limits remember; further keys are the provider's" },
+    { NULL, NULL, NULL },
+};
+
+const struct conf_section *server_conf_sections(void)
+{
+    return sections;
+}
+
+/* Keys of the top level that are maps of their own, or another folder's. */
+static const char *const top_reserved[] = {
+    "spool",    "listeners", "limits",      "timeouts",   "dns",    "log",    "retry",
+    "kv",       "tables",    "policies",    "profiles",   "profile_for",      "transports",
+    "routes",   "include",   "tenants",     "certificates", NULL,
+};
+
+static const struct {
+    const char *key, *what;
+} not_yet[] = {
+    { "tenants", "tenants" },
+    { "certificates", "TLS" },
+};
+
+static struct place place_of(const struct yaml_node *node, const struct yaml_node *fallback)
+{
+    return node != NULL ? node->place : fallback->place;
+}
+
+static int parse_part(const struct schema_env *env, const struct yaml_node *root, const char *key,
+                      const struct tern_option *options, void *conf, const char *const *reserved)
+{
+    const struct yaml_node *node = yaml_get(root, key);
+
+    return schema_parse(env, node, place_of(node, root), options, conf, NULL, NULL, reserved);
+}
+
+/* `spool: /path` and `spool: { path: /path, ... }` mean the same. */
+static int parse_spool(const struct schema_env *env, const struct yaml_node *root,
+                       struct server_conf *conf)
+{
+    struct yaml_node *node = yaml_get(root, "spool");
+
+    if (node == NULL) {
+        config_error_at(env->errors, &root->place, "spool: is missing: the folder of the queue");
+        return -EINVAL;
+    }
+    if (node->kind == YAML_SCALAR) {
+        struct yaml_node *map = ARENA_NEW(env->arena, struct yaml_node);
+        struct yaml_node *key = ARENA_NEW(env->arena, struct yaml_node);
+        *key = (struct yaml_node){ .kind = YAML_SCALAR, .place = node->place, .text = SLICE("path"),
+                                   .dir = node->dir };
+        map->kind = YAML_MAP;
+        map->place = node->place;
+        map->dir = node->dir;
+        map->count = 1;
+        map->keys = arena_alloc(env->arena, sizeof(map->keys[0]));
+        map->items = arena_alloc(env->arena, sizeof(map->items[0]));
+        map->keys[0] = key;
+        map->items[0] = node;
+        node = map;
+    }
+    return schema_parse(env, node, node->place, spool_options, &conf->spool, NULL, NULL, NULL);
+}
+
+static int parse_addresses(const struct schema_env *env, const struct yaml_node *node,
+                           const struct tern_list *texts, unsigned port, tern_address **ret)
+{
+    tern_address *a = arena_zalloc(env->arena, (texts->count + 1) * sizeof(*a));
+    int r = 0;
+
+    for (size_t i = 0; i < texts->count; i++) {
+        struct place place = node->kind == YAML_LIST ? node->items[i]->place : node->place;
+        tern_str t = texts->items[i];
+        bool has_port = net_address_parse(slice_make(t.ptr, t.len), 0, &a[i]) && a[i].port != 0;
+        if (net_address_parse(slice_make(t.ptr, t.len), port, &a[i]) && (has_port || port != 0))
+            continue;
+        config_error_at(env->errors, &place,
+                        "expected an address with port such as \"0.0.0.0:25\" or \"[::1]:2525\", got \"%s\"",
+                        t.ptr);
+        r = -EINVAL;
+    }
+    *ret = a;
+    return r;
+}
+
+static int parse_listener(const struct schema_env *env, const struct yaml_node *key,
+                          const struct yaml_node *node, struct listener_conf *listener)
+{
+    static const char *const later[] = { "tls", "auth", NULL };
+    int r = 0;
+
+    listener->name = key->text;
+    listener->place = key->place;
+    for (unsigned i = 0; later[i] != NULL; i++) {
+        const struct yaml_node *n = yaml_get(node, later[i]);
+        if (n != NULL) {
+            config_error_at(env->errors, &n->place, "%s: is not supported yet", later[i]);
+            r = -EINVAL;
+        }
+    }
+    if (schema_parse(env, node, key->place, listener_options, listener, NULL, NULL, later) < 0)
+        return -EINVAL;
+    listener->bind_count = (unsigned)listener->bind.count;
+    if (parse_addresses(env, yaml_get(node, "bind"), &listener->bind, 0, &listener->binds) < 0)
+        r = -EINVAL;
+    return r;
+}
+
+static int parse_listeners(const struct schema_env *env, const struct yaml_node *root,
+                           struct server_conf *conf)
+{
+    const struct yaml_node *node = yaml_get(root, "listeners");
+    int r = 0;
+
+    if (node == NULL || node->kind != YAML_MAP || node->count == 0 || node->count > LISTENERS_MAX) {
+        struct place place = place_of(node, root);
+        config_error_at(env->errors, &place,
+                        "listeners: expected a map of 1 to %u listeners, name: { bind: ..., policy: ... }",
+                        LISTENERS_MAX);
+        return -EINVAL;
+    }
+    conf->listeners = arena_zalloc(env->arena, node->count * sizeof(conf->listeners[0]));
+    conf->listener_count = node->count;
+    for (unsigned i = 0; i < node->count; i++)
+        if (parse_listener(env, node->keys[i], node->items[i], &conf->listeners[i]) < 0)
+            r = -EINVAL;
+    return r;
+}
+
+/* Keys of `kv:` that are not ours: the provider's module checks them once it is loaded. */
+static const char *const *provider_keys(struct arena *arena, const struct yaml_node *node)
+{
+    unsigned n = node != NULL && node->kind == YAML_MAP ? node->count : 0;
+    const char **keys = arena_zalloc(arena, (n + 1) * sizeof(keys[0]));
+    unsigned used = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        struct slice key = node->keys[i]->text;
+        if (!slice_equal(key, SLICE("provider")) && !slice_equal(key, SLICE("entries")))
+            keys[used++] = key.ptr;
+    }
+    return keys;
+}
+
+static void default_paths(const struct schema_env *env, struct server_conf *conf)
+{
+    char name[256];
+
+    if (conf->hostname.len == 0 && gethostname(name, sizeof(name)) == 0) {
+        name[sizeof(name) - 1] = '\0';
+        conf->hostname.ptr = arena_dup(env->arena, slice_cstr(name));
+        conf->hostname.len = strlen(name);
+    }
+    if (conf->control.len == 0) {
+        conf->control.ptr = arena_printf(env->arena, "%s/control", conf->spool.path.ptr);
+        conf->control.len = strlen(conf->control.ptr);
+    }
+    if (conf->log.decisions.len == 0) {
+        conf->log.decisions.ptr = arena_printf(env->arena, "%s/decisions", conf->spool.path.ptr);
+        conf->log.decisions.len = strlen(conf->log.decisions.ptr);
+    }
+}
+
+int server_conf_parse(const struct schema_env *env, const struct yaml_node *root,
+                      struct server_conf *conf)
+{
+    unsigned before = env->errors->errors;
+
+    memset(conf, 0, sizeof(*conf));
+    for (size_t i = 0; i < sizeof(not_yet) / sizeof(not_yet[0]); i++) {
+        const struct yaml_node *n = yaml_get(root, not_yet[i].key);
+        if (n != NULL)
+            config_error_at(env->errors, &n->place, "%s: %s: not supported yet", not_yet[i].key,
+                            not_yet[i].what);
+    }
+    (void)schema_parse(env, root, root->place, top_options, conf, NULL, NULL, top_reserved);
+    (void)parse_spool(env, root, conf);
+    (void)parse_part(env, root, "limits", limits_options, &conf->limits, NULL);
+    (void)parse_part(env, root, "timeouts", timeouts_options, &conf->timeouts, NULL);
+    (void)parse_part(env, root, "log", log_options, &conf->log, NULL);
+    (void)parse_part(env, root, "retry", retry_options, &conf->retry, NULL);
+    conf->kv_node = yaml_get(root, "kv");
+    (void)parse_part(env, root, "kv", kv_options, &conf->kv, provider_keys(env->arena, conf->kv_node));
+    if (parse_part(env, root, "dns", dns_options, &conf->dns, NULL) == 0 && conf->dns.servers.count > 0) {
+        (void)parse_addresses(env, yaml_get(yaml_get(root, "dns"), "servers"), &conf->dns.servers, 53,
+                              &conf->dns.addresses);
+        conf->dns.address_count = (unsigned)conf->dns.servers.count;
+    }
+    (void)parse_listeners(env, root, conf);
+    if (env->errors->errors > before)
+        return -EINVAL;
+    default_paths(env, conf);
+    return 0;
+}
+
+void server_conf_smtp_limits(const struct server_conf *conf, struct smtp_limits *ret)
+{
+    *ret = (struct smtp_limits){
+        .command_line_octets = conf->limits.command_line,
+        .data_line_octets = conf->limits.data_line,
+        .message_octets = conf->limits.message_size,
+        .rcpts = conf->limits.recipients,
+        .messages = conf->limits.messages,
+        .errors = conf->limits.errors,
+        .commands = conf->limits.commands,
+        .received_fields = conf->limits.received,
+    };
+}
+
+const struct tern_option *server_conf_kv_options(void)
+{
+    return kv_options;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conf.h - the server's own keys of the YAML file: everything but tables, policies,
+ * profiles, transports and routes, which belong to module/policy.h and state/tables.h.
+ */
+#ifndef TERN_SERVER_CONF_H
+#define TERN_SERVER_CONF_H
+
+#include <tern/module.h>
+
+#include "base/log.h"
+#include "config/schema.h"
+#include "config/yaml.h"
+#include "smtp/session.h"
+
+#define LISTENERS_MAX      64
+#define LISTENER_BINDS_MAX 64
+
+struct listener_conf {
+    struct slice name;
+    struct tern_list bind;
+    tern_address *binds;
+    unsigned bind_count;
+    tern_str policy;
+    struct place place;
+};
+
+struct limits_conf {
+    unsigned command_line;       /* octets */
+    unsigned data_line;
+    uint64_t message_size;
+    unsigned recipients, messages, errors, commands, received;
+    unsigned sessions, sessions_per_address;
+    unsigned groups;
+};
+
+/* RFC 5321 4.5.3.2, the server's side. */
+struct timeouts_conf {
+    uint64_t command_s, data_start_s, data_block_s;
+};
+
+struct spool_conf {
+    tern_str path;
+    uint64_t segment_size, min_free, reserve;
+    unsigned spares;
+};
+
+struct dns_conf {
+    struct tern_list servers;
+    uint64_t timeout_ms;
+    unsigned tries, cache;
+    tern_address *addresses;
+    unsigned address_count;
+};
+
+struct log_conf {
+    int level, format;
+    tern_str file, decisions;
+    uint64_t decisions_size;
+    unsigned decisions_days;
+};
+
+struct retry_conf {
+    uint64_t min_s, max_s, expire_s, expire_bounce_s;
+    unsigned factor, jitter;
+};
+
+struct kv_conf {
+    tern_str provider;
+    unsigned entries;
+};
+
+struct server_conf {
+    tern_str hostname;
+    tern_str control;       /* unix socket; empty: none */
+    tern_str module_path;
+    unsigned loops;         /* 0: one per core */
+    unsigned pool_threads;
+    uint64_t drain_s, watchdog_s;
+    bool soft_bounce, split, delivery;
+    unsigned node;
+    struct spool_conf spool;
+    struct limits_conf limits;
+    struct timeouts_conf timeouts;
+    struct dns_conf dns;
+    struct log_conf log;
+    struct retry_conf retry;
+    struct kv_conf kv;
+    const struct yaml_node *kv_node;
+    struct listener_conf *listeners;
+    unsigned listener_count;
+};
+
+/* Fills *ret from the file's root; errors go to env->errors. Returns 0 or -EINVAL. */
+int server_conf_parse(const struct schema_env *env, const struct yaml_node *root,
+                      struct server_conf *ret);
+void server_conf_smtp_limits(const struct server_conf *conf, struct smtp_limits *ret);
+/* For parsing `kv:` once more together with its provider's options. */
+const struct tern_option *server_conf_kv_options(void);
+/* Tables of options with their place in the file, for `tern help` and docs/config.md: ends with a NULL path. */
+struct conf_section {
+    const char *path; /* "" is the top level, else "limits", "listeners.NAME" */
+    const struct tern_option *options;
+    const char *doc;
+};
+const struct conf_section *server_conf_sections(void);
+
+#endif

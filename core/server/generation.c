@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/generation.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/metrics.h"
+#include "lua/when.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct generation *present;
+
+static struct metric *alive(void)
+{
+    return metric_gauge("tern_generations", "", "Configurations in memory; old ones end with their last session.");
+}
+
+struct generation *generation_new(uint64_t number)
+{
+    struct generation *g = mem_zalloc(sizeof(*g));
+
+    atomic_init(&g->refs, 1);
+    g->number = number;
+    arena_init(&g->arena);
+    metric_shift(alive(), 1);
+    return g;
+}
+
+struct generation *generation_ref(struct generation *g)
+{
+    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+    return g;
+}
+
+void generation_unref(struct generation *g)
+{
+    if (g == NULL || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (g->policies != NULL)
+        policies_free(g->policies);
+    if (g->tables != NULL)
+        tables_free(g->tables);
+    arena_fini(&g->arena);
+    free(g);
+    metric_shift(alive(), -1);
+}
+
+static void find_listener_policies(struct generation *g, struct config_errors *errors)
+{
+    unsigned n = g->conf.listener_count;
+
+    g->listener_policies = arena_zalloc(&g->arena, (n + 1) * sizeof(g->listener_policies[0]));
+    for (unsigned i = 0; i < n; i++) {
+        const struct listener_conf *l = &g->conf.listeners[i];
+        g->listener_policies[i] =
+            policies_find(g->policies, slice_make(l->policy.ptr, l->policy.len));
+        if (g->listener_policies[i] == NULL)
+            config_error_at(errors, &l->place, "listener \"%.*s\": there is no policy \"%s\"",
+                            (int)l->name.len, l->name.ptr, l->policy.ptr);
+    }
+}
+
+static void find_kv_store(struct generation *g, const struct schema_env *env, struct modules *modules)
+{
+    const struct yaml_node *node = g->conf.kv_node;
+    const char *name = g->conf.kv.provider.ptr;
+    struct kv_conf again;
+    char error[512];
+
+    if (strcmp(name, "memory") == 0 || strcmp(name, "kv_memory") == 0) {
+        if (node != NULL)
+            (void)schema_parse(env, node, node->place, server_conf_kv_options(), &again, NULL, NULL, NULL);
+        return;
+    }
+    const struct tern_module *m = modules_get(modules, name, error, sizeof(error));
+    if (m == NULL || m->kv_store == NULL) {
+        config_error_at(env->errors, &node->place, "kv: provider: %s",
+                        m == NULL ? error : "this module is no store for kv");
+        return;
+    }
+    g->kv_store = m->kv_store;
+    g->kv_conf = arena_zalloc(&g->arena, m->kv_store->conf_size + 1);
+    (void)schema_parse(env, node, node->place, server_conf_kv_options(), &again, m->kv_store->options,
+                       g->kv_conf, NULL);
+}
+
+struct generation *generation_build_node(struct generation *g, const struct yaml_node *root,
+                                         struct modules *modules, struct config_errors *errors)
+{
+    g->tables = tables_new(&g->arena, yaml_get(root, "tables"), errors);
+    struct schema_env env = { .arena = &g->arena, .errors = errors, .table = tables_resolve,
+                              .table_arg = g->tables };
+    struct policies_env penv = { .modules = modules, .arena = &g->arena, .errors = errors,
+                                 .tables = g->tables, .root = root, .when_compile = when_compile };
+
+    bool ok = server_conf_parse(&env, root, &g->conf) == 0;
+    if (g->tables != NULL)
+        g->policies = policies_build(&penv);
+    if (ok && g->policies != NULL) {
+        find_listener_policies(g, errors);
+        find_kv_store(g, &env, modules);
+    }
+    if (errors->errors == 0 && ok && g->policies != NULL)
+        return g;
+    generation_unref(g);
+    return NULL;
+}
+
+struct generation *generation_build(const char *path, struct modules *modules, uint64_t number,
+                                    struct config_errors *errors)
+{
+    struct generation *g = generation_new(number);
+    struct yaml_node *root = yaml_load_file(&g->arena, path, errors);
+
+    if (root == NULL) {
+        generation_unref(g);
+        return NULL;
+    }
+    return generation_build_node(g, root, modules, errors);
+}
+
+int generation_peek(const char *path, struct arena *arena, struct server_conf *ret,
+                    struct config_errors *errors)
+{
+    struct yaml_node *root = yaml_load_file(arena, path, errors);
+    struct schema_env env = { .arena = arena, .errors = errors };
+
+    return root != NULL ? server_conf_parse(&env, root, ret) : -1;
+}
+
+const struct listener_conf *generation_listener(const struct generation *g, struct slice name,
+                                                const struct policy **ret_policy)
+{
+    for (unsigned i = 0; i < g->conf.listener_count; i++) {
+        if (!slice_equal(g->conf.listeners[i].name, name))
+            continue;
+        *ret_policy = g->listener_policies[i];
+        return &g->conf.listeners[i];
+    }
+    return NULL;
+}
+
+struct generation *generation_present(void)
+{
+    (void)pthread_mutex_lock(&lock);
+    struct generation *g = present != NULL ? generation_ref(present) : NULL;
+    (void)pthread_mutex_unlock(&lock);
+    return g;
+}
+
+void generation_set_present(struct generation *g)
+{
+    (void)pthread_mutex_lock(&lock);
+    struct generation *old = present;
+    present = g;
+    (void)pthread_mutex_unlock(&lock);
+    if (old != NULL)
+        atomic_store(&old->retired_ms, clock_now_ms());
+    generation_unref(old);
+}

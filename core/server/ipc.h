@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ipc.h - what the worker asks of the supervisor over their socketpair (SOCK_SEQPACKET):
+ * one packet a wish, one packet an answer, a descriptor beside it where one was asked for.
+ */
+#ifndef TERN_SERVER_IPC_H
+#define TERN_SERVER_IPC_H
+
+#include <stdbool.h>
+
+#include <tern/module.h>
+
+enum ipc_op {
+    IPC_LISTEN,  /* a listening socket for `address`; kept by the supervisor over restarts */
+    IPC_RELEASE, /* close the one for `address` */
+    IPC_READY,   /* everything is loaded; no answer */
+};
+
+struct ipc_wish {
+    uint32_t op;
+    tern_address address;
+};
+
+struct ipc_answer {
+    int32_t status; /* 0, or a negative errno */
+    char text[256]; /* why not, for people */
+};
+
+/* Worker's side. Returns the descriptor (IPC_LISTEN) or 0, or a negative errno with *answer filled. */
+int ipc_ask(int fd, const struct ipc_wish *wish, struct ipc_answer *answer);
+int ipc_tell(int fd, const struct ipc_wish *wish);
+/* Supervisor's side. -1: the worker is gone. */
+int ipc_receive(int fd, struct ipc_wish *ret);
+int ipc_answer(int fd, const struct ipc_answer *answer, int pass_fd);
+
+#endif

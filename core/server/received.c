@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/received.h"
+
+#include "mime/date.h"
+
+/* RFC 3848 names the protocols, RFC 6531 4.3 those with UTF8. */
+static const char *protocol(const struct session_facts *s, const struct txn_facts *t)
+{
+    if (!s->esmtp)
+        return "SMTP";
+    if (t->smtputf8)
+        return s->tls ? "UTF8SMTPS" : "UTF8SMTP";
+    return s->tls ? "ESMTPS" : "ESMTP";
+}
+
+/* What the client said of itself was checked by the grammar of EHLO; it may still hold UTF-8. */
+static void add_helo(struct buf *out, struct slice helo)
+{
+    if (helo.len == 0)
+        buf_add_cstr(out, "unknown");
+    for (size_t i = 0; i < helo.len; i++) {
+        char c = helo.ptr[i];
+        buf_add_char(out, c > ' ' && c != '(' && c != ')' && c != '\\' && (unsigned char)c < 0x7f ? c : '?');
+    }
+}
+
+void received_add(struct buf *out, const struct session_facts *session, const struct txn_facts *txn,
+                  const char *hostname, uint64_t wall_ms)
+{
+    char date[DATE_SIZE];
+
+    buf_add_cstr(out, "Received: from ");
+    add_helo(out, slice_of(session->helo));
+    buf_printf(out, " ([%s%s])\r\n\tby %s with %s id %s", session->client.family == 6 ? "IPv6:" : "",
+               session->client_text.ptr, hostname, protocol(session, txn), txn->id.ptr);
+    if (txn->rcpt_count == 1) {
+        struct slice to = slice_of(txn->rcpts[0]->view.original.address);
+        buf_add_cstr(out, "\r\n\tfor <");
+        buf_add(out, to);
+        buf_add_cstr(out, ">");
+    }
+    (void)date_print(date, (int64_t)(wall_ms / 1000), 0);
+    buf_printf(out, ";\r\n\t%s\r\n", date);
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* reload.c - a new generation beside the old one; any error refuses it whole. */
+#include "base/log.h"
+#include "server/serve.h"
+
+struct fixed {
+    const char *key;
+    bool changed;
+};
+
+static bool differs(tern_str a, tern_str b)
+{
+    return !slice_equal(slice_make(a.ptr, a.len), slice_make(b.ptr, b.len));
+}
+
+/* What was opened with the worker and cannot change under it. */
+static void warn_of_fixed(const struct server_conf *old, const struct server_conf *new, struct buf *text)
+{
+    const struct fixed fixed[] = {
+        { "spool", differs(old->spool.path, new->spool.path) ||
+                       old->spool.segment_size != new->spool.segment_size ||
+                       old->spool.min_free != new->spool.min_free ||
+                       old->spool.reserve != new->spool.reserve || old->spool.spares != new->spool.spares },
+        { "hostname", differs(old->hostname, new->hostname) },
+        { "control", differs(old->control, new->control) },
+        { "module_path", differs(old->module_path, new->module_path) },
+        { "loops", old->loops != new->loops },
+        { "pool_threads", old->pool_threads != new->pool_threads },
+        { "node", old->node != new->node },
+        { "dns", old->dns.address_count != new->dns.address_count ||
+                     memcmp(old->dns.addresses, new->dns.addresses,
+                            old->dns.address_count * sizeof(tern_address)) != 0 ||
+                     old->dns.timeout_ms != new->dns.timeout_ms || old->dns.tries != new->dns.tries ||
+                     old->dns.cache != new->dns.cache },
+        { "log.file", differs(old->log.file, new->log.file) },
+        { "log.format", old->log.format != new->log.format },
+        { "log.decisions", differs(old->log.decisions, new->log.decisions) },
+        { "kv", differs(old->kv.provider, new->kv.provider) || old->kv.entries != new->kv.entries },
+    };
+
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
+        if (fixed[i].changed)
+            buf_printf(text, "warning: %s: the change takes effect at the next start of the server\n",
+                       fixed[i].key);
+}
+
+static int install(struct serve *s, struct generation *g, struct buf *text)
+{
+    struct generation *old = generation_present();
+    struct scheduler_options so;
+    char error[512];
+    int r = serve_listen(s, g, error, sizeof(error));
+
+    if (r < 0) {
+        buf_printf(text, "%s\n", error);
+        generation_unref(old);
+        return r;
+    }
+    warn_of_fixed(&old->conf, &g->conf, text);
+    generation_unref(old);
+    log_set_level((enum log_level)g->conf.log.level);
+    serve_scheduler_options(s, g, &so);
+    scheduler_set_options(s->scheduler, &so);
+    generation_set_present(generation_ref(g));
+    return 0;
+}
+
+int serve_reload(struct serve *s, struct buf *text)
+{
+    struct config_errors errors = { .text = BUF_INIT };
+
+    (void)pthread_mutex_lock(&s->reload_lock);
+    log_reopen();
+    struct generation *g = generation_build(s->start->config, s->modules, s->generation_number + 1, &errors);
+    buf_add(text, buf_slice(&errors.text));
+    int r = g != NULL ? install(s, g, text) : -1;
+    if (r == 0) {
+        s->generation_number++;
+        buf_printf(text, "generation %llu\n", (unsigned long long)s->generation_number);
+    }
+    generation_unref(g);
+    (void)pthread_mutex_unlock(&s->reload_lock);
+    config_errors_free(&errors);
+    log_event(r == 0 ? LOG_INFO : LOG_ERROR, LOG_EV_reload, NULL, "%s%.*s",
+              r == 0 ? "" : "refused, the old configuration stays: ", (int)text->len,
+              text->data != NULL ? text->data : "");
+    return r;
+}

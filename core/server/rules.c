@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/rules.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/slice.h"
+
+#define RULES_OCTETS_MAX 4096
+
+void rules_default(struct rules *rules)
+{
+    *rules = (struct rules){ .user = "tern", .ports = { 24, 25, 465, 587 }, .port_count = 4,
+                             .uid_min = 1000 };
+}
+
+bool rules_allow_port(const struct rules *rules, unsigned port)
+{
+    if (port >= 1024)
+        return true;
+    for (unsigned i = 0; i < rules->port_count; i++)
+        if (rules->ports[i] == port)
+            return true;
+    return false;
+}
+
+static struct slice next_word(struct slice *rest)
+{
+    *rest = slice_trim(*rest);
+    size_t n = 0;
+    while (n < rest->len && rest->ptr[n] != ' ' && rest->ptr[n] != '\t')
+        n++;
+    struct slice word = slice_head(*rest, n);
+    *rest = slice_from(*rest, n);
+    return word;
+}
+
+static const char *set_user(struct rules *rules, struct slice rest)
+{
+    struct slice word = next_word(&rest);
+
+    if (word.len == 0 || word.len >= sizeof(rules->user) || next_word(&rest).len > 0)
+        return "expected one user name";
+    memcpy(rules->user, word.ptr, word.len);
+    rules->user[word.len] = '\0';
+    return NULL;
+}
+
+static const char *set_ports(struct rules *rules, struct slice rest)
+{
+    uint64_t port;
+
+    rules->port_count = 0;
+    for (struct slice word = next_word(&rest); word.len > 0; word = next_word(&rest)) {
+        if (!slice_to_u64(word, &port) || port == 0 || port > 65535)
+            return "expected port numbers from 1 to 65535";
+        if (rules->port_count == RULES_PORTS_MAX)
+            return "too many ports, at most 32";
+        rules->ports[rules->port_count++] = (uint16_t)port;
+    }
+    return NULL;
+}
+
+static const char *set_uid_min(struct rules *rules, struct slice rest)
+{
+    uint64_t uid;
+
+    if (!slice_to_u64(next_word(&rest), &uid) || uid > UINT32_MAX)
+        return "expected a user number";
+    rules->uid_min = (unsigned)uid;
+    return NULL;
+}
+
+static const char *parse_line(struct rules *rules, struct slice line)
+{
+    struct slice word = next_word(&line);
+
+    if (word.len == 0 || word.ptr[0] == '#')
+        return NULL;
+    if (slice_equal(word, SLICE("user")))
+        return set_user(rules, line);
+    if (slice_equal(word, SLICE("ports")))
+        return set_ports(rules, line);
+    if (slice_equal(word, SLICE("uid_min")))
+        return set_uid_min(rules, line);
+    return "expected user, ports or uid_min";
+}
+
+static int check_owner(FILE *f, const char *path, char *error, size_t octets)
+{
+    struct stat st;
+
+    if (fstat(fileno(f), &st) < 0)
+        return -errno;
+    if ((st.st_uid == 0 || st.st_uid == geteuid()) && (st.st_mode & 022) == 0)
+        return 0;
+    (void)snprintf(error, octets,
+                   "%s: must belong to root and be writable by nobody else (owner %u, mode %04o)", path,
+                   (unsigned)st.st_uid, (unsigned)st.st_mode & 07777);
+    return -EPERM;
+}
+
+int rules_load(const char *path, struct rules *rules, char *error, size_t octets)
+{
+    char text[RULES_OCTETS_MAX];
+    FILE *f = fopen(path, "re");
+    unsigned line_no = 0;
+
+    rules_default(rules);
+    if (f == NULL) {
+        (void)snprintf(error, octets, "%s: %s", path, strerror(errno));
+        return -errno;
+    }
+    int r = check_owner(f, path, error, octets);
+    while (r == 0 && fgets(text, sizeof(text), f) != NULL) {
+        line_no++;
+        text[strcspn(text, "\n")] = '\0';
+        const char *wrong = parse_line(rules, slice_cstr(text));
+        if (wrong != NULL) {
+            (void)snprintf(error, octets, "%s:%u: %s", path, line_no, wrong);
+            r = -EINVAL;
+        }
+    }
+    (void)fclose(f);
+    return r;
+}

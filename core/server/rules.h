@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rules.h - supervisor.conf: which user the worker becomes and which ports it may have.
+ *
+ *     user tern
+ *     ports 24 25 465 587
+ *     uid_min 1000
+ *
+ * Only root may write the file. Without it the lines above are the rules. Ports from 1024 up
+ * need no rule: anybody may bind them.
+ */
+#ifndef TERN_SERVER_RULES_H
+#define TERN_SERVER_RULES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RULES_PORTS_MAX 32
+
+struct rules {
+    char user[64];
+    uint16_t ports[RULES_PORTS_MAX];
+    unsigned port_count;
+    unsigned uid_min;
+};
+
+void rules_default(struct rules *rules);
+/* 0, or a negative errno with a sentence "file:line: ..." in error. `path` must be root's, or the starting user's. */
+int rules_load(const char *path, struct rules *rules, char *error, size_t octets);
+bool rules_allow_port(const struct rules *rules, unsigned port);
+
+#endif

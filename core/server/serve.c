@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve.c - the worker's parts, opened and closed in order: the wiring on one screen.
+ *
+ * Opening: spool, kv, pool, scheduler, loops. Closing is drain, scheduler, spool, loops,
+ * and then what they used; nothing is freed that a thread may still touch.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "lua/when.h"
+#include "module/api.h"
+#include "server/ipc.h"
+#include "server/serve.h"
+
+#define SPOOL_LOCK_WAIT_MS 10000
+#define POOL_STUCK_WAIT_MS 2000
+
+/* ---- what each part gets of the generation ---- */
+
+void serve_scheduler_options(const struct serve *s, const struct generation *g, struct scheduler_options *ret)
+{
+    const struct retry_conf *r = &g->conf.retry;
+
+    *ret = (struct scheduler_options){
+        .loops = s->loop_count,
+        .retry_min_ms = r->min_s * 1000, .retry_max_ms = r->max_s * 1000,
+        .retry_factor_percent = r->factor, .retry_jitter_percent = r->jitter,
+        .expire_ms = r->expire_s * 1000, .expire_bounce_ms = r->expire_bounce_s * 1000,
+        .preparing_max = 500, .ready_max = 5000,
+        .ops = dispatch_set_ops(), .arg = s->dispatches, .stopped = !g->conf.delivery,
+    };
+}
+
+static void ref_generation(void *generation)
+{
+    (void)generation_ref(generation);
+}
+
+static void unref_generation(void *generation)
+{
+    generation_unref(generation);
+}
+
+static void present_for_delivery(void *arg, struct dispatch_generation *ret)
+{
+    struct generation *g = generation_present();
+
+    (void)arg;
+    *ret = (struct dispatch_generation){ .policies = g->policies, .soft_bounce = g->conf.soft_bounce,
+                                         .generation = g, .ref = ref_generation, .unref = unref_generation };
+}
+
+static void make_metrics(struct serve_metrics *m)
+{
+    m->sessions = metric_gauge("tern_sessions", "", "Sessions now.");
+    m->sessions_total = metric_counter("tern_sessions_total", "", "Sessions since the start.");
+    m->limited = metric_counter("tern_sessions_refused_total", "", "Connections over a session limit.");
+    m->accepted = metric_counter("tern_messages_accepted_total", "", "Transactions answered with 250.");
+    m->refused = metric_counter("tern_replies_total", "class=\"5xx\"", "Refusals of policy, by class.");
+    m->deferred = metric_counter("tern_replies_total", "class=\"4xx\"", "Refusals of policy, by class.");
+    m->commit_us = metric_histogram("tern_commit_microseconds", "", "From the end of data to the durable record.");
+}
+
+/* ---- opening ---- */
+
+static int open_spool(struct serve *s, const struct server_conf *conf, char *error, size_t octets)
+{
+    struct spool_options o = {
+        .path = conf->spool.path.ptr, .segment_octets = conf->spool.segment_size,
+        .min_free_octets = conf->spool.min_free, .reserve_octets = conf->spool.reserve,
+        .spare_max = conf->spool.spares, .node = conf->node, .lock_wait_ms = SPOOL_LOCK_WAIT_MS,
+    };
+
+    return spool_open(&o, &s->spool, error, octets);
+}
+
+static void pool_thread_started(void *arg, unsigned index)
+{
+    struct serve *s = arg;
+
+    (void)index;
+    shared_page_use(s->start->page);
+}
+
+static int open_loop(struct serve *s, unsigned index, const struct server_conf *conf, const struct generation *g)
+{
+    struct serve_loop *l = mem_zalloc(sizeof(*l));
+    struct dns_options dns = { .servers = conf->dns.addresses, .server_count = conf->dns.address_count,
+                               .timeout_ms = (unsigned)conf->dns.timeout_ms, .tries = conf->dns.tries,
+                               .cache_entries_max = conf->dns.cache };
+
+    (void)g;
+    l->serve = s;
+    l->index = index;
+    list_init(&l->sessions);
+    list_init(&l->listeners);
+    s->loops[index] = l;
+    l->loop = loop_new(index);
+    if (l->loop == NULL)
+        return -ENOMEM;
+    int r = dns_new(l->loop, &dns, &l->dns);
+    if (r < 0)
+        return r;
+    struct engine_env env = { .loop = l->loop, .dns = l->dns, .kv = s->kv, .pool = s->pool,
+                              .hostname = conf->hostname.ptr, .spool_fd = spool_tmp_dir(s->spool),
+                              .when = when_eval };
+    l->engine = engine_new(&env);
+    l->dispatch = dispatch_new(s->dispatches, index, l->loop, l->engine, l->dns);
+    return 0;
+}
+
+static void open_delivery(struct serve *s, const struct generation *g)
+{
+    unsigned own_count = 0;
+    tern_address own[256];
+
+    for (unsigned i = 0; i < g->conf.listener_count; i++)
+        for (unsigned k = 0; k < g->conf.listeners[i].bind_count && own_count < 256; k++)
+            own[own_count++] = g->conf.listeners[i].binds[k];
+    struct dispatch_set_options o = { .loops = s->loop_count, .spool = s->spool,
+                                      .hostname = g->conf.hostname.ptr, .own = own, .own_count = own_count,
+                                      .generation = present_for_delivery, .arg = s };
+    s->dispatches = dispatch_set_new(&o);
+    struct scheduler_options so;
+    serve_scheduler_options(s, g, &so);
+    s->scheduler = scheduler_new(&so);
+    dispatch_set_scheduler(s->dispatches, s->scheduler);
+}
+
+static unsigned wanted_loops(const struct server_conf *conf)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned n = conf->loops > 0 ? conf->loops : cores > 0 ? (unsigned)cores : 1;
+
+    return n < SHARED_LOOPS_MAX ? n : SHARED_LOOPS_MAX;
+}
+
+int serve_open(struct serve *s, const struct worker_start *start, struct generation *g,
+               struct modules *modules, char *error, size_t octets)
+{
+    struct pool_options po = { .threads = g->conf.pool_threads, .thread_started = pool_thread_started,
+                               .arg = s };
+    int r;
+
+    s->start = start;
+    s->modules = modules;
+    s->started_wall_ms = clock_wall_ms();
+    s->loop_count = wanted_loops(&g->conf);
+    s->limits = session_limits_new();
+    (void)pthread_mutex_init(&s->reload_lock, NULL);
+    make_metrics(&s->metrics);
+    r = open_spool(s, &g->conf, error, octets);
+    if (r < 0)
+        return r;
+    r = kv_open(g->kv_store, g->kv_conf, g->conf.kv.entries, &s->kv, error, octets);
+    if (r < 0)
+        return r;
+    s->pool = pool_new(&po);
+    open_delivery(s, g);
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        r = open_loop(s, i, &g->conf, g);
+        if (r < 0) {
+            (void)snprintf(error, octets, "loop %u: %s", i, strerror(-r));
+            return r;
+        }
+    }
+    return 0;
+}
+
+/* ---- threads ---- */
+
+static void *loop_main(void *arg)
+{
+    struct serve_loop *l = arg;
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "tern-loop%u", l->index);
+    (void)pthread_setname_np(pthread_self(), name);
+    shared_page_use(l->serve->start->page);
+    loop_set_heartbeat(l->loop, &l->serve->start->page->beats[l->index]);
+    loop_run(l->loop);
+    listeners_close(l);
+    sessions_free(l);
+    dispatch_free(l->dispatch);
+    engine_free(l->engine);
+    dns_free(l->dns);
+    return NULL;
+}
+
+static void add_entry(void *arg, const struct spool_entry *entry)
+{
+    scheduler_add(((struct serve *)arg)->scheduler, entry);
+}
+
+int serve_start(struct serve *s)
+{
+    int r;
+
+    spool_each(s->spool, add_entry, s);
+    r = spool_start(s->spool);
+    if (r == 0)
+        r = scheduler_start(s->scheduler);
+    for (unsigned i = 0; i < s->loop_count && r == 0; i++)
+        r = -pthread_create(&s->loops[i]->thread, NULL, loop_main, s->loops[i]);
+    return r;
+}
+
+/* ---- listening ---- */
+
+struct listeners_task {
+    struct loop_task task;
+    struct serve_loop *l;
+    unsigned count;
+    struct listener_fd fds[];
+};
+
+static void on_listeners(struct loop_task *task)
+{
+    struct listeners_task *t = list_entry(task, struct listeners_task, task);
+
+    listeners_set(t->l, t->fds, t->count);
+    free(t);
+}
+
+static void post_listeners(struct serve_loop *l, const struct listener_fd *fds, unsigned count)
+{
+    struct listeners_task *t = mem_zalloc(sizeof(*t) + count * sizeof(t->fds[0]));
+
+    t->task.run = on_listeners;
+    t->l = l;
+    t->count = count;
+    for (unsigned i = 0; i < count; i++) {
+        t->fds[i] = fds[i];
+        t->fds[i].fd = fcntl(fds[i].fd, F_DUPFD_CLOEXEC, 3);
+    }
+    loop_post(l->loop, &t->task);
+}
+
+static bool is_wanted(const struct listener_fd *fds, unsigned count, const tern_address *a)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (memcmp(&fds[i].address, a, sizeof(*a)) == 0)
+            return true;
+    return false;
+}
+
+static void release_unwanted(struct serve *s, const struct listener_fd *fds, unsigned count)
+{
+    struct ipc_answer answer;
+
+    for (unsigned i = 0; i < s->listening_count; i++) {
+        struct ipc_wish wish = { .op = IPC_RELEASE, .address = s->listening[i] };
+        if (!is_wanted(fds, count, &s->listening[i]))
+            (void)ipc_ask(s->start->supervisor_fd, &wish, &answer);
+    }
+    s->listening_count = count;
+    for (unsigned i = 0; i < count; i++)
+        s->listening[i] = fds[i].address;
+}
+
+static int ask_socket(struct serve *s, const struct listener_conf *conf, const tern_address *address,
+                      struct listener_fd *ret, char *error, size_t octets)
+{
+    struct ipc_wish wish = { .op = IPC_LISTEN, .address = *address };
+    struct ipc_answer answer;
+    int fd = ipc_ask(s->start->supervisor_fd, &wish, &answer);
+
+    if (fd < 0) {
+        (void)snprintf(error, octets, "%s:%u:%u: listener %.*s: %s", conf->place.file, conf->place.line,
+                       conf->place.col, (int)conf->name.len, conf->name.ptr, answer.text);
+        return fd;
+    }
+    ret->fd = fd;
+    ret->address = *address;
+    (void)snprintf(ret->name, sizeof(ret->name), "%.*s", (int)conf->name.len, conf->name.ptr);
+    return 0;
+}
+
+int serve_listen(struct serve *s, const struct generation *g, char *error, size_t octets)
+{
+    unsigned max = 0, count = 0;
+    int r = 0;
+
+    for (unsigned i = 0; i < g->conf.listener_count; i++)
+        max += g->conf.listeners[i].bind_count;
+    struct listener_fd *fds = mem_zalloc((max + 1) * sizeof(fds[0]));
+    for (unsigned i = 0; i < g->conf.listener_count && r == 0; i++) {
+        const struct listener_conf *l = &g->conf.listeners[i];
+        for (unsigned k = 0; k < l->bind_count && r == 0; k++) {
+            r = ask_socket(s, l, &l->binds[k], &fds[count], error, octets);
+            count += r == 0;
+        }
+    }
+    for (unsigned i = 0; i < s->loop_count && r == 0; i++)
+        post_listeners(s->loops[i], fds, count);
+    if (r == 0)
+        release_unwanted(s, fds, count);
+    for (unsigned i = 0; i < count; i++)
+        (void)close(fds[i].fd);
+    free(fds);
+    return r;
+}
+
+/* ---- the end ---- */
+
+struct drain_task {
+    struct loop_task task;
+    struct serve_loop *l;
+    bool now;
+};
+
+static void on_dispatch_drained(void *arg)
+{
+    struct serve_loop *l = arg;
+
+    l->drained = true;
+    atomic_fetch_add(&l->serve->drained, 1);
+}
+
+static void on_drain(struct loop_task *task)
+{
+    struct drain_task *t = list_entry(task, struct drain_task, task);
+
+    listeners_close(t->l);
+    sessions_drain(t->l, t->now);
+    if (!t->now)
+        dispatch_drain(t->l->dispatch, on_dispatch_drained, t->l);
+    free(t);
+}
+
+static void post_drain(struct serve *s, bool now)
+{
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        struct drain_task *t = mem_zalloc(sizeof(*t));
+        t->task.run = on_drain;
+        t->l = s->loops[i];
+        t->now = now;
+        loop_post(s->loops[i]->loop, &t->task);
+    }
+}
+
+void serve_drain_begin(struct serve *s)
+{
+    atomic_store(&s->draining, true);
+    scheduler_pause(s->scheduler, SCHEDULER_DRAINS, true);
+    post_drain(s, false);
+}
+
+bool serve_is_drained(struct serve *s)
+{
+    return atomic_load(&s->drained) == s->loop_count && session_limits_count(s->limits) == 0;
+}
+
+void serve_drain_force(struct serve *s)
+{
+    post_drain(s, true);
+}
+
+void serve_close(struct serve *s)
+{
+    scheduler_stop(s->scheduler);
+    spool_close(s->spool);
+    atomic_store(&s->start->page->watchdog_ms, 0);
+    for (unsigned i = 0; i < s->loop_count; i++)
+        loop_stop(s->loops[i]->loop);
+    for (unsigned i = 0; i < s->loop_count; i++)
+        (void)pthread_join(s->loops[i]->thread, NULL);
+    dispatch_set_free(s->dispatches);
+    scheduler_free(s->scheduler);
+    bool stuck = pool_free(s->pool, POOL_STUCK_WAIT_MS) > 0;
+    kv_close(s->kv);
+    if (stuck)
+        return; /* a thread that never came back may still use the rest: the process ends anyway */
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        loop_free(s->loops[i]->loop);
+        free(s->loops[i]);
+    }
+    session_limits_free(s->limits);
+    generation_set_present(NULL);
+    modules_free(s->modules);
+}

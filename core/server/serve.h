@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve.h - what the threads of the worker share, and what each loop has of its own.
+ *
+ * Inside server/ only. The whole wiring of lower folders into each other is in worker.c and
+ * serve.c.
+ */
+#ifndef TERN_SERVER_SERVE_H
+#define TERN_SERVER_SERVE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/metrics.h"
+#include "delivery/dispatch.h"
+#include "dns/dns.h"
+#include "module/engine.h"
+#include "module/policy.h"
+#include "module/pool.h"
+#include "net/conn.h"
+#include "net/loop.h"
+#include "queue/scheduler.h"
+#include "server/generation.h"
+#include "server/limits.h"
+#include "server/shared.h"
+#include "server/supervisor.h"
+#include "spool/spool.h"
+#include "state/kv.h"
+
+struct serve_loop;
+
+struct serve_metrics {
+    struct metric *sessions, *sessions_total, *limited;
+    struct metric *accepted, *refused, *deferred, *commit_us;
+};
+
+/* One per worker. */
+struct serve {
+    const struct worker_start *start;
+    struct modules *modules;
+    struct spool *spool;
+    struct scheduler *scheduler;
+    struct dispatch_set *dispatches;
+    struct pool *pool;
+    struct kv *kv;
+    struct session_limits *limits;
+    struct serve_loop *loops[SHARED_LOOPS_MAX];
+    unsigned loop_count;
+    struct serve_metrics metrics;
+    uint64_t generation_number;
+    _Atomic bool draining;
+    _Atomic unsigned drained; /* loops without sessions and deliveries, while draining */
+    uint64_t started_wall_ms;
+    tern_address listening[LISTENERS_MAX * LISTENER_BINDS_MAX]; /* those asked of the supervisor */
+    unsigned listening_count;
+    pthread_mutex_t reload_lock;
+};
+
+/* A listening socket as one loop polls it. */
+struct serve_listener {
+    struct list link;
+    struct serve_loop *loop;
+    struct loop_watch *watch;
+    int fd; /* a duplicate: each loop closes its own */
+    tern_address address;
+    char name[64]; /* of the listener: its policy is looked up in the present generation */
+};
+
+struct serve_loop {
+    struct serve *serve;
+    struct loop *loop;
+    struct dns *dns;
+    struct engine *engine;
+    struct dispatch *dispatch;
+    pthread_t thread;
+    unsigned index;
+    struct list sessions, listeners;
+    _Atomic unsigned session_count;
+    struct loop_timer accept_again;
+    bool drained;
+};
+
+/* listener.c. Loop thread. */
+struct listener_fd {
+    tern_address address;
+    char name[64];
+    int fd;
+};
+void listeners_set(struct serve_loop *l, const struct listener_fd *fds, unsigned count);
+void listeners_close(struct serve_loop *l);
+
+/* session.c. Loop thread. */
+void session_accept(struct serve_loop *l, int fd, const char *listener, const tern_address *peer,
+                    const tern_address *local);
+/* Ends idle sessions with 421; all of them when `now`. */
+void sessions_drain(struct serve_loop *l, bool now);
+/* After the loop has stopped: frees what is left. */
+void sessions_free(struct serve_loop *l);
+
+/* serve.c. Main thread of the worker. */
+int serve_open(struct serve *s, const struct worker_start *start, struct generation *g,
+               struct modules *modules, char *error, size_t octets);
+int serve_start(struct serve *s);
+/* Hands the present generation's listening sockets to all loops; asks the supervisor for new ones. */
+int serve_listen(struct serve *s, const struct generation *g, char *error, size_t octets);
+void serve_drain_begin(struct serve *s);
+bool serve_is_drained(struct serve *s);
+void serve_drain_force(struct serve *s);
+void serve_close(struct serve *s);
+
+/* worker.c: the modules of this process, with those that are linked in. Also for `tern check` and `tern test`. */
+struct modules *serve_modules(const char *module_path, bool trust_group);
+
+/* reload.c. Any thread but the loops'. The text is what the operator reads: errors, warnings, or "generation 3". */
+int serve_reload(struct serve *s, struct buf *text);
+/* Scheduler's options of a generation. */
+void serve_scheduler_options(const struct serve *s, const struct generation *g, struct scheduler_options *ret);
+
+#endif

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * supervisor.c - see supervisor.h. One thread, one poll() over signals and the worker's socket.
+ */
+#include "server/supervisor.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/conn.h"
+#include "server/ipc.h"
+#include "server/rules.h"
+
+#define SOCKETS_MAX        256
+#define BACKLOG            1024
+#define RESTART_MS_MIN     100
+#define RESTART_MS_MAX     30000
+#define WORKER_GOOD_MS     60000 /* lived so long: the next restart is immediate again */
+#define STOP_GRACE_MS      10000 /* beyond the drain time, before SIGKILL */
+#define TICK_MS            500
+#define BIND_WAIT_MS       10000 /* a predecessor may still hold the address */
+
+struct supervisor {
+    struct supervisor_options options;
+    struct rules rules;
+    struct shared_page *page;
+    int signal_fd;
+    struct {
+        tern_address address;
+        int fd;
+    } sockets[SOCKETS_MAX];
+    unsigned socket_count;
+    pid_t worker;
+    int worker_fd;
+    bool ready, ever_ready, stopping;
+    uint64_t started_ms, restart_at_ms, stop_deadline_ms;
+    unsigned restart_ms;
+    int status; /* of the process */
+};
+
+/* ---- sockets ---- */
+
+static int find_socket(const struct supervisor *s, const tern_address *a)
+{
+    for (unsigned i = 0; i < s->socket_count; i++)
+        if (memcmp(&s->sockets[i].address, a, sizeof(*a)) == 0)
+            return (int)i;
+    return -1;
+}
+
+static int bind_socket(const tern_address *address, bool wait)
+{
+    uint64_t deadline = clock_now_ms() + (wait ? BIND_WAIT_MS : 0);
+    int fd = net_listen(address, BACKLOG);
+
+    while (fd == -EADDRINUSE && clock_now_ms() < deadline) {
+        (void)poll(NULL, 0, 100);
+        fd = net_listen(address, BACKLOG);
+    }
+    return fd;
+}
+
+static int get_socket(struct supervisor *s, const tern_address *address, struct ipc_answer *answer)
+{
+    char text[NET_ADDRESS_TEXT_MAX];
+    int at = find_socket(s, address);
+
+    if (at >= 0)
+        return s->sockets[at].fd;
+    net_address_print(address, true, text);
+    if (geteuid() == 0 && !rules_allow_port(&s->rules, address->port)) {
+        answer->status = -EACCES;
+        (void)snprintf(answer->text, sizeof(answer->text),
+                       "port %u is not among the ports of %s", address->port,
+                       s->options.rules != NULL ? s->options.rules : "the default rules (24 25 465 587)");
+        return -1;
+    }
+    int fd = s->socket_count < SOCKETS_MAX ? bind_socket(address, !s->ever_ready) : -EMFILE;
+    if (fd < 0) {
+        answer->status = fd;
+        (void)snprintf(answer->text, sizeof(answer->text), "%s: %s", text, strerror(-fd));
+        return -1;
+    }
+    s->sockets[s->socket_count].address = *address;
+    s->sockets[s->socket_count++].fd = fd;
+    return fd;
+}
+
+static void release_socket(struct supervisor *s, const tern_address *address)
+{
+    int at = find_socket(s, address);
+
+    if (at < 0)
+        return;
+    (void)close(s->sockets[at].fd);
+    s->sockets[at] = s->sockets[--s->socket_count];
+}
+
+/* ---- the worker ---- */
+
+static void say_bad_user(const char *user)
+{
+    log_event(LOG_ERROR, LOG_EV_worker, NULL,
+              "there is no user \"%s\" to run as: create it (useradd --system %s) or name another in "
+              "supervisor.conf", user, user);
+}
+
+static int drop_user(const struct rules *rules)
+{
+    const struct passwd *pw;
+
+    if (geteuid() != 0)
+        return 0;
+    pw = getpwnam(rules->user);
+    if (pw == NULL) {
+        say_bad_user(rules->user);
+        return -EINVAL;
+    }
+    if (pw->pw_uid == 0) {
+        log_event(LOG_WARNING, LOG_EV_worker, NULL,
+                  "supervisor.conf says user root: a hole in a module is a hole in this machine");
+        return 0;
+    }
+    if (initgroups(rules->user, pw->pw_gid) < 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
+        setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0 || setuid(0) == 0) {
+        log_event(LOG_ERROR, LOG_EV_worker, NULL, "cannot become user %s: %s", rules->user, strerror(errno));
+        return -EPERM;
+    }
+    return 0;
+}
+
+static void child(struct supervisor *s, int fd, pid_t parent)
+{
+    struct worker_start start = { .config = s->options.config, .module_path = s->options.prefix_modules,
+                                  .supervisor_fd = fd, .page = s->page, .trust_group = geteuid() != 0 };
+    sigset_t none;
+
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)close(s->signal_fd);
+    for (unsigned i = 0; i < s->socket_count; i++)
+        (void)close(s->sockets[i].fd);
+    if (drop_user(&s->rules) < 0)
+        _exit(WORKER_EXIT_CONFIG);
+    /* After the change of user, which clears it; then look whether the parent died meanwhile. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (getppid() != parent)
+        _exit(1);
+    exit(worker_run(&start));
+}
+
+static void start_worker(struct supervisor *s)
+{
+    int pair[2];
+
+    s->restart_at_ms = 0;
+    shared_page_clear(s->page);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        log_event(LOG_ERROR, LOG_EV_worker, NULL, "socketpair: %s", strerror(errno));
+        s->restart_at_ms = clock_now_ms() + RESTART_MS_MAX;
+        return;
+    }
+    s->started_ms = clock_now_ms();
+    s->ready = false;
+    pid_t self = getpid();
+    s->worker = fork();
+    if (s->worker == 0) {
+        (void)close(pair[0]);
+        child(s, pair[1], self);
+    }
+    (void)close(pair[1]);
+    s->worker_fd = pair[0];
+    if (s->worker < 0) {
+        log_event(LOG_ERROR, LOG_EV_worker, NULL, "fork: %s", strerror(errno));
+        (void)close(s->worker_fd);
+        s->worker_fd = -1;
+        s->restart_at_ms = clock_now_ms() + RESTART_MS_MAX;
+    }
+}
+
+/* What the threads were doing when it ended: the line that names the module to look at. */
+static void log_slots(const struct supervisor *s, const char *what)
+{
+    uint32_t n = atomic_load(&s->page->slots_used);
+
+    for (uint32_t i = 0; i < n && i < SHARED_THREADS_MAX; i++) {
+        const struct crash_slot *slot = &s->page->slots[i];
+        struct log_line l;
+        if (slot->hook[0] == '\0')
+            continue;
+        log_begin(&l, LOG_ERROR, LOG_EV_worker, slot->id[0] != '\0' ? slot->id : NULL);
+        log_cstr(&l, "text", what);
+        log_str(&l, "hook", slice_make(slot->hook, strnlen(slot->hook, sizeof(slot->hook))));
+        log_str(&l, "step", slice_make(slot->step, strnlen(slot->step, sizeof(slot->step))));
+        log_end(&l);
+    }
+}
+
+static void worker_died(struct supervisor *s, int status)
+{
+    bool asked = s->stopping && WIFEXITED(status);
+    uint64_t lived_ms = clock_now_ms() - s->started_ms;
+
+    (void)close(s->worker_fd);
+    s->worker_fd = -1;
+    s->worker = -1;
+    if (WIFSIGNALED(status)) {
+        log_event(LOG_ERROR, LOG_EV_worker, NULL, "the worker was ended by signal %d (%s) after %llu s",
+                  WTERMSIG(status), strsignal(WTERMSIG(status)), (unsigned long long)lived_ms / 1000);
+        log_slots(s, "was running in the worker that crashed");
+    } else if (!asked) {
+        log_event(LOG_ERROR, LOG_EV_worker, NULL, "the worker ended with status %d", WEXITSTATUS(status));
+    }
+    if (s->stopping)
+        return;
+    /* A first start that fails is an operator's mistake to show, not to hide in a loop. */
+    if (!s->ever_ready) {
+        s->stopping = true;
+        s->status = WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_CONFIG ? 1 : 70;
+        return;
+    }
+    if (lived_ms > WORKER_GOOD_MS)
+        s->restart_ms = RESTART_MS_MIN;
+    s->restart_at_ms = clock_now_ms() + s->restart_ms;
+    log_event(LOG_WARNING, LOG_EV_worker, NULL, "starting it again in %u ms; the sockets stay open",
+              s->restart_ms);
+    s->restart_ms = s->restart_ms * 2 < RESTART_MS_MAX ? s->restart_ms * 2 : RESTART_MS_MAX;
+}
+
+static void serve_wish(struct supervisor *s)
+{
+    struct ipc_wish wish;
+    struct ipc_answer answer = { .status = 0 };
+    int fd = -1;
+
+    if (ipc_receive(s->worker_fd, &wish) < 0) {
+        /* It closed its end: it dies, and SIGCHLD tells how. A worker that only lost it must go too. */
+        (void)kill(s->worker, SIGKILL);
+        return;
+    }
+    switch (wish.op) {
+    case IPC_READY:
+        s->ready = s->ever_ready = true;
+        return;
+    case IPC_LISTEN: fd = get_socket(s, &wish.address, &answer); break;
+    case IPC_RELEASE: release_socket(s, &wish.address); break;
+    default: answer.status = -EINVAL;
+    }
+    (void)ipc_answer(s->worker_fd, &answer, fd);
+}
+
+/* ---- signals and time ---- */
+
+static void stop(struct supervisor *s)
+{
+    if (s->stopping) {
+        if (s->worker > 0)
+            (void)kill(s->worker, SIGTERM); /* a second one: the worker ends at once */
+        return;
+    }
+    s->stopping = true;
+    s->stop_deadline_ms = clock_now_ms() + 3600 * 1000 + STOP_GRACE_MS;
+    if (s->worker > 0)
+        (void)kill(s->worker, SIGTERM);
+}
+
+static void on_signal(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+    int status;
+
+    if (read(s->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+        return;
+    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+        stop(s);
+    else if (info.ssi_signo == SIGHUP && s->worker > 0)
+        (void)kill(s->worker, SIGHUP);
+    while (s->worker > 0 && waitpid(s->worker, &status, WNOHANG) == s->worker)
+        worker_died(s, status);
+}
+
+static void watch_loops(struct supervisor *s)
+{
+    uint64_t limit = atomic_load(&s->page->watchdog_ms);
+    uint64_t now = clock_now_ms();
+
+    if (limit == 0 || s->worker <= 0 || !s->ready)
+        return;
+    for (uint32_t i = 0; i < atomic_load(&s->page->loops) && i < SHARED_LOOPS_MAX; i++) {
+        uint64_t beat = atomic_load(&s->page->beats[i]);
+        if (beat == 0 || now < beat + limit)
+            continue;
+        log_event(LOG_ERROR, LOG_EV_worker, NULL, "loop %u has not moved for %llu ms: the worker is ended", i,
+                  (unsigned long long)(now - beat));
+        log_slots(s, "was running when the loop hung");
+        (void)kill(s->worker, SIGABRT);
+        atomic_store(&s->page->watchdog_ms, 0);
+        return;
+    }
+}
+
+static void tick(struct supervisor *s)
+{
+    watch_loops(s);
+    if (s->worker <= 0 && !s->stopping && s->restart_at_ms != 0 && clock_now_ms() >= s->restart_at_ms)
+        start_worker(s);
+    if (s->stopping && s->worker > 0 && clock_now_ms() > s->stop_deadline_ms)
+        (void)kill(s->worker, SIGKILL);
+}
+
+static int open_signals(void)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
+    (void)sigaddset(&set, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void run(struct supervisor *s)
+{
+    while (!s->stopping || s->worker > 0) {
+        struct pollfd fds[2] = { { .fd = s->signal_fd, .events = POLLIN },
+                                 { .fd = s->worker_fd, .events = POLLIN } };
+        int wait = TICK_MS;
+        if (s->restart_at_ms != 0 && s->worker <= 0) {
+            uint64_t now = clock_now_ms();
+            wait = s->restart_at_ms > now ? (int)(s->restart_at_ms - now) : 0;
+            wait = wait > TICK_MS ? TICK_MS : wait;
+        }
+        (void)poll(fds, 2, wait);
+        if (fds[1].revents != 0 && s->worker_fd >= 0)
+            serve_wish(s);
+        if (fds[0].revents != 0)
+            on_signal(s);
+        tick(s);
+    }
+}
+
+int supervisor_run(const struct supervisor_options *options)
+{
+    static struct supervisor s;
+    char error[512];
+
+    s = (struct supervisor){ .options = *options, .worker = -1, .worker_fd = -1,
+                             .restart_ms = RESTART_MS_MIN };
+    rules_default(&s.rules);
+    if (options->rules != NULL && rules_load(options->rules, &s.rules, error, sizeof(error)) < 0) {
+        log_event(LOG_ERROR, LOG_EV_start, NULL, "%s", error);
+        return 1;
+    }
+    s.page = shared_page_new();
+    s.signal_fd = open_signals();
+    if (s.page == NULL || s.signal_fd < 0) {
+        log_event(LOG_ERROR, LOG_EV_start, NULL, "cannot start: %s", strerror(errno));
+        return 71;
+    }
+    start_worker(&s);
+    run(&s);
+    log_event(LOG_INFO, LOG_EV_stop, NULL, "the supervisor ends");
+    return s.status;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_policy.c - YAML in, policies or exact errors out. */
 #include <CUnit/Basic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,6 +39,8 @@ static int check_word(void *conf, struct tern_config *config)
         fixture_api.config_error(config, "word", "evil is not a word");
         return -EINVAL;
     }
+    if (c->word.ptr != NULL && strcmp(c->word.ptr, "many") == 0 && c->max < 5)
+        return -EINVAL; /* and says nothing: the core has to */
     return 0;
 }
 
@@ -246,7 +249,6 @@ static void test_cases(void)
 /* ---- plans ---- */
 
 static const char *const profiled =
-    "tables: { domains: { file: domains.txt } }\n"
     "policies:\n"
     "  in:\n"
     "    - early\n"
@@ -265,11 +267,16 @@ static const char *const profiled =
     "  quiet: { filter: { mode: off } }\n"
     "  exes: { a: { list: exe, max: 4 } }\n"
     "  same: { a: { list: com } }\n"
-    "  clash: { limit: { word: evil2 } }\n"
+    "  clash: { limit: { word: many } }\n"
     "profile_for:\n"
     "  domain: { big.example: big, small.example: small, loose.example: loose, quiet.example: quiet,\n"
     "            exes.example: exes, same.example: same }\n"
-    "  user: { joe: small, ann@big.example: loose, tom@big.example: clash }\n";
+    "  user: { joe: small, ann@big.example: loose, tom@small.example: clash }\n";
+static const char *const by_file =
+    "policies:\n  in: [ claimer, limit, router ]\n"
+    "profiles: { big: { limit: { max: 90 } } }\n"
+    "tables: { domains: { file: domains.txt } }\n"
+    "profile_for: { domain: { table: domains } }\n";
 
 static struct tern_mailbox mailbox(const char *address)
 {
@@ -361,6 +368,191 @@ static void test_profiles(void)
     generation_end(&g);
 }
 
+static void test_uncertain(void)
+{
+    struct generation g;
+    const struct plan *plan = NULL;
+    struct tern_mailbox tom = mailbox("tom@small.example"), odd = mailbox("a@odd.example");
+
+    generation_build(&g, &fix, profiled);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(g.policies);
+    const struct policy *in = policies_find(g.policies, SLICE("in"));
+    /* Each profile is fine alone; together they are not, which no check of the file can see. */
+    for (int i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(plan_for(in, SLICE(""), &tom, &plan), -EAGAIN);
+    CU_ASSERT_PTR_NULL(plan);
+    generation_end(&g);
+
+    generation_build(&g, &fix, by_file);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(g.policies);
+    in = policies_find(g.policies, SLICE("in"));
+    CU_ASSERT_EQUAL(limit_of(ask(in, "", "a@file.example")), 90);
+    CU_ASSERT_EQUAL(plan_for(in, SLICE(""), &odd, &plan), -EAGAIN); /* the file names no profile */
+    CU_ASSERT_PTR_NULL(plan);
+    generation_end(&g);
+}
+
+/* ---- many threads, one plan for each pair ---- */
+
+#define THREADS 4
+static const char *const whos[] = { "", "joe", "nobody" };
+static const char *const rcpts[] = { "a@big.example", "a@small.example", "a@loose.example", "a@exes.example",
+                                     "a@same.example", "a@none.example" };
+struct asker {
+    pthread_t thread;
+    const struct policy *policy;
+    const struct plan *plans[3][6];
+};
+
+static void *ask_all(void *arg)
+{
+    struct asker *a = arg;
+
+    for (int round = 0; round < 50; round++)
+        for (size_t u = 0; u < 3; u++)
+            for (size_t d = 0; d < 6; d++) {
+                struct tern_mailbox m = mailbox(rcpts[d]);
+                const struct plan *plan = NULL;
+
+                if (plan_for(a->policy, slice_cstr(whos[u]), &m, &plan) < 0 ||
+                    (a->plans[u][d] != NULL && a->plans[u][d] != plan))
+                    return a;
+                a->plans[u][d] = plan;
+            }
+    return NULL;
+}
+
+static void test_threads(void)
+{
+    struct generation g;
+    struct asker askers[THREADS];
+
+    generation_build(&g, &fix, profiled);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(g.policies);
+    for (int i = 0; i < THREADS; i++) {
+        askers[i] = (struct asker){ .policy = policies_find(g.policies, SLICE("in")) };
+        CU_ASSERT_EQUAL(pthread_create(&askers[i].thread, NULL, ask_all, &askers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        void *wrong = NULL;
+
+        CU_ASSERT_EQUAL(pthread_join(askers[i].thread, &wrong), 0);
+        CU_ASSERT_PTR_NULL(wrong);
+        CU_ASSERT_EQUAL(memcmp(askers[i].plans, askers[0].plans, sizeof(askers[0].plans)), 0);
+    }
+    generation_end(&g);
+}
+
+/* ---- bounds ---- */
+
+/* `count` lines made of `line`, which has one %u. */
+static void add_lines(struct buf *yaml, const char *line, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        buf_printf(yaml, line, i);
+}
+
+static void test_bounds(void)
+{
+    static const struct {
+        const char *what, *head, *line;
+        unsigned limit;
+        const char *want;
+    } rows[] = {
+        { "steps", "policies:\n  in:\n    - claimer\n    - router\n", "    - limit: { name: l%u }\n", 97,
+          "policy in has 100 steps, at most 99 are allowed" },
+        { "policies", "policies:\n", "  p%u: []\n", 100, "policies: more than 100" },
+        { "profiles", "policies: { in: [ claimer, router, limit ] }\nprofiles:\n", "  p%u: { limit: off }\n", 1000,
+          "profiles: more than 1000" },
+        { "transports", "transports:\n", "  t%u: { type: smtp }\n", 1000, "transports: more than 1000" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (unsigned above = 0; above < 2; above++) {
+            CLEANUP_BUF struct buf yaml = BUF_INIT;
+            struct generation g;
+
+            buf_add_cstr(&yaml, rows[i].head);
+            add_lines(&yaml, rows[i].line, rows[i].limit + above);
+            generation_build(&g, &fix, yaml.data);
+            bool said = g.errors.text.len > 0 && strstr(g.errors.text.data, rows[i].want) != NULL;
+            if ((g.policies != NULL) != (above == 0) || said != (above == 1))
+                fprintf(stderr, "  %s, %u above: %s\n", rows[i].what, above,
+                        g.errors.text.len > 0 ? g.errors.text.data : "");
+            CU_ASSERT_EQUAL(g.policies != NULL, above == 0);
+            CU_ASSERT_EQUAL(said, above == 1);
+            generation_end(&g);
+        }
+}
+
+/* ---- tern hooks ---- */
+
+static void test_print(void)
+{
+    static const char *const text =
+        "policy in\n"
+        "  connect\n"
+        "     1  early                early          t.yaml:3  plain  REJECT  mode: shadow\n"
+        "  rcpt\n"
+        "     1  early                early          t.yaml:3  plain  mode: shadow\n"
+        "     2  claimer              claimer        t.yaml:4  plain claims  REJECT\n"
+        "  message\n"
+        "     1  verify               verify         t.yaml:5  plain once\n"
+        "     2  pics                 lua            t.yaml:6  blocking  HOLD  when: spf\n"
+        "  route\n"
+        "     1  router               router         t.yaml:7  plain  ACCEPT\n"
+        "policy generated\n"
+        "  no steps\n";
+    static const char *const json =
+        "{\"in\":{\"connect\":[{\"number\":1,\"step\":\"early\",\"module\":\"early\",\"file\":\"t.yaml\",\"line\":3,"
+        "\"kind\":\"plain\",\"claims\":false,\"once\":false,\"answers\":[\"REJECT\"],\"mode\":\"shadow\",\"when\":\"\"}],"
+        "\"rcpt\":[{\"number\":1,\"step\":\"early\",";
+    CLEANUP_BUF struct buf out = BUF_INIT;
+    struct generation g;
+
+    generation_build(&g, &fix, "policies:\n  in:\n    - early: { mode: shadow }\n    - claimer\n    - verify\n"
+                               "    - lua: { script: a.lua, name: pics, when: spf }\n    - router\n");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(g.policies);
+    policies_print(g.policies, &out, false);
+    if (strcmp(out.data, text) != 0)
+        fprintf(stderr, "%s", out.data);
+    CU_ASSERT_STRING_EQUAL(out.data, text);
+    buf_clear(&out);
+    policies_print(g.policies, &out, true);
+    CU_ASSERT_EQUAL(strncmp(out.data, json, strlen(json)), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "]},\"generated\":{}}\n"));
+    generation_end(&g);
+}
+
+static void test_transports(void)
+{
+    struct generation g;
+
+    generation_build(&g, &fix, "transports:\n  mx2: { type: smtp, port: 2525, rcpts_max: 7, source: 127.0.0.9 }\n"
+                               "  lmtp: { type: lmtp, to: [\"unix:/x\"] }\n  mine: { type: box, max: 3 }\n");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(g.policies);
+    const struct transport *t = policies_transport(g.policies, SLICE("mx2"));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+    const struct smtp_transport_conf *c = t->conf;
+    CU_ASSERT_EQUAL(c->port, 2525);
+    CU_ASSERT_EQUAL(c->rcpts_max, 7);
+    CU_ASSERT_EQUAL(c->connections_max, 20);
+    CU_ASSERT_EQUAL(c->source.octets[3], 9);
+    CU_ASSERT_EQUAL(c->data_timeout_ms, 600000);
+    /* The built-in ones are there, under their names unless those were taken. */
+    c = policies_transport(g.policies, SLICE("smtp"))->conf;
+    CU_ASSERT_EQUAL(c->port, 25);
+    c = policies_transport(g.policies, SLICE("lmtp"))->conf;
+    CU_ASSERT_EQUAL(c->port, 24);
+    CU_ASSERT_EQUAL(c->to.count, 1);
+    t = policies_transport(g.policies, SLICE("mine"));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(t->module);
+    CU_ASSERT_PTR_EQUAL(t->module->deliver, deliver);
+    CU_ASSERT_EQUAL(((const struct conf *)t->conf)->max, 3);
+    CU_ASSERT_PTR_NULL(policies_transport(g.policies, SLICE("nobody")));
+    generation_end(&g);
+}
+
 int main(void)
 {
     char path[160];
@@ -378,6 +570,11 @@ int main(void)
     CU_pSuite suite = CU_add_suite("policy", NULL, NULL);
     CU_add_test(suite, "what is said of each YAML", test_cases);
     CU_add_test(suite, "profiles and groups", test_profiles);
+    CU_add_test(suite, "what is not certain is put off", test_uncertain);
+    CU_add_test(suite, "threads find the same plans", test_threads);
+    CU_add_test(suite, "bounds", test_bounds);
+    CU_add_test(suite, "what tern hooks prints", test_print);
+    CU_add_test(suite, "transports", test_transports);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
     CU_cleanup_registry();

@@ -38,7 +38,10 @@ struct engine_env {
 };
 
 struct engine *engine_new(const struct engine_env *env);
-void engine_free(struct engine *engine); /* all sessions are gone */
+void engine_free(struct engine *engine); /* all sessions are gone; detached hooks are aborted */
+/* For layers above that work for a call or an engine (the Lua binding). Loop thread. */
+const struct engine_env *engine_env_of(const struct engine *engine);
+struct engine *engine_of_call(const tern_call *call);
 
 /* What became of a question. */
 struct decision {
@@ -56,7 +59,8 @@ struct engine_session;
 
 struct engine_session_options {
     const struct policy *policy;
-    /* The generation: counted for as long as the session, or any call of it, lives. */
+    /* The generation: counted for as long as the session, or any call of it, lives. unref may be
+     * called on any thread: a pool thread that comes back late may hold the last call. */
     void (*generation_ref)(void *generation);
     void (*generation_unref)(void *generation);
     void *generation;

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * call.c - the life of a call: at work, waiting, answered, ended.
+ *
+ * Every change of state is one atomic operation, so that of a late, a double and a timely
+ * answer exactly one counts, whichever threads they come from. Who completes hands the
+ * journal over: the release in the exchange is what makes it visible to the loop.
+ */
+#include "module/call.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "module/header_edit.h"
+
+/* ---- lease ---- */
+
+struct lease *lease_new(struct port *port, void (*generation_ref)(void *),
+                        void (*generation_unref)(void *), void *generation)
+{
+    struct lease *lease = mem_zalloc(sizeof(*lease));
+
+    atomic_init(&lease->refs, 1);
+    lease->port = port_ref(port);
+    lease->generation = generation;
+    lease->generation_unref = generation_unref;
+    if (generation_ref != NULL)
+        generation_ref(generation);
+    return lease;
+}
+
+struct lease *lease_ref(struct lease *lease)
+{
+    atomic_fetch_add_explicit(&lease->refs, 1, memory_order_relaxed);
+    return lease;
+}
+
+void lease_unref(struct lease *lease)
+{
+    if (lease == NULL || atomic_fetch_sub_explicit(&lease->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    if (lease->generation_unref != NULL)
+        lease->generation_unref(lease->generation);
+    port_unref(lease->port);
+    free(lease);
+}
+
+/* ---- the object ---- */
+
+static void arrived(struct port_item *item, bool gone);
+
+tern_call *call_new(struct engine *engine, struct lease *lease, const struct chain_entry *entry,
+                    unsigned point)
+{
+    tern_call *call = mem_zalloc(sizeof(*call));
+
+    atomic_init(&call->refs, 1);
+    atomic_init(&call->state, 0);
+    call->engine = engine;
+    call->lease = lease_ref(lease);
+    call->step = entry->step;
+    call->hook = entry->hook;
+    call->point = point;
+    call->shadow = entry->step->mode == STEP_SHADOW;
+    arena_init(&call->arena);
+    list_init(&call->ops);
+    list_init(&call->ready);
+    list_init(&call->item.link);
+    call->item.run = arrived;
+    return call;
+}
+
+tern_call *call_ref(tern_call *call)
+{
+    atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
+    return call;
+}
+
+void call_unref(tern_call *call)
+{
+    unsigned before = atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel);
+
+    assert(before > 0);
+    if (before > 1)
+        return;
+    session_facts_unref(call->view.session);
+    txn_facts_unref(call->view.txn);
+    message_head_unref(call->view.message);
+    arena_fini(&call->arena);
+    lease_unref(call->lease); /* last: step and conf live in the generation */
+    free(call);
+}
+
+struct slice call_id(const tern_call *call)
+{
+    if (call->view.txn != NULL && call->view.txn->id.len > 0)
+        return slice_of(call->view.txn->id);
+    if (call->view.session != NULL)
+        return slice_of(call->view.session->id);
+    return slice_make(NULL, 0);
+}
+
+/* ---- answers ---- */
+
+static unsigned with_verdict(unsigned flag, tern_verdict verdict)
+{
+    return flag | (unsigned)verdict << CALL_VERDICT_SHIFT;
+}
+
+static void run_abort_handler(tern_call *call)
+{
+    if (call->hook->on_abort != NULL)
+        call->hook->on_abort(call, call_conf(call));
+}
+
+/* On the loop, with the reference that the port held. */
+static void arrived(struct port_item *item, bool gone)
+{
+    tern_call *call = list_entry(item, tern_call, item);
+    unsigned state = atomic_load_explicit(&call->state, memory_order_acquire);
+
+    (void)gone; /* then all runs have ended before */
+    if ((state & CALL_ANSWERED) != 0 && (state & CALL_ENDED) == 0)
+        run_answered(call, (tern_verdict)(state >> CALL_VERDICT_SHIFT));
+    else if ((state & CALL_ANSWERED) == 0)
+        run_abort_handler(call); /* returned WAIT from a pool thread after its end */
+    call_unref(call);
+}
+
+static void travel(tern_call *call)
+{
+    if (!port_put(call->lease->port, &call_ref(call)->item))
+        call_unref(call);
+}
+
+void call_complete(tern_call *call, tern_verdict verdict)
+{
+    unsigned state = atomic_load_explicit(&call->state, memory_order_relaxed);
+    unsigned next;
+
+    if ((unsigned)verdict > TERN_ERROR || verdict == TERN_WAIT)
+        verdict = TERN_ERROR;
+    do {
+        if ((state & (CALL_ENDED | CALL_EARLY | CALL_ANSWERED)) != 0)
+            return;
+        next = state | with_verdict((state & CALL_WAITING) != 0 ? CALL_ANSWERED : CALL_EARLY, verdict);
+    } while (!atomic_compare_exchange_weak_explicit(&call->state, &state, next, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    if ((next & CALL_ANSWERED) != 0)
+        travel(call);
+}
+
+bool call_returned(tern_call *call, tern_verdict verdict, tern_verdict *ret)
+{
+    unsigned state = 0;
+
+    if (verdict == TERN_WAIT)
+        call_drain(call);
+    if (verdict == TERN_WAIT &&
+        atomic_compare_exchange_strong_explicit(&call->state, &state, CALL_WAITING,
+                                                memory_order_acq_rel, memory_order_acquire))
+        return false;
+    state = atomic_load_explicit(&call->state, memory_order_acquire);
+    *ret = (state & CALL_EARLY) != 0 ? (tern_verdict)(state >> CALL_VERDICT_SHIFT) : verdict;
+    return true;
+}
+
+void call_returned_elsewhere(tern_call *call, tern_verdict verdict)
+{
+    unsigned state = atomic_load_explicit(&call->state, memory_order_acquire), next;
+
+    do {
+        if ((state & CALL_ENDED) != 0) {
+            /* Nobody waits any more. What it started in vain is told once, on the loop. */
+            if (verdict == TERN_WAIT && (state & CALL_EARLY) == 0) {
+                if (port_put(call->lease->port, &call_ref(call)->item))
+                    return;
+                run_abort_handler(call); /* there is no loop any more */
+                call_unref(call);
+            }
+            return;
+        }
+        if ((state & CALL_EARLY) != 0)
+            next = state ^ (CALL_EARLY | CALL_ANSWERED);
+        else if (verdict == TERN_WAIT)
+            next = CALL_WAITING;
+        else
+            next = with_verdict(CALL_ANSWERED, (unsigned)verdict > TERN_ERROR ? TERN_ERROR : verdict);
+    } while (!atomic_compare_exchange_weak_explicit(&call->state, &state, next, memory_order_acq_rel,
+                                                    memory_order_acquire));
+    if ((next & CALL_ANSWERED) != 0)
+        travel(call);
+}
+
+/* ---- the end ---- */
+
+static void cancel_ops(tern_call *call)
+{
+    for (struct list *link = list_pop(&call->ops); link != NULL; link = list_pop(&call->ops)) {
+        struct call_op *op = list_entry(link, struct call_op, link);
+        if (op->request != NULL)
+            dns_cancel(op->request);
+        if (op->kind == CALL_OP_TIMER)
+            loop_timer_stop(&op->timer);
+    }
+    while (list_pop(&call->ready) != NULL)
+        continue;
+    call->op_count = 0;
+}
+
+void call_end(tern_call *call)
+{
+    unsigned before = atomic_fetch_or_explicit(&call->state, CALL_ENDED, memory_order_acq_rel);
+
+    assert((before & CALL_ENDED) == 0);
+    call->run = NULL;
+    /* A pool thread that is still at work owns what belongs to the call; it has no ops. */
+    if ((call->hook->flags & TERN_BLOCKING) == 0)
+        cancel_ops(call);
+    if ((before & CALL_WAITING) != 0 && (before & CALL_ANSWERED) == 0)
+        run_abort_handler(call);
+}
+
+bool call_has_ended(const tern_call *call)
+{
+    return (atomic_load_explicit(&call->state, memory_order_acquire) & CALL_ENDED) != 0;
+}
+
+/* ---- answers the step waits for ---- */
+
+struct call_op *call_op_new(tern_call *call, int kind)
+{
+    if (call->op_count >= CALL_OPS_MAX)
+        return NULL;
+    struct call_op *op = ARENA_NEW(&call->arena, struct call_op);
+    op->call = call;
+    op->kind = kind;
+    list_push(&call->ops, &op->link);
+    call->op_count++;
+    return op;
+}
+
+bool call_wants_answers(const tern_call *call)
+{
+    unsigned done = CALL_ENDED | CALL_EARLY | CALL_ANSWERED;
+
+    return (atomic_load_explicit(&call->state, memory_order_acquire) & done) == 0;
+}
+
+void call_drain(tern_call *call)
+{
+    const void *conf = call_conf(call);
+
+    if (call->draining)
+        return;
+    call->draining = true;
+    while (call_wants_answers(call) && !list_empty(&call->ready)) {
+        struct call_op *op = list_entry(list_pop(&call->ready), struct call_op, link);
+        if (op->kind == CALL_OP_KV && op->kv_done != NULL)
+            op->kv_done(call, conf, &op->kv);
+        else if (op->kind == CALL_OP_TABLE && op->table_done != NULL)
+            op->table_done(call, conf, &op->table);
+        else if (op->kind == CALL_OP_TIMER && op->timer_done != NULL)
+            op->timer_done(call, conf);
+    }
+    call->draining = false;
+}
+
+void call_op_answer(struct call_op *op)
+{
+    tern_call *call = op->call;
+
+    list_remove(&op->link);
+    call->op_count--;
+    list_push(&call->ready, &op->link);
+    if ((atomic_load_explicit(&call->state, memory_order_acquire) & CALL_WAITING) != 0)
+        call_drain(call);
+}

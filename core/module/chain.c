@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chain.c - the runner: DESIGN 3.2 and 3.3.
+ *
+ * Iterative: a step that answers at once costs no loop hop and no stack. A step that waits leaves
+ * run->call and the timer behind; its answer comes back by run_answered(), through the
+ * loop's queue, or the timer ends it. Of the two exactly one finds the call not yet ended.
+ *
+ * Not here: what a journal does to a session (engine_*.c), who may be asked what (plan.c).
+ */
+#include "module/chain.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "module/crash.h"
+#include "module/descriptor.h"
+#include "module/engine.h"
+#include "module/engine_private.h"
+
+#define SLOW_US     1000  /* a plain step that holds its loop longer is named */
+#define SLOW_LOG_MS 60000 /* at most so often for one step */
+
+#define HOOK_BIT(point)  (1u << TERN_HOOK_##point)
+#define HOOKS_FIRST  (HOOK_BIT(AUTH) | HOOK_BIT(ROUTE))
+#define HOOKS_REPORT (HOOK_BIT(TLS) | HOOK_BIT(RESULT) | HOOK_BIT(CLOSE))
+/* Refusals of these are kept until RCPT unless the step says `refuse_at: now`. */
+#define HOOKS_KEPT (HOOK_BIT(CONNECT) | HOOK_BIT(EHLO) | HOOK_BIT(MAIL))
+
+static bool is_one_of(unsigned point, unsigned hooks)
+{
+    return (hooks & (1u << point)) != 0;
+}
+
+/* ---- replies ---- */
+
+struct slice refusal_step_name(const struct refusal *refusal)
+{
+    return refusal->step != NULL ? slice_of(refusal->step->step->name) : slice_make(NULL, 0);
+}
+
+struct refusal refusal_make(tern_verdict verdict, unsigned code, const char *enhanced, struct slice text,
+                            bool soft_bounce)
+{
+    struct refusal r = { .verdict = verdict, .code = code, .text = text };
+
+    (void)snprintf(r.enhanced, sizeof(r.enhanced), "%s", enhanced);
+    if (soft_bounce && verdict == TERN_REJECT) {
+        r.verdict = TERN_DEFER;
+        r.code = 450;
+        r.enhanced[0] = '4';
+    }
+    return r;
+}
+
+/* Octets above 127 only to who asked for SMTPUTF8 (RFC 6531 3.7.4.1). */
+static struct slice keep_text(struct run *run, struct slice text)
+{
+    char *copy = arena_dup(&run->memory->arena, text);
+
+    for (size_t i = 0; i < text.len && !run->smtputf8; i++)
+        if ((unsigned char)copy[i] > 127)
+            copy[i] = '?';
+    return slice_make(copy, text.len);
+}
+
+static struct refusal refusal_of(struct run *run, const tern_call *call, tern_verdict verdict)
+{
+    const struct journal *j = &call->journal;
+    struct refusal r;
+
+    if (j->reply_verdict == verdict)
+        r = refusal_make(verdict, j->code, j->enhanced, keep_text(run, slice_of(j->text)), run->soft_bounce);
+    else if (verdict == TERN_REJECT)
+        r = refusal_make(verdict, run->point == TERN_HOOK_CONNECT ? 554 : 550, "5.7.1",
+                         SLICE("refused by policy"), run->soft_bounce);
+    else if (verdict == TERN_CLOSE)
+        r = refusal_make(verdict, 421, "4.7.0", SLICE("closing connection"), false);
+    else
+        r = refusal_make(verdict, 451, "4.7.1", SLICE("not now, please try again later"), false);
+    r.step = call->step;
+    return r;
+}
+
+/* ---- what a step's answer does to the chain ---- */
+
+static void note_step(struct run *run, const struct plan_step *step, tern_verdict verdict, uint64_t us,
+                      const struct refusal *refusal, const struct journal *journal, const char *error)
+{
+    struct record_entry e = { .point = run->point, .step = step, .verdict = verdict, .us = us,
+                              .journal = journal, .error = error, .rcpt = run->rcpt,
+                              .shadow = step->mode == STEP_SHADOW };
+
+    if (refusal != NULL && refusal->verdict != TERN_ACCEPT) {
+        e.code = refusal->code;
+        e.enhanced = refusal->enhanced;
+        e.text = refusal->text;
+    } else if (journal != NULL && verdict == TERN_HOLD) {
+        e.text = slice_of(journal->hold_reason);
+    }
+    if (run->record != NULL)
+        record_step(run->record, &e);
+}
+
+/* Ends the chain, or keeps the refusal for RCPT. */
+static void refuse(struct run *run, const struct refusal *refusal)
+{
+    const struct plan_step *step = refusal->step;
+    bool kept = run->ops->keep != NULL && is_one_of(run->point, HOOKS_KEPT) &&
+                refusal->verdict != TERN_CLOSE && step->refuse_at == STEP_REFUSE_RCPT;
+
+    if (step->mode == STEP_SHADOW && !kept)
+        return;
+    if (kept) {
+        run->ops->keep(run, refusal, step->mode == STEP_SHADOW);
+        return;
+    }
+    run->refusal = *refusal;
+    run->over = true;
+}
+
+static void dispose(struct run *run, const tern_call *call, enum disposition disposition)
+{
+    if (disposition <= run->disposition)
+        return;
+    run->disposition = disposition;
+    run->hold_reason = tern_str_dup(&run->memory->arena, slice_of(call->journal.hold_reason));
+    run->hold_step = call->step->step->name;
+}
+
+static void log_step_error(struct run *run, const struct plan_step *step, struct slice id, const char *error)
+{
+    struct log_line line;
+    char text[64];
+
+    (void)snprintf(text, sizeof(text), "%.*s", (int)slice_head(id, sizeof(text) - 1).len,
+                   id.ptr != NULL ? id.ptr : "");
+    log_begin(&line, LOG_WARNING, LOG_EV_step_error, text);
+    log_str(&line, "step", slice_of(step->step->name));
+    log_cstr(&line, "hook", descriptor_hook_name(run->point));
+    if (step->step->place.file != NULL)
+        log_textf(&line, "at", "%s:%u", step->step->place.file, step->step->place.line);
+    log_cstr(&line, "error", error);
+    log_end(&line);
+}
+
+/* on_error: DESIGN 3.3. `policy generated` knows no REJECT (DESIGN 7). */
+static struct refusal on_error(const struct run *run, const struct plan_step *step)
+{
+    struct refusal r;
+
+    if (step->on_error == STEP_ERROR_REJECT && !run->generated)
+        r = refusal_make(TERN_REJECT, 554, "5.3.0", SLICE("a check could not be made"), run->soft_bounce);
+    else
+        r = refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("temporary failure, please try again later"), false);
+    r.step = step;
+    return r;
+}
+
+/* A claiming entry, or any of a "first" hook: one that might have said yes. */
+static bool could_say_yes(const struct run *run, const struct tern_hook *hook)
+{
+    return is_one_of(run->point, HOOKS_FIRST) || (hook->flags & TERN_CLAIMS) != 0;
+}
+
+/* `call` may still be at work on another thread: nothing but step, hook and id is looked at. */
+static void step_failed(struct run *run, const tern_call *call, const char *error, uint64_t us)
+{
+    const struct plan_step *step = call->step;
+    bool report = is_one_of(run->point, HOOKS_REPORT);
+
+    metric_add(step->step->errors, 1);
+    metric_observe_us(step->step->runs[run->point], us);
+    log_step_error(run, step, call_id(call), error);
+    if (could_say_yes(run, call->hook) && step->mode == STEP_ENFORCE)
+        run->uncertain = true;
+    if (report || step->on_error == STEP_ERROR_SKIP) {
+        note_step(run, step, TERN_ERROR, us, NULL, NULL, error);
+        return;
+    }
+    struct refusal r = on_error(run, step);
+    note_step(run, step, TERN_ERROR, us, &r, NULL, error);
+    refuse(run, &r);
+}
+
+/* NULL if the answer may stand. */
+static const char *fault_of(const struct run *run, tern_call *call, tern_verdict verdict)
+{
+    const struct journal *j = &call->journal;
+    unsigned may = call->hook->answers & descriptor_allowed_answers(run->point);
+
+    if (j->error != NULL)
+        return j->error;
+    if (verdict == TERN_ERROR)
+        return "the step reported an error";
+    if (verdict == TERN_NEXT)
+        return NULL;
+    if ((unsigned)verdict > TERN_ERROR || (may & (1u << verdict)) == 0)
+        return arena_printf(&call->arena, "answered %s, which it did not declare for this hook",
+                            (unsigned)verdict > TERN_ERROR ? "something unknown"
+                                                           : descriptor_verdict_name(verdict));
+    if (run->generated && (verdict == TERN_REJECT || verdict == TERN_HOLD || verdict == TERN_DISCARD))
+        return "refuses or holds a message of Tern's own";
+    if (j->reply_verdict != TERN_NEXT && j->reply_verdict != verdict && verdict != TERN_HOLD &&
+        verdict != TERN_DISCARD && verdict != TERN_ACCEPT)
+        return "answered something else than its reply says";
+    if (verdict == TERN_ACCEPT && run->point == TERN_HOOK_ROUTE && !j->routed)
+        return "accepts without a route";
+    return NULL;
+}
+
+static void take_verdict(struct run *run, tern_call *call, tern_verdict verdict, uint64_t us)
+{
+    bool enforce = call->step->mode == STEP_ENFORCE;
+    struct refusal refusal = { 0 };
+
+    switch (verdict) {
+    case TERN_REJECT:
+    case TERN_DEFER:
+    case TERN_CLOSE:
+        refusal = refusal_of(run, call, verdict);
+        break;
+    case TERN_HOLD:
+        if (enforce)
+            dispose(run, call, DISPOSE_HOLD);
+        break;
+    case TERN_DISCARD:
+        if (enforce)
+            dispose(run, call, DISPOSE_DISCARD);
+        break;
+    default:
+        break;
+    }
+    note_step(run, call->step, verdict, us, refusal.code != 0 ? &refusal : NULL, &call->journal, NULL);
+    if (refusal.code != 0) {
+        refuse(run, &refusal);
+    } else if (verdict == TERN_ACCEPT && enforce) {
+        run->refusal = (struct refusal){ .verdict = TERN_ACCEPT, .step = call->step };
+        run->over = true;
+    }
+}
+
+/* Nobody else looks at the view: without its references the facts need not be cloned to be changed. */
+static void lend_back(tern_call *call)
+{
+    if (atomic_load_explicit(&call->refs, memory_order_acquire) > 1)
+        return;
+    session_facts_unref(call->view.session);
+    txn_facts_unref(call->view.txn);
+    call->view.session = NULL;
+    call->view.txn = NULL;
+}
+
+/* The answer has come in time and the call has ended: the loop holds it alone, or nobody writes to it. */
+static void settle(struct run *run, tern_call *call, tern_verdict verdict)
+{
+    uint64_t us = clock_now_us() - call->started_us;
+    const char *fault = fault_of(run, call, verdict);
+
+    if (fault != NULL) {
+        step_failed(run, call, fault, us);
+        return;
+    }
+    metric_observe_us(call->step->step->runs[run->point], us);
+    metric_add(call->step->step->verdicts[verdict], 1);
+    if (call->step->mode == STEP_ENFORCE) {
+        lend_back(call);
+        run->ops->apply(run, call);
+    }
+    take_verdict(run, call, verdict, us);
+}
+
+/* ---- one step ---- */
+
+static tern_verdict call_handler(tern_call *call)
+{
+    crash_slot_set(descriptor_hook_name(call->point), slice_of(call->step->step->name), call_id(call));
+    tern_verdict verdict = call->hook->run(call, call_conf(call));
+    crash_slot_clear();
+    return verdict;
+}
+
+static void name_slow_step(const tern_call *call, uint64_t us)
+{
+    struct step *step = call->step->step;
+    uint64_t now = clock_now_ms(), last = atomic_load(&step->slow_logged_ms);
+
+    metric_add(metric_counter("tern_step_slow_total", "", "plain steps that held their loop over 1 ms"), 1);
+    if (last != 0 && now - last < SLOW_LOG_MS)
+        return;
+    if (!atomic_compare_exchange_strong(&step->slow_logged_ms, &last, now > 0 ? now : 1))
+        return;
+    log_event(LOG_WARNING, LOG_EV_step_slow, "", "step %.*s held its loop for %llu us at hook %s",
+              (int)step->name.len, step->name.ptr, (unsigned long long)us,
+              descriptor_hook_name(call->point));
+}
+
+static void run_on_pool(struct pool_job *job)
+{
+    tern_call *call = list_entry(job, tern_call, job);
+
+    if (!call_has_ended(call))
+        call_returned_elsewhere(call, call_handler(call));
+}
+
+static void left_pool(struct pool_job *job)
+{
+    call_unref(list_entry(job, tern_call, job));
+}
+
+static int submit(tern_call *call, struct pool *pool)
+{
+    struct step *step = call->step->step;
+
+    if (pool == NULL)
+        return -EAGAIN;
+    call->job = (struct pool_job){ .running = &step->in_pool, .share = step->pool_share,
+                                   .run = run_on_pool, .done = left_pool };
+    int r = pool_submit(pool, &call_ref(call)->job);
+    if (r < 0)
+        call_unref(call);
+    return r;
+}
+
+static void wait_for(struct run *run, tern_call *call)
+{
+    run->call = call;
+    call->run = run;
+    loop_timer_start(run->engine->env.loop, &run->timer, call->step->timeout_ms);
+    metric_shift(run->engine->calls_waiting, 1);
+}
+
+/* False: it waits. */
+static bool run_blocking(struct run *run, tern_call *call)
+{
+    if (submit(call, run->engine->env.pool) == 0) {
+        wait_for(run, call);
+        return false;
+    }
+    call_end(call);
+    step_failed(run, call, "the pool of threads is full", 0);
+    return true;
+}
+
+static bool run_plain(struct run *run, tern_call *call)
+{
+    tern_verdict verdict = call_handler(call);
+    uint64_t us = clock_now_us() - call->started_us;
+
+    if (us > SLOW_US)
+        name_slow_step(call, us);
+    if (!call_returned(call, verdict, &verdict)) {
+        wait_for(run, call);
+        return false;
+    }
+    call_end(call);
+    settle(run, call, verdict);
+    return true;
+}
+
+/* 1: runs. 0: passed over. Negative: an error, told. */
+static int asked(struct run *run, tern_call *call)
+{
+    const char *error = NULL;
+    int r = 1;
+
+    if (call->step->when == NULL)
+        return 1;
+    if (run->engine->env.when == NULL) {
+        r = -ENOSYS;
+        error = "nothing here can evaluate `when`";
+    } else {
+        r = run->engine->env.when(run->engine, call->step->when, call, &error);
+    }
+    if (r >= 0)
+        return r;
+    CLEANUP_BUF struct buf text = BUF_INIT;
+    buf_printf(&text, "when: %s", error != NULL ? error : "failed");
+    step_failed(run, call, text.data, 0);
+    return r;
+}
+
+/* True: the chain may go on. False: the step waits. */
+static bool run_step(struct run *run, const struct chain_entry *entry)
+{
+    tern_call *call = call_new(run->engine, run->lease, entry, run->point);
+    bool answered = true;
+
+    run->ops->view(run, &call->view);
+    if (asked(run, call) <= 0) {
+        call_end(call);
+        call_unref(call);
+        return true;
+    }
+    call->started_us = clock_now_us();
+    if ((entry->hook->flags & TERN_BLOCKING) != 0)
+        answered = run_blocking(run, call);
+    else
+        answered = run_plain(run, call);
+    if (answered)
+        call_unref(call);
+    return answered;
+}
+
+/* ---- the walk ---- */
+
+static bool is_picked(enum run_pick pick, const struct chain_entry *entry)
+{
+    bool once = (entry->hook->flags & TERN_ONCE) != 0;
+
+    return pick == RUN_ALL || (pick == RUN_ONCE_STEPS) == once;
+}
+
+bool run_has(const struct chain *chain, enum run_pick pick)
+{
+    for (unsigned i = 0; i < chain->count; i++)
+        if (is_picked(pick, &chain->entries[i]))
+            return true;
+    return false;
+}
+
+/*
+ * Every step that could have claimed the recipient has been asked. Permanent needs certainty:
+ * if one of them could not answer, it may have been ours.
+ */
+static void deny_unclaimed(struct run *run)
+{
+    if (run->uncertain)
+        run->refusal = refusal_make(TERN_DEFER, 451, "4.3.0",
+                                    SLICE("temporary failure, please try again later"), false);
+    else
+        run->refusal = refusal_make(TERN_REJECT, 550, "5.7.1", SLICE("relaying denied"), run->soft_bounce);
+    run->over = true;
+    struct record_entry e = { .point = run->point, .verdict = run->refusal.verdict,
+                              .code = run->refusal.code, .enhanced = run->refusal.enhanced,
+                              .text = run->refusal.text, .rcpt = run->rcpt };
+    if (run->record != NULL)
+        record_step(run->record, &e);
+}
+
+static bool must_deny(const struct run *run)
+{
+    return run->point == TERN_HOOK_RCPT && !run->claimed && !run->over &&
+           run->next >= run->chain->claims_until;
+}
+
+static void walk(struct run *run)
+{
+    while (!run->over && run->next < run->chain->count) {
+        if (must_deny(run))
+            break;
+        const struct chain_entry *entry = &run->chain->entries[run->next++];
+        if (is_picked(run->pick, entry) && !run_step(run, entry))
+            return;
+    }
+    if (must_deny(run))
+        deny_unclaimed(run);
+    run->active = false;
+    run->ops->done(run);
+}
+
+/* The step waits no more: its call ends here, the caller holds the reference. */
+static tern_call *stop_waiting(struct run *run)
+{
+    tern_call *call = run->call;
+
+    run->call = NULL;
+    loop_timer_stop(&run->timer);
+    metric_shift(run->engine->calls_waiting, -1);
+    call_end(call);
+    return call;
+}
+
+void run_answered(tern_call *call, tern_verdict verdict)
+{
+    struct run *run = call->run;
+
+    assert(run != NULL && run->call == call);
+    (void)stop_waiting(run);
+    settle(run, call, verdict);
+    call_unref(call);
+    walk(run);
+}
+
+/* A job that has not begun is taken back, so that the dead do not fill the queue. */
+static void take_back_job(struct run *run, tern_call *call)
+{
+    if ((call->hook->flags & TERN_BLOCKING) != 0 && run->engine->env.pool != NULL &&
+        pool_cancel(run->engine->env.pool, &call->job))
+        call_unref(call);
+}
+
+static void on_timeout(struct loop_timer *timer)
+{
+    struct run *run = list_entry(timer, struct run, timer);
+    tern_call *call = run->call;
+
+    if ((atomic_load(&call->state) & CALL_ANSWERED) != 0)
+        return; /* the answer is on its way to us */
+    take_back_job(run, call);
+    uint64_t us = clock_now_us() - call->started_us;
+    (void)stop_waiting(run);
+    step_failed(run, call, "timed out", us);
+    call_unref(call);
+    walk(run);
+}
+
+void run_init(struct run *run)
+{
+    loop_timer_init(&run->timer, on_timeout);
+}
+
+void run_start(struct run *run)
+{
+    assert(!run->active);
+    run->active = true;
+    run->over = run->claimed = run->uncertain = false;
+    run->next = 0;
+    run->refusal = (struct refusal){ .verdict = TERN_NEXT };
+    run->disposition = DISPOSE_DELIVER;
+    run->hold_reason = run->hold_step = (tern_str){ "", 0 };
+    walk(run);
+}
+
+void run_abort(struct run *run)
+{
+    if (!run->active)
+        return;
+    run->active = false;
+    take_back_job(run, run->call);
+    call_unref(stop_waiting(run));
+}

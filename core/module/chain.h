@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chain.h - walks one chain of steps for its owner: one question, one outcome.
+ *
+ * The owner (a session, a message on its way, a delivery) lends the views, applies journals and
+ * hears the end. Everything a step may expect of its runner is here: `when`, the three ways
+ * to answer, time-out, on_error, shadow mode, which verdicts count, claiming, the record.
+ */
+#ifndef TERN_MODULE_CHAIN_H
+#define TERN_MODULE_CHAIN_H
+
+#include "module/call.h"
+#include "module/plan.h"
+#include "module/record.h"
+#include "state/facts.h"
+
+/* A refusal, or NEXT: none. Strings live in the run's memory. */
+struct refusal {
+    tern_verdict verdict; /* NEXT, REJECT, DEFER, CLOSE; ACCEPT at "first" hooks */
+    unsigned code;
+    char enhanced[12];
+    struct slice text;
+    const struct plan_step *step; /* NULL: the core */
+};
+
+enum run_pick { RUN_ALL, RUN_ONCE_STEPS, RUN_GROUP_STEPS };
+
+struct run_ops {
+    /* Takes the references of the view for the next step. */
+    void (*view)(struct run *run, struct call_view *ret);
+    /* The step answered in time and counts: what its journal asks for, all of it. */
+    void (*apply)(struct run *run, tern_call *call);
+    /* A refusal to be kept instead of acted upon (refuse_at); NULL: none is kept. `shadow`: it
+     * counts only where a recipient's profile enforces the step. */
+    void (*keep)(struct run *run, const struct refusal *refusal, bool shadow);
+    /* The chain has ended. The last thing that is done with the run: it may free its owner. */
+    void (*done)(struct run *run);
+};
+
+struct run {
+    /* set by the owner before run_start() */
+    const struct run_ops *ops;
+    struct engine *engine;
+    struct lease *lease;
+    struct record *record;       /* or NULL */
+    struct shared_arena *memory; /* for texts of the outcome */
+    const struct chain *chain;
+    unsigned point;
+    enum run_pick pick;
+    bool soft_bounce;
+    bool generated;   /* policy `generated`: REJECT, HOLD and DISCARD are errors */
+    bool smtputf8;    /* the client can read UTF-8 in a reply */
+    struct slice rcpt; /* for the record */
+
+    /* the outcome */
+    struct refusal refusal;
+    enum disposition disposition;
+    tern_str hold_reason, hold_step;
+    bool claimed;     /* set by apply() */
+    bool uncertain;   /* a step that could have said yes did not answer */
+
+    /* the walk */
+    bool active, over;
+    unsigned next;
+    tern_call *call;  /* the step that waits */
+    struct loop_timer timer;
+};
+
+void run_init(struct run *run);
+/* Asks the chain; ops->done follows, from inside or later. The run is not active. */
+void run_start(struct run *run);
+/* Ends it without an outcome: ops->done is not called. Harmless when nothing is under way. */
+void run_abort(struct run *run);
+bool run_has(const struct chain *chain, enum run_pick pick);
+
+/* A refusal of the core's own, with soft_bounce applied. */
+struct refusal refusal_make(tern_verdict verdict, unsigned code, const char *enhanced, struct slice text,
+                            bool soft_bounce);
+/* The step's `on_error` for the record and the log are the runner's; this is the reply alone. */
+struct slice refusal_step_name(const struct refusal *refusal);
+
+#endif

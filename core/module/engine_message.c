@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine_message.c - a whole message on its way into the spool: hooks message, queue and sign, for the
+ * transaction (ONCE steps) and then for each group, and the reply at the dot (DESIGN 3.4).
+ *
+ * A group owns its verdict, sender, header edits, tags and disposition. Nothing is committed when
+ * any group defers; what is refused beside something accepted is held, never bounced.
+ *
+ * A group that is discarded, or refused, sees no later hook: it is not on its way into the spool.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "module/engine_private.h"
+
+struct group {
+    struct group_key key;
+    const struct plan *plan;
+    struct txn_facts *facts;
+    struct message_head *head;
+    struct refusal refusal;
+    enum disposition disposition;
+    tern_str hold_reason, hold_step;
+};
+
+struct passage {
+    struct run run;
+    struct scope scope; /* its lease is counted */
+    const struct plan *plan;
+    struct session_facts *session;
+    struct txn_facts *txn;
+    struct record *record;
+    struct message_head *head; /* what ONCE steps see */
+    struct group groups[ENGINE_GROUPS_MAX];
+    unsigned group_count;
+    bool too_many;
+    /* where it is */
+    unsigned point, index;
+    bool once_done;
+    struct refusal refusal; /* of a ONCE step, or of the core: for the whole message */
+    int error;              /* the body could not be read */
+    passage_done done;
+    void *arg;
+    struct passage **slot;
+    struct engine_group out[ENGINE_GROUPS_MAX];
+    struct engine_message_result result;
+};
+
+static struct passage *passage_of(struct run *run)
+{
+    return list_entry(run, struct passage, run);
+}
+
+/* ---- groups ---- */
+
+static bool group_new(struct passage *p, const struct rcpt_facts *rcpt, const struct group_key *key)
+{
+    if (p->group_count == p->scope.groups_max)
+        return false;
+    struct group *g = &p->groups[p->group_count++];
+    *g = (struct group){
+        .key = *key,
+        .plan = rcpt->plan,
+        .disposition = rcpt->disposition,
+        .hold_reason = rcpt->hold_reason,
+        .hold_step = rcpt->hold_step,
+    };
+    return true;
+}
+
+static void collect(struct passage *p)
+{
+    struct group_key keys[ENGINE_GROUPS_MAX];
+    unsigned *numbers = mem_alloc((p->txn->rcpt_count + 1) * sizeof(numbers[0]));
+
+    for (unsigned i = 0; i < p->txn->rcpt_count; i++) {
+        struct group_key key = group_key_of(p->txn->rcpts[i]);
+        numbers[i] = group_find(keys, p->group_count, &key);
+        if (numbers[i] < p->group_count)
+            continue;
+        if (!group_new(p, p->txn->rcpts[i], &key)) {
+            p->too_many = true;
+            break;
+        }
+        keys[numbers[i]] = key;
+    }
+    for (unsigned g = 0; g < p->group_count && !p->too_many; g++) {
+        struct group *group = &p->groups[g];
+        group->facts = txn_facts_subset(p->txn, NULL, 0);
+        for (unsigned i = 0; i < p->txn->rcpt_count; i++)
+            if (numbers[i] == g)
+                txn_facts_add_rcpt(group->facts, p->txn->rcpts[i]);
+        group->head = message_head_ref(p->head);
+    }
+    free(numbers);
+}
+
+/* ---- journals ---- */
+
+static void edit(struct passage *p, struct message_head **head, const struct journal *journal)
+{
+    struct message_head *made;
+    int r = message_head_edit(*head, journal, &made);
+
+    if (r < 0) {
+        p->error = r;
+        return;
+    }
+    message_head_unref(*head);
+    *head = made;
+}
+
+static void add_rcpt(struct group *g, const tern_call *call, const struct tern_mailbox *mailbox)
+{
+    struct arena *arena = &g->facts->memory->arena;
+    struct rcpt_facts *rcpt = ARENA_NEW(arena, struct rcpt_facts);
+
+    rcpt->view.mailbox = rcpt->view.original = mailbox_dup(arena, mailbox);
+    rcpt->view.class_ = TERN_CLASS_FORWARD; /* nobody claimed it; a policy wants it sent */
+    rcpt->view.claimed_by = tern_str_dup(arena, slice_of(call->step->step->name));
+    rcpt->orcpt = rcpt->notify = rcpt->hold_reason = rcpt->hold_step = (tern_str){ "", 0 };
+    rcpt->plan = g->plan;
+    rcpt->tags = g->key.tags;
+    g->facts = txn_facts_own(g->facts);
+    if (g->facts->rcpt_count < ENGINE_TXN_RCPTS_MAX)
+        txn_facts_add_rcpt(g->facts, rcpt);
+}
+
+static void apply_to_group(struct group *g, const tern_call *call)
+{
+    txn_apply_notes(&g->facts, call);
+    for (const struct journal_item *i = call->journal.first; i != NULL; i = i->next) {
+        if (i->kind == JOURNAL_REWRITE_SENDER) {
+            g->facts = txn_facts_own(g->facts);
+            g->facts->sender = mailbox_dup(&g->facts->memory->arena, i->mailbox);
+        } else if (i->kind == JOURNAL_ADD_RCPT) {
+            add_rcpt(g, call, i->mailbox);
+        }
+    }
+}
+
+/* A ONCE step works for all groups; heads that were one stay one. */
+static void apply_to_all(struct passage *p, tern_call *call)
+{
+    txn_apply_notes(&p->txn, call);
+    edit(p, &p->head, &call->journal);
+    for (unsigned g = 0; g < p->group_count; g++) {
+        apply_to_group(&p->groups[g], call);
+        message_head_unref(p->groups[g].head);
+        p->groups[g].head = message_head_ref(p->head);
+    }
+}
+
+static void apply(struct run *run, tern_call *call)
+{
+    struct passage *p = passage_of(run);
+
+    if (run->pick == RUN_ONCE_STEPS) {
+        apply_to_all(p, call);
+        return;
+    }
+    apply_to_group(&p->groups[p->index], call);
+    edit(p, &p->groups[p->index].head, &call->journal);
+}
+
+static void view(struct run *run, struct call_view *ret)
+{
+    struct passage *p = passage_of(run);
+    struct group *g = &p->groups[p->index];
+    bool once = run->pick == RUN_ONCE_STEPS;
+
+    ret->session = session_facts_ref(p->session);
+    ret->txn = txn_facts_ref(once ? p->txn : g->facts);
+    ret->message = message_head_ref(once ? p->head : g->head);
+    ret->tags = once ? NULL : g->key.tags;
+}
+
+/* ---- the end ---- */
+
+static const struct refusal *first_of(const struct passage *p, tern_verdict verdict)
+{
+    for (unsigned g = 0; g < p->group_count; g++)
+        if (p->groups[g].refusal.verdict == verdict)
+            return &p->groups[g].refusal;
+    return NULL;
+}
+
+static bool any_accepted(const struct passage *p)
+{
+    for (unsigned g = 0; g < p->group_count; g++)
+        if (p->groups[g].refusal.verdict == TERN_NEXT)
+            return true;
+    return false;
+}
+
+/* Session's tags and variables go with the message: delivery knows no session. */
+static void adopt_session_notes(struct passage *p, struct group *g)
+{
+    const struct session_facts *s = p->session;
+
+    if (s->tags == NULL && s->vars == NULL)
+        return;
+    g->facts = txn_facts_own(g->facts);
+    struct arena *arena = &g->facts->memory->arena;
+    for (const struct note *n = s->tags; n != NULL; n = n->next)
+        if (notes_get(g->facts->tags, slice_of(n->name)).ptr == NULL)
+            g->facts->tags = notes_add(arena, g->facts->tags, slice_of(n->name), slice_of(n->value));
+    for (const struct note *n = s->vars; n != NULL; n = n->next)
+        if (notes_get(g->facts->vars, slice_of(n->name)).ptr == NULL)
+            g->facts->vars = notes_add(arena, g->facts->vars, slice_of(n->name), slice_of(n->value));
+}
+
+static void put_group(struct passage *p, struct group *g)
+{
+    struct engine_group *out = &p->out[p->result.group_count];
+
+    if (g->refusal.verdict != TERN_NEXT) {
+        g->disposition = DISPOSE_HOLD;
+        g->hold_reason = (tern_str){ "late-refusal", 12 };
+        g->hold_step = tern_str_dup(&p->txn->memory->arena, refusal_step_name(&g->refusal));
+    }
+    adopt_session_notes(p, g);
+    *out = (struct engine_group){
+        .number = ++p->result.group_count,
+        .facts = g->facts,
+        .disposition = g->disposition,
+        .hold_reason = slice_of(g->hold_reason),
+        .hold_step = slice_of(g->hold_step),
+    };
+    out->head = message_head_octets(g->head, &out->body_offset);
+}
+
+/* Stored groups first, so that their numbers have no gap. */
+static void put_groups(struct passage *p)
+{
+    for (unsigned g = 0; g < p->group_count; g++)
+        if (p->groups[g].refusal.verdict != TERN_NEXT || p->groups[g].disposition != DISPOSE_DISCARD)
+            put_group(p, &p->groups[g]);
+    for (unsigned g = 0; g < p->group_count; g++)
+        if (p->groups[g].refusal.verdict == TERN_NEXT && p->groups[g].disposition == DISPOSE_DISCARD)
+            put_group(p, &p->groups[g]);
+    p->result.groups = p->out;
+}
+
+static void finish(struct passage *p)
+{
+    const struct refusal *refusal = p->refusal.verdict != TERN_NEXT ? &p->refusal : NULL;
+    struct refusal broken;
+
+    if (p->error < 0) {
+        broken = refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("the message could not be read"), false);
+        refusal = &broken;
+    }
+    if (refusal == NULL)
+        refusal = first_of(p, TERN_DEFER);
+    if (refusal == NULL && !any_accepted(p))
+        refusal = first_of(p, TERN_REJECT);
+    p->result.body = message_head_body(p->head);
+    if (refusal != NULL) {
+        p->result.decision = decision_of(refusal, slice_of(p->txn->id), p->txn->memory);
+        record_reply(p->record, refusal->code, refusal->enhanced, p->result.decision.text);
+    } else {
+        put_groups(p);
+    }
+    p->done(p->arg, &p->result); /* may free p */
+}
+
+/* ---- the way ---- */
+
+static bool is_live(const struct passage *p, const struct group *g)
+{
+    return g->refusal.verdict == TERN_NEXT &&
+           (p->point == TERN_HOOK_MESSAGE || g->disposition != DISPOSE_DISCARD);
+}
+
+static bool wants(const struct passage *p, const struct group *g)
+{
+    return is_live(p, g) && run_has(&g->plan->chains[p->point], RUN_GROUP_STEPS);
+}
+
+static bool is_over(const struct passage *p)
+{
+    return p->error < 0 || p->refusal.verdict != TERN_NEXT || first_of(p, TERN_DEFER) != NULL;
+}
+
+static const struct run_ops passage_ops;
+
+static void ask(struct passage *p, const struct plan *plan, enum run_pick pick)
+{
+    scope_lend(&p->scope, &p->run, plan, p->point, pick);
+    p->run.ops = &passage_ops;
+    p->run.record = p->record;
+    p->run.memory = p->txn->memory;
+    p->run.smtputf8 = p->txn->smtputf8;
+    run_start(&p->run);
+}
+
+/* The next chain to ask, or the end. Recursion is bounded by hooks and groups: 3 * (1 + 16). */
+static void go_on(struct passage *p)
+{
+    for (; !is_over(p) && p->point <= TERN_HOOK_SIGN; p->point++, p->once_done = false, p->index = 0) {
+        if (!p->once_done) {
+            p->once_done = true;
+            if (run_has(&p->plan->chains[p->point], RUN_ONCE_STEPS)) {
+                ask(p, p->plan, RUN_ONCE_STEPS);
+                return;
+            }
+        }
+        while (p->index < p->group_count && !wants(p, &p->groups[p->index]))
+            p->index++;
+        if (p->index < p->group_count) {
+            ask(p, p->groups[p->index].plan, RUN_GROUP_STEPS);
+            return;
+        }
+    }
+    finish(p);
+}
+
+static void take_disposition(struct group *g, const struct run *run)
+{
+    if (run->disposition <= g->disposition)
+        return;
+    g->disposition = run->disposition;
+    g->hold_reason = run->hold_reason;
+    g->hold_step = run->hold_step;
+}
+
+static void run_done(struct run *run)
+{
+    struct passage *p = passage_of(run);
+
+    if (run->pick == RUN_ONCE_STEPS) {
+        p->refusal = run->refusal;
+        for (unsigned g = 0; g < p->group_count; g++)
+            take_disposition(&p->groups[g], run);
+    } else {
+        struct group *g = &p->groups[p->index++];
+        g->refusal = run->refusal;
+        take_disposition(g, run);
+    }
+    go_on(p);
+}
+
+static const struct run_ops passage_ops = { .view = view, .apply = apply, .done = run_done };
+
+struct passage *passage_start(const struct passage_options *o, struct passage **slot)
+{
+    struct passage *p = mem_zalloc(sizeof(*p));
+
+    assert(TERN_HOOK_MESSAGE < TERN_HOOK_QUEUE && TERN_HOOK_QUEUE < TERN_HOOK_SIGN);
+    *slot = p;
+    p->scope = *o->scope;
+    (void)lease_ref(p->scope.lease);
+    p->plan = o->plan;
+    p->session = session_facts_ref(o->session);
+    p->txn = txn_facts_ref(o->txn);
+    p->record = o->record;
+    p->point = o->first_hook;
+    p->done = o->done;
+    p->arg = o->arg;
+    p->head = message_head_new(o->body, o->received);
+    run_init(&p->run);
+    collect(p);
+    if (p->too_many)
+        p->refusal = refusal_make(TERN_DEFER, 452, "4.5.3", SLICE("too many recipients of different kinds"),
+                                  false);
+    go_on(p);
+    return p;
+}
+
+void passage_free(struct passage *p)
+{
+    if (p == NULL)
+        return;
+    run_abort(&p->run);
+    for (unsigned g = 0; g < p->group_count; g++) {
+        txn_facts_unref(p->groups[g].facts);
+        message_head_unref(p->groups[g].head);
+    }
+    message_head_unref(p->head);
+    txn_facts_unref(p->txn);
+    session_facts_unref(p->session);
+    scope_fini(&p->scope);
+    free(p);
+}
+
+void engine_message(struct engine_session *s, struct body *body, struct slice received,
+                    engine_message_done done, void *arg)
+{
+    struct engine_txn *txn = s->txn;
+
+    assert(txn != NULL && txn->passage == NULL && txn->facts->rcpt_count > 0);
+    struct passage_options o = {
+        .scope = &s->scope,
+        .plan = txn->plan,
+        .session = s->facts,
+        .txn = txn->facts,
+        .record = &txn->record,
+        .body = body,
+        .received = received,
+        .first_hook = TERN_HOOK_MESSAGE,
+        .done = done,
+        .arg = arg,
+    };
+    (void)passage_start(&o, &txn->passage);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine_private.h - what the files of the engine share: the engine itself, a session, a
+ * transaction, a message on its way through the late hooks. Inside module/ only.
+ */
+#ifndef TERN_MODULE_ENGINE_PRIVATE_H
+#define TERN_MODULE_ENGINE_PRIVATE_H
+
+#include "module/chain.h"
+#include "module/engine.h"
+#include "module/header_edit.h"
+
+#define ENGINE_DETACHED_MAX   1000 /* `result` and `close` runs under way on one loop */
+#define ENGINE_WITHHELD_MAX   32
+#define ENGINE_KEPT_MAX       64   /* refusals kept for RCPT, of one session or transaction */
+#define ENGINE_GROUPS_MAX     16   /* DESIGN 3.4 */
+#define ENGINE_TXN_RCPTS_MAX  100000
+
+struct engine {
+    struct engine_env env;
+    struct port *port;
+    struct metric *calls_waiting;
+    struct list detached;
+    unsigned detached_count;
+};
+
+/* What all questions of one owner have in common. */
+struct scope {
+    struct engine *engine;
+    struct lease *lease;
+    const struct policy *policy;
+    bool soft_bounce, split, generated;
+    unsigned groups_max;
+};
+void scope_init(struct scope *scope, struct engine *engine, const struct engine_session_options *options);
+void scope_fini(struct scope *scope);
+/* Points a run at a chain; the owner sets ops, record and memory. */
+void scope_lend(const struct scope *scope, struct run *run, const struct plan *plan, unsigned point,
+                enum run_pick pick);
+/* The outcome of a run, or a core refusal, as decision; `id` goes behind the text, in `memory`. */
+struct decision decision_of(const struct refusal *refusal, struct slice id, struct shared_arena *memory);
+struct decision decision_next(enum disposition disposition, const struct run *run);
+
+/* ---- detached: report hooks on copied records ---- */
+
+struct detached_facts {
+    struct session_facts *session; /* counted by the call to detached_start() */
+    struct txn_facts *txn;         /* or NULL */
+    struct slice outcome, text;
+};
+void detached_start(const struct scope *scope, const struct plan *plan, unsigned point,
+                    const struct detached_facts *facts);
+
+/* ---- a session ---- */
+
+struct kept_refusal {
+    struct kept_refusal *next;
+    struct refusal refusal;
+    unsigned point;
+    bool shadow;
+};
+
+/* A kind of recipients: what makes a group (DESIGN 3.4). */
+struct group_key {
+    unsigned late_id;
+    unsigned class_;
+    const struct note *tags;
+    enum disposition disposition;
+};
+struct group_key group_key_of(const struct rcpt_facts *rcpt);
+bool group_key_equal(const struct group_key *a, const struct group_key *b);
+/* Index of the group, or `count` if it would be a new one. */
+unsigned group_find(const struct group_key *keys, unsigned count, const struct group_key *key);
+
+struct passage;
+
+struct engine_txn {
+    struct txn_facts *facts;
+    const struct plan *plan;  /* policy and user: mail, data, ONCE steps */
+    struct kept_refusal *kept, **kept_end;
+    unsigned kept_count;
+    struct record record;
+    struct group_key groups[ENGINE_GROUPS_MAX];
+    unsigned group_count, families;
+    struct passage *passage;
+    /* the recipient in question */
+    struct rcpt_facts *rcpt;
+    const struct plan *rcpt_plan;
+    unsigned child_count;
+    struct tern_mailbox *child_boxes;
+};
+
+struct engine_session {
+    struct scope scope;
+    struct session_facts *facts;
+    struct kept_refusal *kept;
+    unsigned kept_count;
+    struct record record;
+    struct slice *withheld;
+    unsigned withheld_count;
+    struct engine_txn *txn;
+    struct run run;
+    engine_done done;
+    void *done_arg;
+};
+
+void session_ask(struct engine_session *s, const struct plan *plan, unsigned point,
+                 const struct run_ops *ops, engine_done done, void *arg);
+void session_answer(struct engine_session *s, const struct refusal *refusal);
+void session_answer_next(struct engine_session *s);
+void session_view(struct run *run, struct call_view *ret);
+void session_keep(struct kept_refusal **first, unsigned *count, struct shared_arena *memory,
+                  const struct run *run, const struct refusal *refusal, bool shadow);
+/* Tags, results and variables of a journal; to the session while there is no transaction. */
+void session_apply_notes(struct engine_session *s, const tern_call *call);
+void txn_apply_notes(struct txn_facts **facts, const tern_call *call);
+/* The facts alone in this transaction, with these recipients only. Counted. */
+struct txn_facts *txn_facts_subset(struct txn_facts *facts, const unsigned *rcpts, unsigned count);
+struct tern_mailbox mailbox_dup(struct arena *arena, const struct tern_mailbox *m);
+
+/* ---- a message on its way through message, queue and sign ---- */
+
+typedef void (*passage_done)(void *arg, const struct engine_message_result *result);
+struct passage_options {
+    const struct scope *scope;
+    const struct plan *plan;          /* for ONCE steps */
+    struct session_facts *session;    /* read only from here on; counted by passage_start() */
+    struct txn_facts *txn;            /* likewise; every recipient has a plan */
+    struct record *record;
+    struct body *body;
+    struct slice received;
+    unsigned first_hook;              /* MESSAGE, or QUEUE */
+    passage_done done;
+    void *arg;
+};
+struct passage *passage_start(const struct passage_options *options, struct passage **slot);
+void passage_free(struct passage *p); /* aborts; NULL is allowed */
+
+#endif

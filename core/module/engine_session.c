@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine_session.c - a connection's side of the engine: hooks connect, ehlo and close, kept refusals.
+ *
+ * Not here: the transaction (engine_txn.c, engine_rcpt.c), the message (engine_message.c).
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "module/engine_private.h"
+
+/* ---- questions and answers ---- */
+
+static struct shared_arena *memory_of(const struct engine_session *s)
+{
+    return s->txn != NULL ? s->txn->facts->memory : s->facts->memory;
+}
+
+static struct record *record_of(struct engine_session *s)
+{
+    return s->txn != NULL ? &s->txn->record : &s->record;
+}
+
+void session_ask(struct engine_session *s, const struct plan *plan, unsigned point,
+                 const struct run_ops *ops, engine_done done, void *arg)
+{
+    assert(!s->run.active);
+    s->done = done;
+    s->done_arg = arg;
+    scope_lend(&s->scope, &s->run, plan, point, RUN_ALL);
+    s->run.ops = ops;
+    s->run.record = record_of(s);
+    s->run.memory = memory_of(s);
+    s->run.smtputf8 = s->txn != NULL && s->txn->facts->smtputf8;
+    if (s->txn != NULL && s->txn->rcpt != NULL)
+        s->run.rcpt = slice_of(s->txn->rcpt->view.mailbox.address);
+    run_start(&s->run);
+}
+
+/* The last thing that is done with the session: the owner may free it. */
+static void tell(struct engine_session *s, const struct decision *decision)
+{
+    engine_done done = s->done;
+
+    s->done = NULL;
+    done(s->done_arg, decision);
+}
+
+void session_answer(struct engine_session *s, const struct refusal *refusal)
+{
+    tern_str id = s->txn != NULL ? s->txn->facts->id : s->facts->id;
+    struct decision d = decision_of(refusal, slice_of(id), memory_of(s));
+
+    record_reply(record_of(s), d.code, d.enhanced, d.text);
+    tell(s, &d);
+}
+
+void session_answer_next(struct engine_session *s)
+{
+    struct decision d = decision_next(s->run.disposition, &s->run);
+
+    tell(s, &d);
+}
+
+void session_view(struct run *run, struct call_view *ret)
+{
+    struct engine_session *s = list_entry(run, struct engine_session, run);
+
+    ret->session = session_facts_ref(s->facts);
+    if (s->txn == NULL)
+        return;
+    ret->txn = txn_facts_ref(s->txn->facts);
+    ret->current = s->txn->rcpt;
+    ret->tags = s->txn->rcpt != NULL ? s->txn->rcpt->tags : NULL;
+}
+
+void session_keep(struct kept_refusal **first, unsigned *count, struct shared_arena *memory,
+                  const struct run *run, const struct refusal *refusal, bool shadow)
+{
+    if (*count >= ENGINE_KEPT_MAX)
+        return;
+    struct kept_refusal *kept = ARENA_NEW(&memory->arena, struct kept_refusal);
+    kept->refusal = *refusal;
+    kept->point = run->point;
+    kept->shadow = shadow;
+    while (*first != NULL)
+        first = &(*first)->next;
+    *first = kept;
+    (*count)++;
+}
+
+static void keep(struct run *run, const struct refusal *refusal, bool shadow)
+{
+    struct engine_session *s = list_entry(run, struct engine_session, run);
+
+    session_keep(&s->kept, &s->kept_count, s->facts->memory, run, refusal, shadow);
+}
+
+/* ---- journals of connect and ehlo ---- */
+
+void session_apply_notes(struct engine_session *s, const tern_call *call)
+{
+    for (const struct journal_item *i = call->journal.first; i != NULL; i = i->next) {
+        if (i->kind > JOURNAL_VAR)
+            continue;
+        s->facts = session_facts_own(s->facts);
+        const struct note **list = i->kind == JOURNAL_TAG      ? &s->facts->tags
+                                   : i->kind == JOURNAL_RESULT ? &s->facts->results
+                                                               : &s->facts->vars;
+        *list = notes_add(&s->facts->memory->arena, *list, slice_of(i->name), slice_of(i->value));
+    }
+}
+
+static void withhold(struct engine_session *s, struct slice name)
+{
+    struct arena *arena = &s->facts->memory->arena;
+
+    if (s->withheld_count >= ENGINE_WITHHELD_MAX)
+        return;
+    if (s->withheld == NULL)
+        s->withheld = arena_alloc(arena, ENGINE_WITHHELD_MAX * sizeof(s->withheld[0]));
+    s->withheld[s->withheld_count++] = arena_slice(arena, name);
+}
+
+static void apply(struct run *run, tern_call *call)
+{
+    struct engine_session *s = list_entry(run, struct engine_session, run);
+
+    session_apply_notes(s, call);
+    for (const struct journal_item *i = call->journal.first; i != NULL; i = i->next)
+        if (i->kind == JOURNAL_WITHHOLD)
+            withhold(s, slice_of(i->name));
+}
+
+static void done(struct run *run)
+{
+    struct engine_session *s = list_entry(run, struct engine_session, run);
+
+    if (run->refusal.verdict != TERN_NEXT)
+        session_answer(s, &run->refusal);
+    else
+        session_answer_next(s);
+}
+
+static const struct run_ops session_ops = {
+    .view = session_view, .apply = apply, .keep = keep, .done = done
+};
+
+/* ---- the door ---- */
+
+struct engine_session *engine_session_new(struct engine *engine,
+                                          const struct engine_session_options *options)
+{
+    struct engine_session *s = mem_zalloc(sizeof(*s));
+
+    scope_init(&s->scope, engine, options);
+    s->facts = options->facts;
+    record_init(&s->record);
+    run_init(&s->run);
+    return s;
+}
+
+void engine_session_free(struct engine_session *s)
+{
+    run_abort(&s->run);
+    engine_txn_end(s, slice_make(NULL, 0), 0);
+    struct detached_facts facts = { .session = s->facts };
+    detached_start(&s->scope, policy_plan(s->scope.policy), TERN_HOOK_CLOSE, &facts);
+    record_write_session(&s->record, s->facts);
+    record_fini(&s->record);
+    session_facts_unref(s->facts);
+    scope_fini(&s->scope);
+    free(s);
+}
+
+const struct session_facts *engine_session_facts(const struct engine_session *session)
+{
+    return session->facts;
+}
+
+void engine_connect(struct engine_session *s, engine_done done_, void *arg)
+{
+    session_ask(s, policy_plan(s->scope.policy), TERN_HOOK_CONNECT, &session_ops, done_, arg);
+}
+
+/* A new greeting takes back what the last one had brought about. */
+static void forget_helo(struct engine_session *s)
+{
+    struct kept_refusal **at = &s->kept;
+
+    s->withheld_count = 0;
+    while (*at != NULL) {
+        if ((*at)->point == TERN_HOOK_EHLO) {
+            *at = (*at)->next;
+            s->kept_count--;
+        } else {
+            at = &(*at)->next;
+        }
+    }
+}
+
+void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine_done done_, void *arg)
+{
+    assert(s->txn == NULL);
+    s->facts = session_facts_own(s->facts);
+    s->facts->helo = tern_str_dup(&s->facts->memory->arena, name);
+    s->facts->esmtp = esmtp;
+    forget_helo(s);
+    session_ask(s, policy_plan(s->scope.policy), TERN_HOOK_EHLO, &session_ops, done_, arg);
+}
+
+unsigned engine_withheld_count(const struct engine_session *session)
+{
+    return session->withheld_count;
+}
+
+struct slice engine_withheld(const struct engine_session *session, unsigned index)
+{
+    return index < session->withheld_count ? session->withheld[index] : slice_make(NULL, 0);
+}

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * header_edit.c - heads over one body: what stands on top, or the whole header rewritten.
+ *
+ * What the sender wrote is never reformatted: an edit keeps every other octet of the header,
+ * malformed lines too, because a signature may cover them. Sources: RFC 5322 2.2, 3.6; RFC 5321 4.4.
+ */
+#include "module/header_edit.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "mime/header.h"
+#include "mime/parts.h"
+#include "state/facts.h"
+
+#define READ_STEP_OCTETS 16384
+
+/* The message as it came; shared by its heads. All that is found later is written under the lock. */
+struct original {
+    _Atomic unsigned refs;
+    pthread_mutex_t lock;
+    struct body *body;
+    bool loaded;
+    int error;
+    struct buf own;        /* the header of a body in a file */
+    struct slice header;   /* its fields, without the empty line */
+    uint64_t body_start;   /* behind the empty line */
+    bool parts_known;
+    struct arena arena;
+    struct parts parts;
+};
+
+struct message_head {
+    _Atomic unsigned refs;
+    struct original *original;
+    bool whole;      /* top is all of the header, else it stands before the original's */
+    struct buf top;
+    bool indexed;    /* under the original's lock */
+    struct arena arena;
+    struct tern_header *fields;
+    unsigned field_count;
+};
+
+/* ---- the original ---- */
+
+static struct original *original_new(struct body *body)
+{
+    struct original *o = mem_zalloc(sizeof(*o));
+
+    atomic_init(&o->refs, 1);
+    pthread_mutex_init(&o->lock, NULL);
+    o->body = body_ref(body);
+    arena_init(&o->arena);
+    return o;
+}
+
+static void original_unref(struct original *o)
+{
+    if (atomic_fetch_sub_explicit(&o->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    body_unref(o->body);
+    buf_free(&o->own);
+    arena_fini(&o->arena);
+    pthread_mutex_destroy(&o->lock);
+    free(o);
+}
+
+/* Up to the last line end: what does not fit is left to the body, whole lines of it. */
+static size_t cut_at_line(struct slice octets)
+{
+    for (size_t i = octets.len; i >= 2; i--)
+        if (octets.ptr[i - 1] == '\n' && octets.ptr[i - 2] == '\r')
+            return i;
+    return 0;
+}
+
+static void found_header(struct original *o, struct slice octets, bool more)
+{
+    size_t header = 0, body = 0;
+
+    if (!header_end(octets, &header, &body) && more)
+        header = body = cut_at_line(octets);
+    o->header = slice_head(octets, header);
+    o->body_start = body;
+}
+
+static int read_header(struct original *o)
+{
+    size_t header, body;
+
+    for (;;) {
+        char *to = buf_reserve(&o->own, READ_STEP_OCTETS);
+        int64_t n = body_read(o->body, o->own.len, to, READ_STEP_OCTETS);
+        if (n < 0)
+            return (int)n;
+        o->own.len += (size_t)n;
+        bool full = o->own.len >= MESSAGE_HEADER_OCTETS_MAX;
+        if (n == 0 || full || header_end(buf_slice(&o->own), &header, &body)) {
+            found_header(o, buf_slice(&o->own), n > 0 && full);
+            return 0;
+        }
+    }
+}
+
+/* Under the lock. */
+static int load(struct original *o)
+{
+    if (o->loaded)
+        return o->error;
+    struct slice memory = body_memory(o->body);
+    o->loaded = true;
+    if (memory.ptr != NULL || body_octets(o->body) == 0)
+        found_header(o, slice_head(memory, MESSAGE_HEADER_OCTETS_MAX),
+                     memory.len > MESSAGE_HEADER_OCTETS_MAX);
+    else
+        o->error = read_header(o);
+    return o->error;
+}
+
+static int load_locked(struct original *o)
+{
+    pthread_mutex_lock(&o->lock);
+    int r = load(o);
+    pthread_mutex_unlock(&o->lock);
+    return r;
+}
+
+/* ---- heads ---- */
+
+static struct message_head *head_new(struct original *o)
+{
+    struct message_head *head = mem_zalloc(sizeof(*head));
+
+    atomic_init(&head->refs, 1);
+    head->original = o;
+    arena_init(&head->arena);
+    return head;
+}
+
+static struct message_head *head_beside(const struct message_head *other)
+{
+    atomic_fetch_add_explicit(&other->original->refs, 1, memory_order_relaxed);
+    return head_new(other->original);
+}
+
+struct message_head *message_head_new(struct body *body, struct slice received)
+{
+    struct message_head *head = head_new(original_new(body));
+
+    buf_add(&head->top, received);
+    return head;
+}
+
+struct message_head *message_head_ref(struct message_head *head)
+{
+    atomic_fetch_add_explicit(&head->refs, 1, memory_order_relaxed);
+    return head;
+}
+
+void message_head_unref(struct message_head *head)
+{
+    if (head == NULL || atomic_fetch_sub_explicit(&head->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    original_unref(head->original);
+    buf_free(&head->top);
+    arena_fini(&head->arena);
+    free(head);
+}
+
+struct body *message_head_body(const struct message_head *head)
+{
+    return head->original->body;
+}
+
+struct slice message_head_octets(struct message_head *head, uint64_t *ret_offset)
+{
+    /* A whole head was made from a loaded original. */
+    *ret_offset = head->whole ? head->original->header.len : 0;
+    return buf_slice(&head->top);
+}
+
+/* ---- editing ---- */
+
+/* A run of the header: a field, or lines that are none (their name is empty). */
+struct piece {
+    struct slice octets, name;
+};
+struct pieces {
+    struct arena arena; /* of new fields */
+    struct piece *items;
+    size_t first, end;
+};
+
+static unsigned count_kind(const struct journal *j, enum journal_kind kind)
+{
+    unsigned n = 0;
+
+    for (const struct journal_item *i = j->first; i != NULL; i = i->next)
+        n += i->kind == kind;
+    return n;
+}
+
+static struct slice print_field(struct arena *arena, const struct journal_item *i)
+{
+    size_t len = i->name.len + 2 + i->value.len + 2;
+    char *p = arena_alloc(arena, len + 1), *at = p;
+
+    memcpy(at, i->name.ptr, i->name.len);
+    at += i->name.len;
+    memcpy(at, ": ", 2);
+    at += 2;
+    if (i->value.len > 0)
+        memcpy(at, i->value.ptr, i->value.len);
+    at += i->value.len;
+    memcpy(at, "\r\n", 3);
+    return slice_make(p, len);
+}
+
+/* Cuts a header into pieces behind p->end; two for each field at most, and one for the rest. */
+static void cut(struct pieces *p, struct slice header)
+{
+    struct slice rest = header;
+    struct header_field field;
+    const char *done = header.ptr;
+    const char *end = header.ptr + header.len;
+
+    for (unsigned n = 0; n < MESSAGE_FIELDS_MAX && header_next(&rest, &field); n++) {
+        if (field.whole.ptr > done)
+            p->items[p->end++] = (struct piece){ .octets = slice_make(done, (size_t)(field.whole.ptr - done)) };
+        p->items[p->end++] = (struct piece){ field.whole, field.name };
+        done = field.whole.ptr + field.whole.len;
+    }
+    if (end > done)
+        p->items[p->end++] = (struct piece){ .octets = slice_make(done, (size_t)(end - done)) };
+}
+
+static unsigned fields_at_most(struct slice header)
+{
+    unsigned lines = 1;
+
+    for (size_t i = 0; i < header.len && lines < MESSAGE_FIELDS_MAX; i++)
+        lines += header.ptr[i] == '\n';
+    return lines;
+}
+
+static struct piece *find(struct pieces *p, struct slice name, unsigned nth)
+{
+    for (size_t i = p->first; i < p->end; i++)
+        if (p->items[i].name.len > 0 && slice_equal_nocase(p->items[i].name, name) && nth-- == 0)
+            return &p->items[i];
+    return NULL;
+}
+
+static void append(struct pieces *p, struct piece piece)
+{
+    const struct slice crlf = SLICE("\r\n");
+
+    if (p->end > p->first) {
+        struct slice last = p->items[p->end - 1].octets;
+        if (last.len > 0 && (last.len < 2 || !slice_equal(slice_from(last, last.len - 2), crlf)))
+            p->items[p->end++] = (struct piece){ .octets = crlf };
+    }
+    p->items[p->end++] = piece;
+}
+
+static void apply(struct pieces *p, const struct journal_item *i)
+{
+    struct slice name = slice_of(i->name);
+    struct piece *found;
+
+    switch (i->kind) {
+    case JOURNAL_HEADER_PREPEND:
+        p->items[--p->first] = (struct piece){ print_field(&p->arena, i), name };
+        break;
+    case JOURNAL_HEADER_APPEND:
+        append(p, (struct piece){ print_field(&p->arena, i), name });
+        break;
+    case JOURNAL_HEADER_REPLACE: /* one that is not there is left alone: nothing to replace */
+        found = find(p, name, i->nth);
+        if (found != NULL)
+            *found = (struct piece){ print_field(&p->arena, i), name };
+        break;
+    case JOURNAL_HEADER_REMOVE:
+        found = find(p, name, i->nth);
+        if (found != NULL)
+            *found = (struct piece){ .octets = { NULL, 0 } };
+        break;
+    default:
+        break;
+    }
+}
+
+static void pieces_init(struct pieces *p, const struct message_head *head, const struct journal *j)
+{
+    struct slice top = buf_slice(&head->top);
+    unsigned before = count_kind(j, JOURNAL_HEADER_PREPEND);
+    size_t room = before + 2 * (size_t)count_kind(j, JOURNAL_HEADER_APPEND) +
+                  2 * (size_t)fields_at_most(top) + 1;
+
+    arena_init(&p->arena);
+    if (!head->whole)
+        room += 2 * (size_t)fields_at_most(head->original->header) + 1;
+    p->items = mem_alloc(room * sizeof(p->items[0]));
+    p->first = p->end = before;
+    cut(p, top);
+    if (!head->whole)
+        cut(p, head->original->header);
+}
+
+static struct message_head *edit_whole(struct message_head *head, const struct journal *j)
+{
+    struct message_head *made = head_beside(head);
+    struct pieces p;
+
+    pieces_init(&p, head, j);
+    for (const struct journal_item *i = j->first; i != NULL; i = i->next)
+        apply(&p, i);
+    for (size_t i = p.first; i < p.end; i++)
+        buf_add(&made->top, p.items[i].octets);
+    made->whole = true;
+    arena_fini(&p.arena);
+    free(p.items);
+    return made;
+}
+
+static struct message_head *edit_top(struct message_head *head, const struct journal *j)
+{
+    struct message_head *made = head_beside(head);
+    unsigned count = count_kind(j, JOURNAL_HEADER_PREPEND), n = count;
+    struct arena scratch;
+
+    arena_init(&scratch);
+    struct slice *fields = arena_alloc(&scratch, count * sizeof(fields[0]));
+    for (const struct journal_item *i = j->first; i != NULL; i = i->next)
+        if (i->kind == JOURNAL_HEADER_PREPEND)
+            fields[--n] = print_field(&scratch, i); /* the last one asked for is on top */
+    for (unsigned i = 0; i < count; i++)
+        buf_add(&made->top, fields[i]);
+    buf_add(&made->top, buf_slice(&head->top));
+    made->whole = head->whole;
+    arena_fini(&scratch);
+    return made;
+}
+
+int message_head_edit(struct message_head *head, const struct journal *journal,
+                      struct message_head **ret)
+{
+    bool other = false, any = false;
+
+    for (const struct journal_item *i = journal->first; i != NULL; i = i->next) {
+        any |= i->kind >= JOURNAL_HEADER_PREPEND;
+        other |= i->kind > JOURNAL_HEADER_PREPEND;
+    }
+    if (!any) {
+        *ret = message_head_ref(head);
+        return 0;
+    }
+    if (!other) {
+        *ret = edit_top(head, journal);
+        return 0;
+    }
+    int r = load_locked(head->original);
+    if (r < 0)
+        return r;
+    *ret = edit_whole(head, journal);
+    return 0;
+}
+
+/* ---- the view ---- */
+
+static void index_fields(struct message_head *head, struct slice header, unsigned size)
+{
+    struct header_field field;
+
+    while (head->field_count < size && header_next(&header, &field)) {
+        struct tern_header *h = &head->fields[head->field_count++];
+        h->name = tern_str_dup(&head->arena, field.name);
+        h->value = tern_str_dup(&head->arena, field.value);
+    }
+}
+
+static void index_head(struct message_head *head)
+{
+    struct original *o = head->original;
+
+    pthread_mutex_lock(&o->lock);
+    if (!head->indexed) {
+        struct slice top = buf_slice(&head->top);
+        struct slice below = !head->whole && load(o) == 0 ? o->header : slice_make(NULL, 0);
+        unsigned size = fields_at_most(top) + fields_at_most(below);
+        head->fields = arena_alloc(&head->arena, size * sizeof(head->fields[0]));
+        index_fields(head, top, size);
+        index_fields(head, below, size);
+        head->indexed = true;
+    }
+    pthread_mutex_unlock(&o->lock);
+}
+
+unsigned message_head_count(struct message_head *head)
+{
+    index_head(head);
+    return head->field_count;
+}
+
+const struct tern_header *message_head_at(struct message_head *head, unsigned index)
+{
+    index_head(head);
+    return index < head->field_count ? &head->fields[index] : NULL;
+}
+
+const struct tern_header *message_head_find(struct message_head *head, struct slice name, unsigned nth)
+{
+    index_head(head);
+    for (unsigned i = 0; i < head->field_count; i++)
+        if (slice_equal_nocase(slice_of(head->fields[i].name), name) && nth-- == 0)
+            return &head->fields[i];
+    return NULL;
+}
+
+uint64_t message_octets(struct message_head *head)
+{
+    uint64_t offset;
+    struct slice top = message_head_octets(head, &offset);
+
+    return top.len + body_octets(head->original->body) - offset;
+}
+
+uint64_t message_body_octets(struct message_head *head)
+{
+    if (load_locked(head->original) < 0)
+        return 0;
+    return body_octets(head->original->body) - head->original->body_start;
+}
+
+int64_t message_body_read(struct message_head *head, uint64_t offset, void *buffer, size_t octets)
+{
+    int r = load_locked(head->original);
+
+    if (r < 0)
+        return r;
+    if (offset > UINT64_MAX - head->original->body_start)
+        return 0;
+    return body_read(head->original->body, head->original->body_start + offset, buffer, octets);
+}
+
+static int64_t read_part(void *arg, uint64_t offset, void *buffer, size_t octets)
+{
+    const struct original *o = arg;
+
+    return body_read(o->body, o->body_start + offset, buffer, octets);
+}
+
+/* By the header as it came: no edit changes where the parts lie. */
+static const struct parts *parts_of(struct message_head *head)
+{
+    struct original *o = head->original;
+
+    pthread_mutex_lock(&o->lock);
+    if (!o->parts_known && load(o) == 0)
+        (void)parts_parse(o->header, read_part, o, &o->arena, &o->parts);
+    o->parts_known = true;
+    pthread_mutex_unlock(&o->lock);
+    return &o->parts;
+}
+
+unsigned message_part_count(struct message_head *head)
+{
+    return parts_of(head)->count;
+}
+
+const struct tern_part *message_part(struct message_head *head, unsigned index)
+{
+    const struct parts *parts = parts_of(head);
+
+    return index < parts->count ? &parts->items[index] : NULL;
+}

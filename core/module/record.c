@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record.c - gathers entries as lines of JSON while a chain runs, and puts them into one object.
+ *
+ * Built by hand: it is on the path of every message. What a client chose is cut
+ * before it is escaped, so that the bound holds whatever it sends.
+ */
+#include "module/record.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "module/descriptor.h"
+
+#define WORD_OCTETS_MAX 256  /* of a name or address in the record, before escaping */
+#define TAIL_OCTETS     96   /* room for what follows the entries */
+#define RCPTS_OCTETS_MAX 4096 /* of the list "to" */
+
+void record_init(struct record *r)
+{
+    *r = (struct record){ .wall_ms = clock_wall_ms() };
+}
+
+void record_fini(struct record *r)
+{
+    buf_free(&r->steps);
+    buf_free(&r->last_reply);
+}
+
+static void add_word(struct buf *out, const char *key, struct slice value)
+{
+    if (value.len == 0)
+        return;
+    buf_printf(out, ",\"%s\":", key);
+    buf_add_json(out, slice_head(value, WORD_OCTETS_MAX));
+}
+
+static void add_reply(struct buf *out, const char *key, unsigned code, const char *enhanced,
+                      struct slice text)
+{
+    CLEANUP_BUF struct buf line = BUF_INIT;
+
+    if (code == 0)
+        return;
+    buf_printf(&line, "%u %s ", code, enhanced != NULL ? enhanced : "");
+    buf_add(&line, slice_head(text, 2 * WORD_OCTETS_MAX));
+    buf_printf(out, ",\"%s\":", key);
+    buf_add_json(out, buf_slice(&line));
+}
+
+static void add_step(struct buf *out, const struct plan_step *step)
+{
+    if (step == NULL) {
+        buf_add_cstr(out, ",\"step\":\"tern\"");
+        return;
+    }
+    add_word(out, "step", slice_of(step->step->name));
+    if (step->step->place.file == NULL)
+        return;
+    CLEANUP_BUF struct buf at = BUF_INIT;
+    buf_printf(&at, "%s:%u", step->step->place.file, step->step->place.line);
+    buf_add_cstr(out, ",\"at\":");
+    buf_add_json(out, slice_head(buf_slice(&at), 2 * WORD_OCTETS_MAX));
+}
+
+static void add_journal(struct buf *out, const struct journal *j)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    if (j == NULL)
+        return;
+    if (journal_print(j, &text)) {
+        buf_add_cstr(out, ",\"did\":");
+        buf_add(out, buf_slice(&text));
+        buf_clear(&text);
+    }
+    if (journal_print_notes(j, &text)) {
+        buf_add_cstr(out, ",\"inputs\":{");
+        buf_add(out, buf_slice(&text));
+        buf_add_char(out, '}');
+    }
+}
+
+/* Whether a NEXT is worth a line of its own. */
+static bool is_telling(const struct record_entry *e)
+{
+    const struct journal *j = e->journal;
+
+    if (e->verdict != TERN_NEXT || e->error != NULL || e->code != 0)
+        return true;
+    if (j == NULL)
+        return false;
+    if (j->claim != TERN_CLASS_NONE || (e->shadow && j->count > 0))
+        return true;
+    for (const struct journal_item *i = j->first; i != NULL; i = i->next)
+        if (i->kind == JOURNAL_NOTE)
+            return true;
+    return false;
+}
+
+static void print_entry(const struct record_entry *e, struct buf *out)
+{
+    buf_printf(out, "{\"hook\":\"%s\"", descriptor_hook_name(e->point));
+    add_step(out, e->step);
+    add_word(out, "rcpt", e->rcpt);
+    buf_printf(out, ",\"verdict\":\"%s\"", descriptor_verdict_name(e->verdict));
+    add_reply(out, "reply", e->code, e->enhanced, e->text);
+    if (e->kept_from != NULL)
+        buf_printf(out, ",\"kept_from\":\"%s\"", e->kept_from);
+    if (e->error != NULL)
+        add_word(out, "error", slice_cstr(e->error));
+    if (e->shadow)
+        buf_add_cstr(out, ",\"shadow\":true");
+    buf_printf(out, ",\"us\":%llu", (unsigned long long)e->us);
+    add_journal(out, e->journal);
+    buf_add_cstr(out, "}\n");
+}
+
+void record_step(struct record *r, const struct record_entry *entry)
+{
+    if (!is_telling(entry)) {
+        r->next++;
+        return;
+    }
+    if (r->truncated)
+        return;
+    size_t before = r->steps.len;
+    print_entry(entry, &r->steps);
+    if (r->steps.len <= RECORD_OCTETS_MAX)
+        return;
+    r->steps.len = before;
+    r->truncated = true;
+}
+
+void record_reply(struct record *r, unsigned code, const char *enhanced, struct slice text)
+{
+    r->last_code = code;
+    buf_clear(&r->last_reply);
+    if (code != 0)
+        buf_printf(&r->last_reply, "%u %s %.*s", code, enhanced,
+                   (int)slice_head(text, 2 * WORD_OCTETS_MAX).len, text.ptr);
+}
+
+/* ---- writing ---- */
+
+static void add_time(struct buf *out, uint64_t wall_ms)
+{
+    time_t s = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    char text[32];
+
+    (void)gmtime_r(&s, &tm);
+    (void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+    buf_printf(out, ",\"time\":\"%s.%03uZ\"", text, (unsigned)(wall_ms % 1000));
+}
+
+static void begin(struct buf *out, const char *type, struct slice id, const struct record *r)
+{
+    buf_printf(out, "{\"type\":\"%s\",\"id\":", type);
+    buf_add_json(out, slice_head(id, WORD_OCTETS_MAX));
+    add_time(out, r->wall_ms);
+}
+
+static void add_session(struct buf *out, const struct session_facts *s)
+{
+    if (s == NULL)
+        return;
+    add_word(out, "client", slice_of(s->client_text));
+    add_word(out, "listener", slice_of(s->listener));
+    add_word(out, "policy", slice_of(s->policy));
+    add_word(out, "helo", slice_of(s->helo));
+    add_word(out, "user", slice_of(s->user));
+}
+
+/* False if not all of them fit. */
+static bool add_rcpts(struct buf *out, const struct txn_facts *txn)
+{
+    size_t limit = out->len + RCPTS_OCTETS_MAX;
+    bool fits = true;
+
+    buf_add_cstr(out, ",\"to\":[");
+    for (unsigned i = 0; i < txn->rcpt_count && fits; i++) {
+        size_t before = out->len;
+        if (i > 0)
+            buf_add_char(out, ',');
+        buf_add_json(out, slice_head(slice_of(txn->rcpts[i]->view.mailbox.address), WORD_OCTETS_MAX));
+        fits = out->len <= limit;
+        if (!fits)
+            out->len = before;
+    }
+    buf_add_char(out, ']');
+    return fits;
+}
+
+/* Lines as members of a list, as many as fit; false if one did not. */
+static bool add_lines(struct buf *out, const char *key, struct slice lines)
+{
+    bool first = true;
+
+    buf_printf(out, ",\"%s\":[", key);
+    while (lines.len > 0) {
+        ptrdiff_t end = slice_find(lines, '\n');
+        struct slice line = slice_head(lines, (size_t)end);
+        if (out->len + line.len + TAIL_OCTETS > RECORD_OCTETS_MAX) {
+            buf_add_char(out, ']');
+            return false;
+        }
+        if (!first)
+            buf_add_char(out, ',');
+        buf_add(out, line);
+        lines = slice_from(lines, (size_t)end + 1);
+        first = false;
+    }
+    buf_add_char(out, ']');
+    return true;
+}
+
+static void finish(struct record *r, struct buf *out, bool fits)
+{
+    if (!add_lines(out, "steps", buf_slice(&r->steps)))
+        fits = false;
+    buf_printf(out, ",\"next\":%u", r->next);
+    if (!fits || r->truncated)
+        buf_add_cstr(out, ",\"truncated\":true");
+    buf_add_char(out, '}');
+    log_decision(r->wall_ms, out);
+    buf_free(out);
+}
+
+void record_write_session(struct record *r, const struct session_facts *session)
+{
+    struct buf out = BUF_INIT;
+
+    begin(&out, "session", slice_of(session->id), r);
+    add_session(&out, session);
+    finish(r, &out, true);
+}
+
+void record_write_txn(struct record *r, const struct session_facts *session, const struct txn_facts *txn,
+                      struct slice stored_id, unsigned reply_code)
+{
+    struct buf out = BUF_INIT;
+
+    begin(&out, "transaction", slice_of(txn->id), r);
+    add_word(&out, "session", slice_of(session->id));
+    add_session(&out, session);
+    buf_add_cstr(&out, ",\"from\":");
+    buf_add_json(&out, slice_head(slice_of(txn->sender.address), WORD_OCTETS_MAX));
+    bool fits = add_rcpts(&out, txn);
+    if (reply_code != 0 && reply_code == r->last_code)
+        add_word(&out, "reply", buf_slice(&r->last_reply));
+    else if (reply_code != 0)
+        buf_printf(&out, ",\"reply\":\"%u\"", reply_code);
+    add_word(&out, "stored", stored_id);
+    finish(r, &out, fits);
+}
+
+void record_write_delivery(struct record *r, const struct session_facts *session,
+                           const struct txn_facts *txn, struct slice outcomes)
+{
+    struct buf out = BUF_INIT;
+
+    begin(&out, "delivery", slice_of(txn->id), r);
+    if (session != NULL)
+        add_word(&out, "policy", slice_of(session->policy));
+    buf_add_cstr(&out, ",\"from\":");
+    buf_add_json(&out, slice_head(slice_of(txn->sender.address), WORD_OCTETS_MAX));
+    bool fits = add_lines(&out, "outcomes", outcomes);
+    finish(r, &out, fits);
+}

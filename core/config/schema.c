@@ -156,8 +156,8 @@ static bool parse_uint(const struct parse *p)
         return false;
     if (!slice_to_u64(text, &number))
         return fail(p, expected);
-    if (number > INT64_MAX || !in_range(p->option, (int64_t)number))
-        return check_range(p, "a whole number", INT64_MAX) ? fail(p, "a number up to 4294967295") : false;
+    if (!check_range(p, "a whole number", number > INT64_MAX ? INT64_MAX : (int64_t)number))
+        return false;
     if (number > UINT_MAX)
         return fail(p, "a number up to 4294967295");
     *(unsigned *)p->target = (unsigned)number;

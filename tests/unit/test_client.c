@@ -174,7 +174,7 @@ static void run_script(struct server *s)
             expect_end(s, *p == '?');
         } else if (*p == 'w') {
             struct pollfd pfd = { .fd = s->fd, .events = POLLRDHUP };
-            (void)poll(&pfd, 1, 5000);
+            (void)poll(&pfd, 1, 500);
         } else if (*p == '!') {
             reset(s);
         }

@@ -1,0 +1,1 @@
+tern_unit_test(test_dns SOURCES test_dns.c dns_server.c LIBS tern_dns)

@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * link.c - one slot of a site: connects, carries shipments one after another, asks for more, and
+ * gives the slot back.
+ *
+ * Endpoints are tried in order of rank; among equals each new connection begins with another one. One that did not
+ * answer is tried last for 2 minutes, so that a dead primary costs its time-out once and not once a
+ * message. When none answers, what the link carries is deferred and the site hears that it failed.
+ *
+ * A connection that was kept open may be closed by the other side just as we use it again: then the
+ * shipment, of which no octet of the body was sent, gets one more try on a fresh one.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "delivery/internal.h"
+
+struct link {
+    struct list link;
+    struct dispatch *dispatch;
+    struct site *site;
+    struct client *client;       /* or NULL */
+    bool ready;                  /* it was greeted */
+    bool opened;                 /* the site was told so */
+    bool pulling;                /* a pull is not answered */
+    bool closing;                /* nothing more is wanted */
+    struct list shipments;       /* to be carried */
+    struct shipment *current;
+    bool body_begun;
+    struct client_message message;
+    struct client_rcpt *rcpts;
+    unsigned rcpt_size;
+    unsigned carried;            /* messages over this connection */
+    struct path *path;           /* of the connection, or of the last one */
+    struct endpoint *order[LINK_TRIES_MAX]; /* in which endpoints are tried */
+    unsigned order_count, order_at;
+    struct tern_delivery *module;
+    struct loop_timer idle;
+};
+
+struct dead_endpoint {
+    uint64_t until_ms;
+};
+
+static void advance(struct link *link);
+
+struct dispatch *delivery_link_dispatch(const struct link *link)
+{
+    return link->dispatch;
+}
+
+/* ---- which endpoint ---- */
+
+static bool is_dead(const struct dispatch *d, const struct endpoint *e, uint64_t now_ms)
+{
+    const struct dead_endpoint *dead = table_get(&d->dead, slice_cstr(e->host));
+
+    return dead != NULL && dead->until_ms > now_ms;
+}
+
+static void mark_dead(struct dispatch *d, const struct endpoint *e)
+{
+    struct dead_endpoint *dead = mem_alloc(sizeof(*dead));
+
+    if (d->dead.count >= ENDPOINTS_DEAD_MAX) {
+        table_free(&d->dead, free);
+        table_init(&d->dead);
+    }
+    dead->until_ms = clock_now_ms() + ENDPOINT_DEAD_MS;
+    free(table_put(&d->dead, slice_cstr(e->host), dead));
+}
+
+/* Those of one rank, beginning with another one each time. */
+static void add_rank(struct link *link, unsigned from, unsigned to, bool dead, uint64_t now_ms)
+{
+    unsigned count = to - from;
+    unsigned begin = link->path->endpoints[from].rank < 1000 ? link->dispatch->rotation % count : 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct endpoint *e = &link->path->endpoints[from + (begin + i) % count];
+        if (is_dead(link->dispatch, e, now_ms) == dead && link->order_count < LINK_TRIES_MAX)
+            link->order[link->order_count++] = e;
+    }
+}
+
+static void choose_order(struct link *link)
+{
+    const struct path *path = link->path;
+    uint64_t now_ms = clock_now_ms();
+
+    link->order_at = link->order_count = 0;
+    for (unsigned dead = 0; dead < 2; dead++) {
+        for (unsigned from = 0, to; from < path->endpoint_count; from = to) {
+            to = from + 1;
+            while (to < path->endpoint_count && path->endpoints[to].rank == path->endpoints[from].rank)
+                to++;
+            add_rank(link, from, to, dead != 0, now_ms);
+        }
+    }
+    link->dispatch->rotation++;
+}
+
+/* ---- the end ---- */
+
+static void link_free(struct link *link)
+{
+    struct dispatch *d = link->dispatch;
+
+    loop_timer_stop(&link->idle);
+    list_remove(&link->link);
+    if (link->client != NULL)
+        client_free(link->client);
+    if (link->module != NULL)
+        delivery_module_abandon(link->module);
+    delivery_path_unref(link->path);
+    free(link->rcpts);
+    atomic_fetch_sub_explicit(&d->set->link_count, 1, memory_order_relaxed);
+    free(link);
+}
+
+static void give_back(struct link *link, bool failed, struct slice text)
+{
+    struct dispatch *d = link->dispatch;
+
+    assert(!link->pulling && link->current == NULL && list_empty(&link->shipments));
+    if (link->client != NULL && link->ready) {
+        client_quit(link->client);
+        link->client = NULL;
+    }
+    scheduler_slot_done(d->set->scheduler, link->site, link->opened, failed, text);
+    link_free(link);
+    delivery_check_drained(d);
+}
+
+void delivery_links_close(struct dispatch *d)
+{
+    while (!list_empty(&d->links)) /* their shipments are the messages' */
+        link_free(list_entry(d->links.next, struct link, link));
+}
+
+/* ---- shipments ---- */
+
+static struct shipment *pop(struct link *link)
+{
+    struct list *first = list_pop(&link->shipments);
+
+    return first != NULL ? list_entry(first, struct shipment, queued) : NULL;
+}
+
+/* Not carried, and not tried: it comes again. */
+static void return_untried(struct link *link, struct shipment *s, bool stale)
+{
+    s->stale = stale;
+    if (!stale)
+        s->back = PARCEL_STOPPED;
+    delivery_shipment_home(s, link->dispatch);
+}
+
+static void return_stale(struct link *link)
+{
+    uint64_t now_ms = clock_now_ms();
+    bool stopped = link->dispatch->draining || atomic_load(&link->dispatch->set->paused);
+
+    list_each_safe(at, &link->shipments) {
+        struct shipment *s = list_entry(at, struct shipment, queued);
+        bool stale = now_ms - s->path->made_ms >= 2 * PATH_FRESH_MS ||
+                     now_ms - s->parcel.ready_ms >= PATH_FRESH_MS;
+        if (!stopped && !stale)
+            continue;
+        list_remove(at);
+        return_untried(link, s, stale);
+    }
+}
+
+/* ---- the client ---- */
+
+static void try_endpoint(struct link *link);
+
+/* No endpoint answered: what this link holds is deferred, and the site hears of it. */
+static void give_up(struct link *link, struct slice text)
+{
+    struct shipment *s;
+
+    while ((s = pop(link)) != NULL) {
+        delivery_shipment_defer(s, 451, "4.4.1", text);
+        delivery_shipment_home(s, link->dispatch);
+    }
+    give_back(link, true, text);
+}
+
+static void on_ready(void *owner)
+{
+    struct link *link = owner;
+
+    link->ready = true;
+    link->carried = 0;
+    if (!link->opened) {
+        link->opened = true;
+        scheduler_slot_opened(link->dispatch->set->scheduler, link->site);
+    }
+    advance(link);
+}
+
+static void on_rcpt(void *owner, unsigned index, const struct client_reply *reply)
+{
+    struct link *link = owner;
+
+    delivery_shipment_outcome(link->current, index, reply->code, reply->enhanced, reply->text, reply->own);
+}
+
+static void settle_current(struct link *link)
+{
+    struct shipment *s = link->current;
+
+    link->current = NULL;
+    link->carried++;
+    delivery_shipment_defer(s, 451, "4.4.2", SLICE("the connection ended before a reply"));
+    delivery_shipment_home(s, link->dispatch);
+}
+
+static void on_sent(void *owner)
+{
+    struct link *link = owner;
+
+    settle_current(link);
+    advance(link);
+}
+
+static bool nothing_was_said(const struct shipment *s)
+{
+    for (unsigned i = 0; i < s->rcpt_count; i++)
+        if (s->outcomes[i].code != 0 && (!s->outcomes[i].own || s->outcomes[i].code / 100 != 4))
+            return false;
+    return true;
+}
+
+static void lost_connection(struct link *link)
+{
+    struct shipment *s = link->current;
+
+    if (s != NULL && link->carried > 0 && !link->body_begun && !s->retried && nothing_was_said(s)) {
+        s->retried = true;
+        memset(s->outcomes, 0, s->rcpt_count * sizeof(s->outcomes[0]));
+        buf_clear(&s->texts);
+        link->current = NULL;
+        list_push_front(&link->shipments, &s->queued);
+    } else if (s != NULL) {
+        settle_current(link);
+    } else if (list_empty(&link->shipments)) {
+        link->closing = true; /* it was idle: the other side had enough of waiting */
+    }
+    advance(link);
+}
+
+static void on_end(void *owner, const struct client_reply *reply)
+{
+    struct link *link = owner;
+    bool was_ready = link->ready;
+    char text[OUTCOME_TEXT_MAX];
+
+    (void)snprintf(text, sizeof(text), "%s: %.*s", link->order[link->order_at]->host,
+                   reply != NULL ? (int)reply->text.len : 0,
+                   reply != NULL && reply->text.len > 0 ? reply->text.ptr : "");
+    client_free(link->client);
+    link->client = NULL;
+    link->ready = false;
+    if (was_ready) {
+        lost_connection(link);
+        return;
+    }
+    mark_dead(link->dispatch, link->order[link->order_at]);
+    if (++link->order_at < link->order_count)
+        try_endpoint(link);
+    else
+        give_up(link, slice_cstr(text));
+}
+
+static const struct client_ops client_ops = {
+    .on_ready = on_ready,
+    .on_rcpt = on_rcpt,
+    .on_sent = on_sent,
+    .on_end = on_end,
+};
+
+static void try_endpoint(struct link *link)
+{
+    const struct smtp_transport_conf *conf = link->path->conf;
+    const struct endpoint *e = link->order[link->order_at];
+    const struct client_options options = {
+        .protocol = slice_equal(link->path->transport->type, SLICE("lmtp")) ? CLIENT_LMTP : CLIENT_SMTP,
+        .to = e->address,
+        .unix_path = e->unix_path,
+        .source = link->path->source.family == e->address.family ? link->path->source : (tern_address){ 0 },
+        .host_name = e->name,
+        .helo = conf->helo.len > 0 ? conf->helo.ptr : link->dispatch->set->hostname,
+        .connect_timeout_ms = conf->connect_timeout_ms,
+        .command_timeout_ms = conf->command_timeout_ms,
+        .data_timeout_ms = conf->data_timeout_ms,
+    };
+
+    link->ready = false;
+    link->client = client_new(link->dispatch->loop, &options, &client_ops, link);
+}
+
+static void connect_for(struct link *link, struct shipment *s)
+{
+    delivery_path_unref(link->path);
+    link->path = delivery_path_ref(s->path);
+    choose_order(link);
+    assert(link->order_count > 0);
+    try_endpoint(link);
+}
+
+/* ---- sending ---- */
+
+static int64_t read_message(void *arg, uint64_t offset, void *buffer, size_t octets)
+{
+    struct link *link = arg;
+
+    link->body_begun = true;
+    return spool_read(link->current->message->loaded, offset, buffer, octets);
+}
+
+static void send_next(struct link *link)
+{
+    struct shipment *s = pop(link);
+    const struct message *m = s->message;
+
+    if (s->rcpt_count > link->rcpt_size) {
+        link->rcpt_size = s->rcpt_count;
+        link->rcpts = mem_realloc(link->rcpts, link->rcpt_size * sizeof(link->rcpts[0]));
+    }
+    for (unsigned i = 0; i < s->rcpt_count; i++)
+        link->rcpts[i] = (struct client_rcpt){ .address = m->envelope.rcpts[m->rcpts[s->rcpts[i]].index].address };
+    link->message = (struct client_message){
+        .sender = m->envelope.sender,
+        .rcpts = link->rcpts,
+        .rcpt_count = s->rcpt_count,
+        .octets = spool_loaded_octets(m->loaded),
+        .eight_bit = m->envelope.body != BODY_7BIT,
+        .smtputf8 = m->envelope.smtputf8,
+        .read = read_message,
+        .arg = link,
+    };
+    link->current = s;
+    link->body_begun = false;
+    (void)snprintf(s->host, sizeof(s->host), "%s", link->order[link->order_at]->host);
+    client_send(link->client, &link->message);
+}
+
+static void start_module(struct link *link)
+{
+    struct shipment *s = pop(link);
+
+    if (!link->opened) {
+        link->opened = true;
+        scheduler_slot_opened(link->dispatch->set->scheduler, link->site);
+    }
+    link->current = s;
+    if (delivery_module_start(link, s, &link->module) == 0)
+        return;
+    /* The pool is full: not an attempt. */
+    link->current = NULL;
+    s->back = PARCEL_BUSY;
+    delivery_shipment_home(s, link->dispatch);
+    advance(link);
+}
+
+void delivery_link_carried(struct link *link)
+{
+    link->module = NULL;
+    settle_current(link);
+    advance(link);
+}
+
+static unsigned messages_max(const struct link *link)
+{
+    unsigned max = link->path->conf->messages_max;
+
+    return max > 0 ? max : UINT32_MAX;
+}
+
+/* ---- what next ---- */
+
+static void on_idle(struct loop_timer *timer)
+{
+    struct link *link = list_entry(timer, struct link, idle);
+
+    if (link->pulling)
+        scheduler_pull_cancel(link->dispatch->set->scheduler, link->site, link);
+}
+
+static uint64_t idle_ms(const struct link *link)
+{
+    return link->path != NULL && link->path->conf != NULL ? link->path->conf->idle_ms : LINK_IDLE_MODULE_MS;
+}
+
+static void pull(struct link *link)
+{
+    struct scheduler *scheduler = link->dispatch->set->scheduler;
+
+    link->pulling = true;
+    scheduler_pull(scheduler, link->site, link, link->dispatch->index, SCHEDULER_PULL_MAX);
+    if (idle_ms(link) > 0)
+        loop_timer_start(link->dispatch->loop, &link->idle, idle_ms(link));
+    else
+        scheduler_pull_cancel(scheduler, link->site, link);
+}
+
+static void rest(struct link *link)
+{
+    if (link->pulling) {
+        if (link->closing)
+            scheduler_pull_cancel(link->dispatch->set->scheduler, link->site, link);
+        return; /* its answer brings us back */
+    }
+    if (link->closing || link->dispatch->draining || !link->opened)
+        give_back(link, false, slice_make(NULL, 0));
+    else
+        pull(link);
+}
+
+static void carry(struct link *link)
+{
+    struct shipment *s = list_entry(link->shipments.next, struct shipment, queued);
+
+    if (s->path->conf == NULL) {
+        start_module(link);
+        return;
+    }
+    if (link->client != NULL && link->ready && link->carried >= messages_max(link)) {
+        client_quit(link->client);
+        link->client = NULL;
+        link->ready = false;
+    }
+    if (link->client == NULL)
+        connect_for(link, s);
+    else if (link->ready)
+        send_next(link);
+}
+
+/* The one door: whatever happened, this does what comes next. May free the link. */
+static void advance(struct link *link)
+{
+    if (link->current != NULL)
+        return;
+    return_stale(link);
+    if (!list_empty(&link->shipments))
+        carry(link);
+    else if (link->client == NULL || link->ready)
+        rest(link);
+    /* else it connects for nothing any more; on_ready() comes here again */
+}
+
+void delivery_link_parcels(struct link *link, struct list *parcels)
+{
+    struct list *at;
+
+    link->pulling = false;
+    loop_timer_stop(&link->idle);
+    if (list_empty(parcels))
+        link->closing = true;
+    while ((at = list_pop(parcels)) != NULL) {
+        struct shipment *s = list_entry(at, struct parcel, link)->owner;
+        list_push(&link->shipments, &s->queued);
+        link->closing = false;
+    }
+    advance(link);
+}
+
+void delivery_links_drain(struct dispatch *d)
+{
+    list_each_safe(at, &d->links) {
+        struct link *link = list_entry(at, struct link, link);
+        link->closing = true;
+        advance(link);
+    }
+}
+
+void delivery_link_open(struct dispatch *d, struct site *site, struct shipment *first)
+{
+    struct link *link = mem_zalloc(sizeof(*link));
+
+    link->dispatch = d;
+    link->site = site;
+    list_init(&link->shipments);
+    list_push(&d->links, &link->link);
+    loop_timer_init(&link->idle, on_idle);
+    atomic_fetch_add_explicit(&d->set->link_count, 1, memory_order_relaxed);
+    list_push(&link->shipments, &first->queued);
+    advance(link);
+}

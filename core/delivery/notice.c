@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * notice.c - the bounce of one visit: composed (bounce.c, RFC 3464), led through the policy `generated`,
+ * then part of the append unit of the failures it tells of.
+ *
+ * Never for a message with a null reverse-path (RFC 5321 6.1), never for NOTIFY=NEVER (RFC 3461 4.1).
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "delivery/bounce.h"
+#include "delivery/internal.h"
+#include "mime/address.h"
+
+struct notice {
+    struct message *message;
+    struct port_item item;
+    struct engine_enqueue *enqueue;
+    struct body *body;       /* as composed */
+    struct body *final;      /* as the policy left it */
+    struct buf envelope, head;
+    struct spool_message stored;
+    char id[SPOOL_ID_TEXT_MAX];
+    bool inside;             /* delivery_notice_new() runs */
+    bool ready, ok;
+};
+
+bool delivery_notice_wanted(const struct message *m, const struct delivery_rcpt *r)
+{
+    return m->envelope.sender.len > 0 && !m->entry.bounce &&
+           !slice_equal_nocase(m->envelope.rcpts[r->index].notify, SLICE("NEVER"));
+}
+
+/* ---- composing ---- */
+
+static void read_headers(struct message *m, struct buf *out)
+{
+    uint64_t total = spool_loaded_octets(m->loaded);
+    size_t want = total < BOUNCE_HEADERS_MAX ? (size_t)total : BOUNCE_HEADERS_MAX;
+    char *at = buf_reserve(out, want);
+
+    while (out->len < want) {
+        int64_t n = spool_read(m->loaded, out->len, at + out->len, want - out->len);
+        if (n <= 0)
+            break; /* the notice goes out with what could be read */
+        out->len += (size_t)n;
+    }
+    if (out->len == 0)
+        return;
+    const char *end = memmem(out->data, out->len, "\r\n\r\n", 4);
+    if (end != NULL)
+        out->len = (size_t)(end - out->data) + 2;
+}
+
+static unsigned fill_rcpts(const struct message *m, struct bounce_rcpt *out)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < m->rcpt_count; i++) {
+        const struct delivery_rcpt *r = &m->rcpts[i];
+        const struct envelope_rcpt *e = &m->envelope.rcpts[r->index];
+        if (r->fate != FATE_FAILED || !delivery_notice_wanted(m, r))
+            continue;
+        out[count++] = (struct bounce_rcpt){ .address = e->address, .original = e->original,
+                                             .action = BOUNCE_FAILED, .status = slice_cstr(r->enhanced),
+                                             .diagnostic = r->text, .remote_mta = r->host };
+    }
+    return count;
+}
+
+static struct body *compose(struct notice *n)
+{
+    struct message *m = n->message;
+    struct buf headers = BUF_INIT, text = BUF_INIT;
+    struct bounce_rcpt *rcpts = mem_alloc((m->rcpt_count + 1) * sizeof(*rcpts));
+    struct body *body = body_new(-1);
+
+    read_headers(m, &headers);
+    const struct bounce bounce = {
+        .hostname = slice_cstr(m->dispatch->set->hostname),
+        .queue_id = slice_cstr(m->id),
+        .notice_id = slice_cstr(n->id),
+        .sender = m->envelope.sender,
+        .arrival_wall_ms = m->entry.arrival_ms,
+        .now_wall_ms = clock_wall_ms(),
+        .smtputf8 = m->envelope.smtputf8,
+        .headers = buf_slice(&headers),
+        .rcpts = rcpts,
+        .rcpt_count = fill_rcpts(m, rcpts),
+    };
+    bounce_compose(&bounce, &text);
+    (void)body_append(body, buf_slice(&text));
+    buf_free(&headers);
+    buf_free(&text);
+    free(rcpts);
+    return body;
+}
+
+/* ---- through the policy ---- */
+
+static struct txn_facts *facts_of(struct notice *n)
+{
+    const struct message *m = n->message;
+    struct txn_facts *txn = txn_facts_new();
+    struct arena *arena = &txn->memory->arena;
+    struct rcpt_facts *rcpt = ARENA_NEW(arena, struct rcpt_facts);
+    struct slice sender = m->envelope.sender;
+    tern_str empty = tern_str_dup(arena, slice_make(NULL, 0));
+
+    txn->id = tern_str_dup(arena, slice_cstr(n->id));
+    txn->sender = txn->sender_original = (struct tern_mailbox){ empty, empty, empty };
+    txn->body = m->envelope.smtputf8 ? BODY_8BITMIME : BODY_7BIT;
+    txn->smtputf8 = m->envelope.smtputf8;
+    txn->envid = txn->ret = empty;
+    rcpt->view.mailbox = (struct tern_mailbox){ tern_str_dup(arena, sender), empty, empty };
+    (void)address_parse(sender, ADDRESS_SMTPUTF8 | ADDRESS_ALLOW_ANY_LOCAL, arena, &rcpt->view.mailbox);
+    rcpt->view.original = rcpt->view.mailbox;
+    rcpt->view.claimed_by = empty;
+    rcpt->orcpt = rcpt->notify = empty;
+    txn_facts_add_rcpt(txn, rcpt);
+    return txn;
+}
+
+static struct session_facts *session_of(void)
+{
+    struct session_facts *s = session_facts_new();
+    struct arena *arena = &s->memory->arena;
+    tern_str empty = tern_str_dup(arena, slice_make(NULL, 0));
+
+    s->id = s->client_text = s->listener = s->helo = s->user = empty;
+    s->policy = tern_str_dup(arena, SLICE("generated"));
+    return s;
+}
+
+static unsigned tags_of(const struct note *first, struct arena *arena, const struct slice **ret)
+{
+    struct slice *tags;
+    unsigned count = 0, i = 0;
+
+    for (const struct note *t = first; t != NULL; t = t->next)
+        count++;
+    tags = arena_alloc(arena, (count + 1) * sizeof(*tags));
+    for (const struct note *t = first; t != NULL; t = t->next)
+        tags[i++] = slice_of(t->name);
+    *ret = tags;
+    return count;
+}
+
+static unsigned vars_of(const struct note *first, struct arena *arena, const struct envelope_var **ret)
+{
+    struct envelope_var *vars;
+    unsigned count = 0, i = 0;
+
+    for (const struct note *v = first; v != NULL; v = v->next)
+        count++;
+    vars = arena_alloc(arena, (count + 1) * sizeof(*vars));
+    for (const struct note *v = first; v != NULL; v = v->next) /* newest first; the decoder adds them again */
+        vars[count - ++i] = (struct envelope_var){ slice_of(v->name), slice_of(v->value) };
+    *ret = vars;
+    return count;
+}
+
+static void encode(struct notice *n, const struct txn_facts *facts)
+{
+    struct arena arena;
+    struct envelope_rcpt *rcpts;
+
+    arena_init(&arena);
+    rcpts = arena_zalloc(&arena, (facts->rcpt_count + 1) * sizeof(*rcpts));
+    for (unsigned i = 0; i < facts->rcpt_count; i++) {
+        const struct rcpt_facts *r = facts->rcpts[i];
+        rcpts[i].address = slice_of(r->view.mailbox.address);
+        rcpts[i].original = slice_of(r->view.original.address);
+        rcpts[i].class_ = r->view.class_;
+        rcpts[i].claimed_by = slice_of(r->view.claimed_by);
+        rcpts[i].tag_count = tags_of(r->tags, &arena, &rcpts[i].tags);
+    }
+    struct envelope e = {
+        .origin = SLICE("dsn"),
+        .policy = SLICE("generated"),
+        .body = facts->body,
+        .smtputf8 = facts->smtputf8,
+        .sender = slice_of(facts->sender.address),
+        .sender_original = slice_of(facts->sender_original.address),
+        .arrival_ms = n->stored.arrival_ms,
+        .rcpts = rcpts,
+        .rcpt_count = facts->rcpt_count,
+    };
+    e.tag_count = tags_of(facts->tags, &arena, &e.tags);
+    e.var_count = vars_of(facts->vars, &arena, &e.vars);
+    envelope_encode(&e, &n->envelope);
+    n->stored.rcpt_count = facts->rcpt_count;
+    arena_fini(&arena);
+}
+
+static void go_on(struct port_item *item, bool gone)
+{
+    if (!gone)
+        delivery_outcome_advance(list_entry(item, struct notice, item)->message);
+}
+
+/* In `generated` REJECT, DISCARD and HOLD are errors: the notice is made again later, like after a DEFER. */
+static void on_enqueued(void *arg, const struct engine_message_result *result)
+{
+    struct notice *n = arg;
+    const struct engine_group *g = result->groups;
+
+    n->ready = true;
+    n->ok = result->decision.verdict == TERN_NEXT && result->group_count == 1 &&
+            g->disposition == DISPOSE_DELIVER && g->facts->rcpt_count > 0;
+    if (n->ok) {
+        encode(n, g->facts);
+        buf_add(&n->head, g->head);
+        n->stored.body_offset = g->body_offset;
+        n->final = body_ref(result->body);
+    }
+    if (n->inside) {
+        /* The message is in the middle of advancing, and goes on with what it finds. */
+        return;
+    }
+    n->item.run = go_on;
+    (void)port_put(n->message->dispatch->port, &n->item);
+}
+
+struct notice *delivery_notice_new(struct message *m)
+{
+    struct notice *n = mem_zalloc(sizeof(*n));
+    struct dispatch *d = m->dispatch;
+    const struct engine_session_options options = {
+        .policy = policies_find(m->generation.policies, SLICE("generated")),
+        .generation_ref = m->generation.ref,
+        .generation_unref = m->generation.unref,
+        .generation = m->generation.generation,
+        .facts = session_of(),
+    };
+
+    n->message = m;
+    n->stored.key = (struct spool_key){ spool_id_new(d->set->options.spool), 1 };
+    n->stored.arrival_ms = n->stored.due_ms = clock_wall_ms();
+    n->stored.bounce = true;
+    spool_key_print(n->stored.key, n->id);
+    n->body = compose(n);
+    n->inside = true;
+    n->enqueue = engine_enqueue(d->engine, &options, facts_of(n), n->body, on_enqueued, n);
+    n->inside = false;
+    return n;
+}
+
+void delivery_notice_free(struct notice *n)
+{
+    if (n == NULL)
+        return;
+    if (n->enqueue != NULL)
+        engine_enqueue_free(n->enqueue);
+    body_unref(n->body);
+    body_unref(n->final);
+    buf_free(&n->envelope);
+    buf_free(&n->head);
+    free(n);
+}
+
+bool delivery_notice_ready(const struct notice *n)
+{
+    return n->ready;
+}
+
+bool delivery_notice_ok(const struct notice *n)
+{
+    return n->ok;
+}
+
+void delivery_notice_fill(const struct notice *n, struct spool_job *job)
+{
+    struct notice *own = (struct notice *)n;
+
+    assert(n->ready && n->ok);
+    own->stored.envelope = buf_slice(&n->envelope);
+    own->stored.head = buf_slice(&n->head);
+    job->body = n->final;
+    job->messages = &n->stored;
+    job->message_count = 1;
+}
+
+void delivery_notice_stored(const struct notice *n, const struct message *m)
+{
+    const struct spool_entry entry = {
+        .key = n->stored.key,
+        .arrival_ms = n->stored.arrival_ms,
+        .due_ms = n->stored.due_ms,
+        .octets = n->stored.head.len + body_octets(n->final) - n->stored.body_offset,
+        .rcpt_count = n->stored.rcpt_count,
+        .pending_count = n->stored.rcpt_count,
+        .bounce = true,
+    };
+    struct log_line line;
+
+    log_begin(&line, LOG_INFO, LOG_EV_accepted, n->id);
+    log_cstr(&line, "from", "");
+    log_str(&line, "to", m->envelope.sender);
+    log_cstr(&line, "origin", "dsn");
+    log_cstr(&line, "of", m->id);
+    log_uint(&line, "size", entry.octets);
+    log_end(&line);
+    scheduler_add(m->dispatch->set->scheduler, &entry);
+}

@@ -105,7 +105,7 @@ static int from_unicode(struct slice text, struct arena *arena, tern_str *ret)
         return -EBADMSG;
     int r = idn2_lookup_u8((const uint8_t *)arena_dup(arena, text), &ascii,
                            IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES);
-    if (r == IDN2_TOO_BIG_DOMAIN || r == IDN2_TOO_BIG_LABEL)
+    if (r == IDN2_TOO_BIG_DOMAIN || r == IDN2_TOO_BIG_LABEL || r == IDN2_PUNYCODE_BIG_OUTPUT)
         return -ENAMETOOLONG;
     if (r != IDN2_OK)
         return -EBADMSG;

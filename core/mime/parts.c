@@ -120,20 +120,23 @@ static bool is_identity(struct slice encoding)
            slice_equal_nocase(encoding, SLICE("binary"));
 }
 
-static bool open_multipart(struct scan *s, const struct entity *e)
+/* A multipart that can be opened: with a boundary. *ret is in the scratch arena or the header. */
+static bool is_multipart(struct scan *s, const struct entity *e, struct slice *ret)
 {
     if (!slice_equal_nocase(e->type, SLICE("multipart")))
         return false;
-    struct slice text = mime_params_raw(&e->params, SLICE("boundary"), s->arena);
-    if (text.len == 0 || text.len > PARTS_BOUNDARY_MAX)
-        return false;
+    *ret = mime_params_raw(&e->params, SLICE("boundary"), &s->scratch);
+    return ret->len > 0 && ret->len <= PARTS_BOUNDARY_MAX;
+}
+
+static void open_multipart(struct scan *s, const struct entity *e, struct slice boundary)
+{
     s->open[s->open_count++] = (struct boundary){
-        .text = arena_slice(s->arena, text),
+        .text = arena_slice(s->arena, boundary),
         .depth = s->depth,
         .digest = slice_equal_nocase(e->subtype, SLICE("digest")),
     };
     s->mode = MODE_SKIP;
-    return true;
 }
 
 static void grow(struct scan *s)
@@ -177,16 +180,20 @@ static void add_leaf(struct scan *s, const struct entity *e, uint64_t offset)
 static void begin_entity(struct scan *s, struct slice header, uint64_t offset)
 {
     struct entity e;
-    bool deeper = s->depth < PARTS_DEPTH_MAX;
+    struct slice boundary;
 
     read_entity(s, header, &e);
-    if (is_message(&e) && is_identity(e.encoding) && deeper) {
+    bool message = is_message(&e) && is_identity(e.encoding);
+    bool multipart = is_multipart(s, &e, &boundary);
+    if ((!message && !multipart) || s->depth == PARTS_DEPTH_MAX) {
+        s->truncated = s->truncated || message || multipart;
+        add_leaf(s, &e, offset);
+    } else if (multipart) {
+        open_multipart(s, &e, boundary);
+    } else {
         s->depth++;
         s->digest_child = false;
         s->mode = MODE_HEADER;
-    } else if (!deeper || !open_multipart(s, &e)) {
-        s->truncated = s->truncated || !deeper;
-        add_leaf(s, &e, offset);
     }
     arena_fini(&s->scratch);
     buf_clear(&s->header);

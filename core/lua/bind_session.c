@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bind_session.c - what scripts read of a session, and tags. */
+#include "lua/binding.h"
+
+#define SESSION_TEXT(name, function)                                                              \
+    int lua_session_##name(lua_State *L)                                                          \
+    {                                                                                             \
+        return lua_push_text(L, lua_api->function(lua_run_of(L)->call));                          \
+    }
+SESSION_TEXT(id, session_id)
+SESSION_TEXT(client, client_address_text)
+SESSION_TEXT(listener, listener_name)
+SESSION_TEXT(policy, policy_name)
+SESSION_TEXT(helo, helo_name)
+SESSION_TEXT(user, user)
+#undef SESSION_TEXT
+
+int lua_session_esmtp(lua_State *L)
+{
+    lua_pushboolean(L, lua_api->is_esmtp(lua_run_of(L)->call));
+    return 1;
+}
+
+int lua_session_tls(lua_State *L)
+{
+    lua_pushboolean(L, lua_api->is_tls(lua_run_of(L)->call));
+    return 1;
+}
+
+int lua_session_vars(lua_State *L)
+{
+    return lua_vars_push(L, true);
+}
+
+int lua_session_withhold(lua_State *L)
+{
+    const char *keyword = lua_check_text(L, 2, 64);
+
+    lua_check_result(L, "session:withhold", lua_api->withhold(lua_run_of(L)->call, keyword));
+    return 0;
+}
+
+int lua_any_tag(lua_State *L)
+{
+    const char *name = lua_check_text(L, 2, 64);
+    const struct lua_run *run = lua_run_of(L);
+
+    if (lua_script_note(run->vm->script, TERN_NOTE_TAG, name) == NULL)
+        return luaL_error(L, "the tag \"%s\" was not declared with tern.tag { name = \"%s\" }", name, name);
+    lua_check_result(L, "tag", lua_api->tag(run->call, name));
+    return 0;
+}
+
+int lua_any_has_tag(lua_State *L)
+{
+    lua_pushboolean(L, lua_api->has_tag(lua_run_of(L)->call, lua_check_text(L, 2, 64)));
+    return 1;
+}
+
+int lua_any_results(lua_State *L)
+{
+    return lua_results_push(L);
+}

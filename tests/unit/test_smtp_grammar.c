@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_smtp_grammar.c - the pure pieces of a session: commands, parameters, states, replies. */
+#include <CUnit/Basic.h>
+
+#include "smtp/command.h"
+#include "smtp/params.h"
+#include "smtp/reply.h"
+#include "smtp/state.h"
+
+static void test_commands(void)
+{
+    static const struct {
+        struct slice line;
+        enum smtp_parse parse;
+        enum smtp_verb verb;
+        const char *arg;
+    } rows[] = {
+        { SLICE("EHLO x"), SMTP_PARSE_OK, SMTP_VERB_EHLO, "x" },
+        { SLICE("ehlo x"), SMTP_PARSE_OK, SMTP_VERB_EHLO, "x" },
+        { SLICE("eHlO   x  \t "), SMTP_PARSE_OK, SMTP_VERB_EHLO, "x" },
+        { SLICE("HELO x y"), SMTP_PARSE_OK, SMTP_VERB_HELO, "x y" },
+        { SLICE("HELO"), SMTP_PARSE_BAD_ARG, SMTP_VERB_HELO, NULL },
+        { SLICE("HELO "), SMTP_PARSE_BAD_ARG, SMTP_VERB_HELO, NULL },
+        { SLICE("MAIL FROM:<>"), SMTP_PARSE_OK, SMTP_VERB_MAIL, "FROM:<>" },
+        { SLICE("MAIL"), SMTP_PARSE_BAD_ARG, SMTP_VERB_MAIL, NULL },
+        { SLICE("RCPT TO:<\303\274@x>"), SMTP_PARSE_OK, SMTP_VERB_RCPT, "TO:<\303\274@x>" },
+        { SLICE("DATA"), SMTP_PARSE_OK, SMTP_VERB_DATA, "" },
+        { SLICE("DATA "), SMTP_PARSE_OK, SMTP_VERB_DATA, "" },
+        { SLICE("DATA x"), SMTP_PARSE_BAD_ARG, SMTP_VERB_DATA, NULL },
+        { SLICE("RSET x"), SMTP_PARSE_BAD_ARG, SMTP_VERB_RSET, NULL },
+        { SLICE("QUIT x"), SMTP_PARSE_BAD_ARG, SMTP_VERB_QUIT, NULL },
+        { SLICE("NOOP x"), SMTP_PARSE_OK, SMTP_VERB_NOOP, "x" },
+        { SLICE("HELP"), SMTP_PARSE_OK, SMTP_VERB_HELP, "" },
+        { SLICE("VRFY"), SMTP_PARSE_BAD_ARG, SMTP_VERB_VRFY, NULL },
+        { SLICE("VRFY x"), SMTP_PARSE_OK, SMTP_VERB_VRFY, "x" },
+        { SLICE("STARTTLS"), SMTP_PARSE_OK, SMTP_VERB_STARTTLS, "" },
+        { SLICE(""), SMTP_PARSE_UNKNOWN, SMTP_VERB_COUNT, NULL },
+        { SLICE(" NOOP"), SMTP_PARSE_UNKNOWN, SMTP_VERB_COUNT, NULL },
+        { SLICE("NOOPX"), SMTP_PARSE_UNKNOWN, SMTP_VERB_COUNT, NULL },
+        { SLICE("NOO"), SMTP_PARSE_UNKNOWN, SMTP_VERB_COUNT, NULL },
+        { SLICE("NO\0OP"), SMTP_PARSE_BAD_OCTET, SMTP_VERB_COUNT, NULL },
+        { SLICE("NOOP\0"), SMTP_PARSE_BAD_OCTET, SMTP_VERB_COUNT, NULL },
+        { SLICE("NOOP\rQUIT"), SMTP_PARSE_BAD_OCTET, SMTP_VERB_COUNT, NULL },
+        { SLICE("NOOP\nQUIT"), SMTP_PARSE_BAD_OCTET, SMTP_VERB_COUNT, NULL },
+        { SLICE("NOOP\r"), SMTP_PARSE_BAD_OCTET, SMTP_VERB_COUNT, NULL },
+        { SLICE("NOOP\ta"), SMTP_PARSE_BAD_OCTET, SMTP_VERB_COUNT, NULL },
+        { SLICE("NOOP \177"), SMTP_PARSE_BAD_OCTET, SMTP_VERB_COUNT, NULL },
+        { SLICE("NOOP \037"), SMTP_PARSE_BAD_OCTET, SMTP_VERB_COUNT, NULL },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct smtp_command c = { .verb = SMTP_VERB_COUNT };
+        CU_ASSERT_EQUAL(smtp_command_parse(rows[i].line, &c), rows[i].parse);
+        CU_ASSERT_EQUAL(c.verb, rows[i].verb);
+        if (rows[i].arg != NULL)
+            CU_ASSERT(slice_equal(c.arg, slice_cstr(rows[i].arg)));
+    }
+}
+
+static void test_params(void)
+{
+    static const struct {
+        const char *rest;
+        unsigned extensions;
+        enum smtp_param_fault fault;
+        uint64_t size;
+        bool body_8bit, smtputf8;
+    } rows[] = {
+        { "", ~0u, SMTP_PARAM_OK, 0, false, false },
+        { "  ", ~0u, SMTP_PARAM_OK, 0, false, false },
+        { " SIZE=1000", ~0u, SMTP_PARAM_OK, 1000, false, false },
+        { " size=0", ~0u, SMTP_PARAM_OK, 0, false, false },
+        { " SIZE=18446744073709551615", ~0u, SMTP_PARAM_OK, UINT64_MAX, false, false },
+        { " SIZE=99999999999999999999", ~0u, SMTP_PARAM_OK, UINT64_MAX, false, false },
+        { " BODY=7BIT", ~0u, SMTP_PARAM_OK, 0, false, false },
+        { " body=8bitmime  SMTPUTF8 SIZE=7", ~0u, SMTP_PARAM_OK, 7, true, true },
+        { " SIZE=100000000000000000000", ~0u, SMTP_PARAM_SYNTAX, 0, false, false }, /* 21 digits */
+        { " SIZE", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " SIZE=", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " SIZE=-1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " SIZE=1k", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " SIZE=1 SIZE=1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " BODY=7BIT BODY=8BITMIME", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " BODY", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " BODY=9BIT", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " BODY=BINARYMIME", ~0u, SMTP_PARAM_UNKNOWN, 0, false, false },
+        { " SMTPUTF8=1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " =1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " -A", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " A_B", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " A=b=c", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { " A=\303\274", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
+        { "SIZE=1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false }, /* no blank before it */
+        { " RET=FULL", ~0u, SMTP_PARAM_UNKNOWN, 0, false, false },
+        { " AUTH=<>", ~0u, SMTP_PARAM_UNKNOWN, 0, false, false },
+        { " X", ~0u, SMTP_PARAM_UNKNOWN, 0, false, false },
+        { " SIZE=1", ~SMTP_EXT_SIZE, SMTP_PARAM_UNKNOWN, 0, false, false },
+        { " BODY=7BIT", ~SMTP_EXT_8BITMIME, SMTP_PARAM_UNKNOWN, 0, false, false },
+        { " SMTPUTF8", ~SMTP_EXT_SMTPUTF8, SMTP_PARAM_UNKNOWN, 0, false, false },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct smtp_mail_options o = { 0 };
+        enum smtp_param_fault f = smtp_params_mail(slice_cstr(rows[i].rest), rows[i].extensions, &o);
+        if (f != rows[i].fault)
+            printf("%s: %d\n", rows[i].rest, (int)f);
+        CU_ASSERT_EQUAL(f, rows[i].fault);
+        CU_ASSERT_EQUAL(o.size, rows[i].size);
+        CU_ASSERT_EQUAL(o.body_8bit, rows[i].body_8bit);
+        CU_ASSERT_EQUAL(o.smtputf8, rows[i].smtputf8);
+    }
+}
+
+/* The whole table again, as text, so that no cell changes unseen. '.' is "may not come". */
+static void test_states(void)
+{
+    static const struct {
+        enum smtp_state state;
+        const char *next; /* EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP EXPN AUTH STARTTLS BDAT */
+    } rows[] = {
+        { SMTP_STATE_CONNECTED, ".............." },   { SMTP_STATE_TURNED_AWAY, ".......c......" },
+        { SMTP_STATE_GREETED, "rr...ggcgg...." },     { SMTP_STATE_READY, "rrm..rrcrr...." },
+        { SMTP_STATE_MAIL, "rr.R.rmcmm...." },        { SMTP_STATE_RCPT, "rr.RDrRcRR...." },
+        { SMTP_STATE_DATA, ".............." },        { SMTP_STATE_CLOSING, ".............." },
+    };
+    static const char letters[SMTP_STATE_COUNT + 1] = ".?tgrmRDc";
+
+    CU_ASSERT_EQUAL(sizeof(rows) / sizeof(rows[0]), SMTP_STATE_COUNT - 1);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (int verb = 0; verb < SMTP_VERB_COUNT; verb++)
+            CU_ASSERT_EQUAL(letters[smtp_state_next(rows[i].state, (enum smtp_verb)verb)],
+                            rows[i].next[verb]);
+    for (int state = 0; state < SMTP_STATE_COUNT; state++)
+        CU_ASSERT_PTR_NOT_NULL(smtp_state_name((enum smtp_state)state));
+}
+
+static void test_reply_table(void)
+{
+    for (int id = 0; id < SMTP_REPLY_COUNT; id++) {
+        const struct smtp_reply *r = smtp_reply_get((enum smtp_reply_id)id);
+        CU_ASSERT_TRUE(smtp_reply_is_coherent(r->code, r->enhanced));
+        CU_ASSERT_EQUAL(r->enhanced[0] == '\0', r->code == 354);
+        CU_ASSERT(strlen(r->text) > 0 && strlen(r->text) < 100);
+    }
+}
+
+static void test_coherence(void)
+{
+    static const struct {
+        unsigned code;
+        const char *enhanced;
+        bool good;
+    } rows[] = {
+        { 250, "2.0.0", true },  { 250, "", true },        { 354, "", true },
+        { 550, "5.7.1", true },  { 550, "5.123.456", true }, { 421, "4.7.0", true },
+        { 550, "4.7.1", false }, { 250, "5.0.0", false },  { 354, "3.0.0", false },
+        { 550, "5.7", false },   { 550, "5.7.", false },   { 550, "5..1", false },
+        { 550, "5.1234.1", false }, { 550, "5.7.1 ", false }, { 550, "571", false },
+        { 150, "", false },      { 350, "", false },       { 0, "", false },
+        { 650, "", false },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        CU_ASSERT_EQUAL(smtp_reply_is_coherent(rows[i].code, rows[i].enhanced), rows[i].good);
+}
+
+static void check_print(struct slice text, bool utf8, const char *expected)
+{
+    CLEANUP_BUF struct buf out = BUF_INIT;
+
+    smtp_reply_print(&out, 550, "5.7.1", text, utf8);
+    CU_ASSERT(slice_equal(buf_slice(&out), slice_cstr(expected)));
+}
+
+static void test_print(void)
+{
+    check_print(SLICE("No"), false, "550 5.7.1 No\r\n");
+    check_print(SLICE(""), false, "550 5.7.1 \r\n");
+    check_print(SLICE("a\r\nb\0c\t\177"), false, "550 5.7.1 a??b?c??\r\n");
+    check_print(SLICE("\303\274"), false, "550 5.7.1 ??\r\n");
+    check_print(SLICE("\303\274"), true, "550 5.7.1 \303\274\r\n");
+    check_print(SLICE("\303"), true, "550 5.7.1 ?\r\n");
+}
+
+/* Every line within 512 octets, nothing of the text lost but blanks at the breaks. */
+static void check_lines(size_t len, char fill, bool utf8, unsigned lines)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT, out = BUF_INIT;
+    unsigned count = 0;
+
+    while (text.len < len)
+        buf_add_char(&text, fill);
+    smtp_reply_print(&out, 451, "4.3.0", buf_slice(&text), utf8);
+    for (struct slice rest = buf_slice(&out); rest.len > 0; count++) {
+        size_t octets = (size_t)slice_find(rest, '\n') + 1;
+        CU_ASSERT(octets <= SMTP_REPLY_LINE_OCTETS_MAX);
+        CU_ASSERT_EQUAL(rest.ptr[3], octets == rest.len ? ' ' : '-');
+        CU_ASSERT(slice_starts_nocase(slice_from(rest, 4), SLICE("4.3.0 ")));
+        rest = slice_from(rest, octets);
+    }
+    CU_ASSERT_EQUAL(count, lines);
+}
+
+static void test_lines(void)
+{
+    check_lines(500, 'x', false, 1); /* 10 + 500 + 2 */
+    check_lines(501, 'x', false, 2);
+    check_lines(SMTP_REPLY_TEXT_OCTETS_MAX, 'x', false, 9);
+    check_lines(SMTP_REPLY_TEXT_OCTETS_MAX + 1, 'x', false, 9);
+    check_lines(1000000, 'x', false, 9);
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("smtp grammar", NULL, NULL);
+    CU_add_test(suite, "commands", test_commands);
+    CU_add_test(suite, "parameters", test_params);
+    CU_add_test(suite, "states", test_states);
+    CU_add_test(suite, "reply table", test_reply_table);
+    CU_add_test(suite, "coherence", test_coherence);
+    CU_add_test(suite, "print", test_print);
+    CU_add_test(suite, "lines", test_lines);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures != 0;
+}

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define PATTERN_OCTETS_MAX 256 /* as long as a path may be: RFC 5321 4.5.3.1.3 */
-#define KEY_OCTETS_MAX     512 /* local@domain; RFC 5321 4.5.3.1 allows 64 and 255 */
 #define HOST_OCTETS_MAX    255 /* RFC 5321 4.5.3.1.2 */
 #define TARGETS_MAX        16
 
@@ -76,45 +75,29 @@ static bool glob(tern_str pattern, tern_str text)
     return p == pattern.len;
 }
 
-enum fit { NO, YES, UNKNOWN };
-
-static enum fit in_table(tern_call *call, const struct tern_table *table, tern_str key)
-{
-    struct tern_table_answer answer;
-
-    if (tern->table_empty(table))
-        return YES; /* the rule has no such condition */
-    if (key.len == 0)
-        return NO;
-    /* Routes are asked from memory only: inline tables and files. Anything slower is an error. */
-    if (tern->table_peek(call, table, key, &answer) < 0 || answer.status == TERN_FAILED)
-        return UNKNOWN;
-    return answer.status == TERN_FOUND ? YES : NO;
-}
-
-static enum fit fits_pattern(const struct rule *rule, tern_str address)
+static bool fits_pattern(const struct rule *rule, tern_str address)
 {
     for (size_t i = 0; i < rule->pattern.count; i++)
         if (glob(rule->pattern.items[i], address))
-            return YES;
-    return rule->pattern.count == 0 ? YES : NO;
+            return true;
+    return rule->pattern.count == 0;
 }
 
-static enum fit fits_tag(tern_call *call, const struct rule *rule)
+static bool fits_tag(const tern_call *call, const struct rule *rule)
 {
     for (size_t i = 0; i < rule->tag.count; i++)
         if (tern->has_tag(call, rule->tag.items[i].ptr))
-            return YES;
-    return rule->tag.count == 0 ? YES : NO;
+            return true;
+    return rule->tag.count == 0;
 }
 
-static enum fit fits_client(tern_call *call, const struct rule *rule)
+static bool fits_client(const tern_call *call, const struct rule *rule)
 {
     const struct tern_address *client = tern->client_address(call);
 
     if (rule->client == NULL)
-        return YES;
-    return client != NULL && client->family != 0 && tern->cidrs_match(rule->client, client) ? YES : NO;
+        return true;
+    return client != NULL && client->family != 0 && tern->cidrs_match(rule->client, client);
 }
 
 /* The address as tables have it: local part without quotes, domain in A-labels. */
@@ -127,37 +110,53 @@ static tern_str key_of(tern_call *call, const struct tern_mailbox *mailbox)
     return tern->format(call, "%s@%s", mailbox->local.ptr, mailbox->domain.ptr);
 }
 
-struct subject {
-    const struct tern_recipient *rcpt;
-    const struct tern_mailbox *sender;
-    tern_str address, sender_address;
+/* Which table of a rule is asked; the order costs least where few rules have senders. */
+enum stage { AT_ONCE, DOMAIN, ADDRESS, SENDER, SENDER_DOMAIN, ALL_FIT };
+
+/* How far the rules have been tried for this recipient. */
+struct work {
+    size_t rule;
+    enum stage stage;
+    unsigned class_;
+    tern_str domain, address, sender, sender_domain;
 };
 
-static enum fit fits(tern_call *call, const struct rule *rule, const struct subject *s)
+/* What needs no table. */
+static bool fits_at_once(const tern_call *call, const struct rule *rule, const struct work *w)
 {
-    unsigned class_ = s->rcpt->class_;
-    bool ours = class_ == TERN_CLASS_LOCAL || class_ == TERN_CLASS_RELAY;
+    bool ours = w->class_ == TERN_CLASS_LOCAL || w->class_ == TERN_CLASS_RELAY;
 
     if (ours && !rule->named)
-        return NO;
-    if (rule->classes != 0 && (rule->classes & (1u << class_)) == 0)
-        return NO;
-    if (fits_pattern(rule, s->address) == NO || fits_tag(call, rule) == NO || fits_client(call, rule) == NO)
-        return NO;
-    const enum fit asked[] = {
-        in_table(call, rule->domain, s->rcpt->mailbox.domain),
-        in_table(call, rule->address, s->address),
-        in_table(call, rule->sender, s->sender_address),
-        in_table(call, rule->sender_domain, s->sender->domain),
-    };
-    enum fit all = YES;
-    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
-        if (asked[i] == NO)
-            return NO;
-        if (asked[i] == UNKNOWN)
-            all = UNKNOWN;
+        return false;
+    if (rule->classes != 0 && (rule->classes & (1u << w->class_)) == 0)
+        return false;
+    return fits_pattern(rule, w->address) && fits_tag(call, rule) && fits_client(call, rule);
+}
+
+static const struct tern_table *question(const struct rule *rule, const struct work *w, tern_str *ret_key)
+{
+    switch (w->stage) {
+    case DOMAIN:
+        *ret_key = w->domain;
+        return rule->domain;
+    case ADDRESS:
+        *ret_key = w->address;
+        return rule->address;
+    case SENDER:
+        *ret_key = w->sender;
+        return rule->sender;
+    case SENDER_DOMAIN:
+        *ret_key = w->sender_domain;
+        return rule->sender_domain;
+    default:
+        return NULL;
     }
-    return all;
+}
+
+static void next_rule(struct work *w)
+{
+    w->rule++;
+    w->stage = AT_ONCE;
 }
 
 /* ---- what it says ---- */
@@ -173,42 +172,103 @@ static tern_verdict apply(tern_call *call, const struct rule *rule)
     return TERN_ACCEPT;
 }
 
-static tern_verdict no_rule(tern_call *call, const struct tern_recipient *rcpt)
+static tern_verdict no_rule(tern_call *call, const struct work *w)
 {
     static const char *const classes[] = { "unclaimed", "local", "relay", "forward", "client" };
-    const char *name = rcpt->class_ < sizeof(classes) / sizeof(classes[0]) ? classes[rcpt->class_] : "?";
+    const char *name = w->class_ < sizeof(classes) / sizeof(classes[0]) ? classes[w->class_] : "?";
 
     tern->counter_add(unrouted, 1);
-    if (rcpt->class_ == TERN_CLASS_LOCAL || rcpt->class_ == TERN_CLASS_RELAY)
+    if (w->class_ == TERN_CLASS_LOCAL || w->class_ == TERN_CLASS_RELAY)
         return tern->reply(call, TERN_DEFER, 451, "4.4.4",
                            "No rule of routes: names the class %s or this domain or address", name);
     return tern->reply(call, TERN_DEFER, 451, "4.4.4", "No rule of routes: takes a recipient of class %s", name);
 }
 
+static void on_answer(tern_call *call, const void *conf, const struct tern_table_answer *answer);
+
+/* Asks the table of this stage. True: *ret has its status. False: *ret_verdict is WAIT or ERROR. */
+static bool ask(tern_call *call, const struct tern_table *table, tern_str key, unsigned *ret,
+                tern_verdict *ret_verdict)
+{
+    struct tern_table_answer answer = { .status = TERN_ABSENT };
+
+    if (key.len == 0 || tern->table_peek(call, table, key, &answer) == 0) {
+        *ret = answer.status;
+        return true;
+    }
+    *ret_verdict = tern->table_find(call, table, key, on_answer);
+    return false;
+}
+
+/* Tries rules from where the work stands. Each turn of the loop leads to a later stage or rule. */
+static tern_verdict advance(tern_call *call, const struct routes_conf *c, struct work *w)
+{
+    const struct rule *rules = c->rules.items;
+    tern_verdict verdict;
+    unsigned status;
+    tern_str key;
+
+    while (w->rule < c->rules.count) {
+        const struct rule *rule = &rules[w->rule];
+        const struct tern_table *table = question(rule, w, &key);
+
+        if (w->stage == ALL_FIT) {
+            tern->note(call, "rule", tern->format(call, "%zu", w->rule));
+            return apply(call, rule);
+        }
+        if (w->stage == AT_ONCE && !fits_at_once(call, rule, w)) {
+            next_rule(w);
+            continue;
+        }
+        if (tern->table_empty(table)) { /* the rule has no such condition */
+            w->stage++;
+            continue;
+        }
+        if (!ask(call, table, key, &status, &verdict))
+            return verdict;
+        if (status == TERN_FAILED)
+            return TERN_ERROR;
+        if (status == TERN_FOUND)
+            w->stage++;
+        else
+            next_rule(w);
+    }
+    return no_rule(call, w);
+}
+
+static void on_answer(tern_call *call, const void *conf, const struct tern_table_answer *answer)
+{
+    struct work *w = *tern->slot(call);
+    tern_verdict verdict = TERN_ERROR;
+
+    if (answer->status == TERN_FOUND)
+        w->stage++;
+    else
+        next_rule(w);
+    if (answer->status != TERN_FAILED)
+        verdict = advance(call, conf, w);
+    if (verdict != TERN_WAIT)
+        tern->complete(call, verdict);
+}
+
+/* The server asks for one recipient at a time. */
 static tern_verdict on_route(tern_call *call, const void *conf)
 {
-    const struct routes_conf *c = conf;
-    const struct rule *rules = c->rules.items;
     const struct tern_recipient *rcpt = tern->rcpt(call, 0);
+    const struct tern_mailbox *sender = tern->sender(call);
+    struct work *w = tern->alloc(call, sizeof(*w));
 
     if (rcpt == NULL)
         return TERN_ERROR;
-    struct subject s = { .rcpt = rcpt, .sender = tern->sender(call) };
-    s.address = key_of(call, &rcpt->mailbox);
-    s.sender_address = key_of(call, s.sender);
-    for (size_t i = 0; i < c->rules.count; i++) {
-        enum fit f = fits(call, &rules[i], &s);
-
-        if (f == NO)
-            continue;
-        if (f == UNKNOWN) {
-            tern->log(call, TERN_LOG_ERROR, "a table of rules[%zu] could not be asked", i);
-            return TERN_ERROR;
-        }
-        tern->note(call, "rule", tern->format(call, "%zu", i));
-        return apply(call, &rules[i]);
-    }
-    return no_rule(call, rcpt);
+    *w = (struct work){
+        .class_ = rcpt->class_,
+        .domain = rcpt->mailbox.domain,
+        .address = key_of(call, &rcpt->mailbox),
+        .sender = key_of(call, sender),
+        .sender_domain = sender->domain,
+    };
+    *tern->slot(call) = w;
+    return advance(call, conf, w);
 }
 
 /* ---- the rules as written ---- */

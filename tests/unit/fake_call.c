@@ -81,17 +81,55 @@ static int header_prepend(tern_call *call, const char *name, tern_str value)
     return 0;
 }
 
-static int table_peek(tern_call *call, const struct tern_table *table, tern_str key,
-                      struct tern_table_answer *ret)
+static void look_up(const struct tern_table *table, struct slice key, struct tern_table_answer *ret)
 {
     struct table_hold *hold = NULL;
 
-    if (call->table_down)
-        return -EAGAIN;
-    ret->status = table_lookup(table, slice_make(key.ptr, key.len), &ret->value, &hold);
+    ret->status = table_lookup(table, key, &ret->value, &hold);
     if (ret->status == TERN_FOUND)
         table_hold_release(hold);
+}
+
+static int table_peek(tern_call *call, const struct tern_table *table, tern_str key,
+                      struct tern_table_answer *ret)
+{
+    if (call->table_down || call->table_slow)
+        return -EAGAIN;
+    look_up(table, slice_make(key.ptr, key.len), ret);
     return 0;
+}
+
+static tern_verdict table_find(tern_call *call, const struct tern_table *table, tern_str key,
+                               tern_table_fn done)
+{
+    call->asked = table;
+    call->answer_to = done;
+    (void)snprintf(call->asked_key, sizeof(call->asked_key), "%s", key.ptr);
+    return TERN_WAIT;
+}
+
+void fake_call_answer(tern_call *call, const void *conf)
+{
+    struct tern_table_answer answer = { .status = TERN_FAILED };
+
+    if (!call->table_down)
+        look_up(call->asked, slice_cstr(call->asked_key), &answer);
+    call->answer_to(call, conf, &answer);
+}
+
+static void complete(tern_call *call, tern_verdict verdict)
+{
+    call->completed = verdict;
+}
+
+static void *alloc_zeroed(tern_call *call, size_t octets)
+{
+    return arena_zalloc(&call->arena, octets);
+}
+
+static void **slot(tern_call *call)
+{
+    return &call->slot;
 }
 
 static tern_str format_text(tern_call *call, const char *format, ...)
@@ -124,6 +162,10 @@ void fake_call_install(void)
     fixture_api.set_route = set_route;
     fixture_api.header_prepend = header_prepend;
     fixture_api.table_peek = table_peek;
+    fixture_api.table_find = table_find;
+    fixture_api.complete = complete;
+    fixture_api.alloc = alloc_zeroed;
+    fixture_api.slot = slot;
     fixture_api.format = format_text;
     fixture_api.log = log_nothing;
 }

@@ -18,7 +18,8 @@ struct tern_call {
     unsigned rcpt_count;
     const char *tags; /* " vip bulk " */
     const char *helo;
-    bool table_down;
+    bool table_down; /* no answer can be had */
+    bool table_slow; /* it comes by callback: see fake_call_answer() */
     /* what the module did */
     unsigned code;
     char enhanced[12];
@@ -26,7 +27,15 @@ struct tern_call {
     struct tern_route route;
     char header[256];
     char note[64];
+    void *slot;
+    const struct tern_table *asked;
+    char asked_key[320];
+    tern_table_fn answer_to;
+    tern_verdict completed; /* WAIT until then */
 };
+
+/* Runs the callback of table_find() with the table's answer. */
+void fake_call_answer(tern_call *call, const void *conf);
 
 /* Puts the functions into fixture_api. */
 void fake_call_install(void);

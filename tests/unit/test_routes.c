@@ -141,6 +141,29 @@ static const struct plan_step *find_step(const struct generation *g, const char 
     return NULL;
 }
 
+/* The same when tables answer later; and one that cannot be asked is never a silent "no". */
+static void slowly(tern_call *call, const struct plan_step *step, tern_verdict want, const char *text)
+{
+    char got[512] = "";
+    unsigned rounds = 0;
+
+    call->table_slow = true;
+    call->route = (struct tern_route){ 0 };
+    call->completed = TERN_WAIT;
+    CU_ASSERT_EQUAL(step->step->module->hooks[0].run(call, step->conf), TERN_WAIT);
+    for (; call->completed == TERN_WAIT && rounds < 32; rounds++)
+        fake_call_answer(call, step->conf);
+    describe(call, call->completed, got, sizeof(got));
+    CU_ASSERT_EQUAL(call->completed, want);
+    CU_ASSERT_STRING_EQUAL(got, text);
+
+    call->table_down = true;
+    call->completed = TERN_WAIT;
+    CU_ASSERT_EQUAL(step->step->module->hooks[0].run(call, step->conf), TERN_WAIT);
+    fake_call_answer(call, step->conf);
+    CU_ASSERT_EQUAL(call->completed, TERN_ERROR);
+}
+
 static void test_ways(void)
 {
     struct generation g;
@@ -166,9 +189,7 @@ static void test_ways(void)
         CU_ASSERT_EQUAL(v, ways[i].verdict);
         CU_ASSERT_STRING_EQUAL(got, ways[i].want);
         CU_ASSERT_STRING_EQUAL(call.note, ways[i].rule);
-        /* A table that cannot be asked is never a silent "no". */
-        call.table_down = true;
-        CU_ASSERT_EQUAL(step->step->module->hooks[0].run(&call, step->conf), TERN_ERROR);
+        slowly(&call, step, ways[i].verdict, got);
         arena_fini(&call.arena);
     }
     generation_end(&g);

@@ -436,6 +436,9 @@ void log_stop(void)
     if (logger.decision_fd >= 0)
         (void)close(logger.decision_fd);
     logger.decision_fd = -1;
+    free((char *)logger.options.path);
+    free((char *)logger.options.decisions_path);
+    logger.options.path = logger.options.decisions_path = NULL;
 }
 
 uint64_t log_dropped(void)

@@ -114,8 +114,10 @@ int cmd_new(int argc, char **argv)
         if (strcmp(argv[1], kinds[i].kind) != 0)
             continue;
         if (!descriptor_is_name(slice_cstr(argv[2]))) {
-            (void)fprintf(stderr, "tern new: \"%s\" is no name: a small letter, then small letters, digits and _\n",
-                          argv[2]);
+            (void)fprintf(
+                stderr,
+                "tern new: \"%s\" is no name: a small letter, then small letters, digits and _\n",
+                argv[2]);
             return CLI_USAGE;
         }
         int r = write_files(kinds[i].files, argv[2]);

@@ -15,13 +15,13 @@
 
 /* The sizes that ABI 1.0 began with: nothing valid is shorter. */
 #define SIZE_THROUGH(type, last) (offsetof(type, last) + sizeof(((type *)0)->last))
-#define MODULE_OCTETS_MIN    SIZE_THROUGH(struct tern_module, user)
-#define OPTION_OCTETS_MIN    SIZE_THROUGH(struct tern_option, record_size)
-#define HOOK_OCTETS_MIN      SIZE_THROUGH(struct tern_hook, on_abort)
-#define NOTE_OCTETS_MIN      SIZE_THROUGH(struct tern_note, doc)
-#define TRANSPORT_OCTETS_MIN SIZE_THROUGH(struct tern_transport, deliver)
-#define STORE_OCTETS_MIN     SIZE_THROUGH(struct tern_kv_store, close)
-#define ENTRY_OCTETS_MAX     4096 /* of any struct: a larger size is rubbish */
+#define MODULE_OCTETS_MIN        SIZE_THROUGH(struct tern_module, user)
+#define OPTION_OCTETS_MIN        SIZE_THROUGH(struct tern_option, record_size)
+#define HOOK_OCTETS_MIN          SIZE_THROUGH(struct tern_hook, on_abort)
+#define NOTE_OCTETS_MIN          SIZE_THROUGH(struct tern_note, doc)
+#define TRANSPORT_OCTETS_MIN     SIZE_THROUGH(struct tern_transport, deliver)
+#define STORE_OCTETS_MIN         SIZE_THROUGH(struct tern_kv_store, close)
+#define ENTRY_OCTETS_MAX         4096 /* of any struct: a larger size is rubbish */
 
 struct reading {
     struct arena *arena;
@@ -87,8 +87,8 @@ const char *descriptor_hook_name(unsigned hook)
 
 const char *descriptor_verdict_name(unsigned verdict)
 {
-    static const char *const names[] = { "NEXT",  "ACCEPT", "REJECT",  "DEFER", "CLOSE",
-                                         "HOLD", "DISCARD", "WAIT", "ERROR" };
+    static const char *const names[] = { "NEXT", "ACCEPT",  "REJECT", "DEFER", "CLOSE",
+                                         "HOLD", "DISCARD", "WAIT",   "ERROR" };
 
     return verdict < sizeof(names) / sizeof(names[0]) ? names[verdict] : "unknown";
 }
@@ -130,8 +130,9 @@ static bool count_entries(struct reading *r, const char *what, const void *table
         if (size == 0)
             break;
         if (size < min || size > ENTRY_OCTETS_MAX || size % alignof(void *) != 0)
-            return wrong(r, "entry %u of its table of %s has %zu octets; one of ABI %u.0 has at least %zu",
-                         count, what, size, TERN_ABI_MAJOR, min);
+            return wrong(
+                r, "entry %u of its table of %s has %zu octets; one of ABI %u.0 has at least %zu",
+                count, what, size, TERN_ABI_MAJOR, min);
         if (count == limit)
             return wrong(r, "its table of %s is longer than %u", what, limit);
         at += size;
@@ -163,7 +164,10 @@ static void *copy_entries(struct reading *r, const void *table, unsigned count, 
 static const struct {
     size_t octets, align;
 } fields[] = {
-#define FIELD(type) { sizeof(type), alignof(type) }
+#define FIELD(type)                                                                                \
+    {                                                                                              \
+        sizeof(type), alignof(type)                                                                \
+    }
     [TERN_TYPE_BOOL] = FIELD(bool),
     [TERN_TYPE_INT] = FIELD(int64_t),
     [TERN_TYPE_UINT] = FIELD(unsigned),
@@ -217,7 +221,8 @@ static bool check_option(struct reading *r, struct tern_option *o, size_t conf_s
         return wrong(r, "its option %s lies at octets %zu to %zu of options that have %zu", o->key,
                      o->offset, o->offset + fields[o->type].octets, conf_size);
     if (o->offset % fields[o->type].align != 0)
-        return wrong(r, "its option %s lies at octet %zu, where its type cannot", o->key, o->offset);
+        return wrong(r, "its option %s lies at octet %zu, where its type cannot", o->key,
+                     o->offset);
     if (o->type == TERN_TYPE_ENUM && (o->values == NULL || o->values[0] == NULL))
         return wrong(r, "its option %s is an enum without values", o->key);
     if (o->type != TERN_TYPE_RECORDS)
@@ -412,7 +417,6 @@ const struct tern_module *descriptor_read(struct arena *arena, const struct tern
     }
     bool fine = read_options(&r, m->options, m->conf_size, 0, &m->options) && read_hooks(&r, m) &&
                 read_notes(&r, m) && check_names(&r, "after", m->after) &&
-                check_names(&r, "before", m->before) && read_transports(&r, m) &&
-                read_store(&r, m);
+                check_names(&r, "before", m->before) && read_transports(&r, m) && read_store(&r, m);
     return fine ? m : NULL;
 }

@@ -3,7 +3,7 @@
  * descriptor.h - reads what a module says of itself, and believes none of it unseen.
  *
  * The copy that comes out has our sizes throughout: a shorter struct of an older module is filled
- * with zeros, what a newer one has more is left out. So the rest of the core never looks at a stride.
+ * with zeros, what a newer one has more is left out. So nobody else ever looks at a stride.
  */
 #ifndef TERN_MODULE_DESCRIPTOR_H
 #define TERN_MODULE_DESCRIPTOR_H
@@ -13,12 +13,12 @@
 #include "base/arena.h"
 
 /* Bounds of one descriptor: far above what a module needs, far below what hurts. */
-#define DESCRIPTOR_OPTIONS_MAX 200
-#define DESCRIPTOR_HOOKS_MAX   32
-#define DESCRIPTOR_NOTES_MAX   64
-#define DESCRIPTOR_NAMES_MAX   64 /* after, before, transports */
+#define DESCRIPTOR_OPTIONS_MAX      200
+#define DESCRIPTOR_HOOKS_MAX        32
+#define DESCRIPTOR_NOTES_MAX        64
+#define DESCRIPTOR_NAMES_MAX        64 /* after, before, transports */
 #define DESCRIPTOR_RECORDS_DEEP_MAX 4
-#define DESCRIPTOR_CONF_OCTETS_MAX (1u << 20)
+#define DESCRIPTOR_CONF_OCTETS_MAX  (1u << 20)
 
 /*
  * Checks `raw` and copies it into `arena`. `name` is what the module must call itself; NULL

@@ -115,7 +115,8 @@ static const struct tern_module *start(struct modules *modules, const struct ter
         (void)snprintf(error, octets, "its init() failed: %s", strerror(-r));
         return NULL;
     }
-    modules->entries[modules->count++] = (struct module_entry){ module, module->name, object, state, false };
+    modules->entries[modules->count++] =
+        (struct module_entry){ module, module->name, object, state, false };
     return module;
 }
 
@@ -160,7 +161,8 @@ static struct object *load_object(struct modules *modules, int fd, char *error, 
         return known;
     }
     if (modules->object_count == MODULES_MAX) {
-        (void)snprintf(error, octets, "more than %u different module files since the start", MODULES_MAX);
+        (void)snprintf(error, octets, "more than %u different module files since the start",
+                       MODULES_MAX);
         goto close_fd;
     }
     (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -239,8 +241,10 @@ const struct tern_module *modules_get(struct modules *modules, const char *name,
 {
     error[0] = '\0';
     if (!descriptor_is_name(slice_cstr(name))) {
-        (void)snprintf(error, octets,
-                       "\"%s\" is no name of a module: a small letter, then small letters, digits and _", name);
+        (void)snprintf(
+            error, octets,
+            "\"%s\" is no name of a module: a small letter, then small letters, digits and _",
+            name);
         return NULL;
     }
     for (unsigned i = 0; i < modules->count; i++)

@@ -26,7 +26,8 @@ static const unsigned late_hooks =
     1u << TERN_HOOK_MESSAGE | 1u << TERN_HOOK_QUEUE | 1u << TERN_HOOK_SIGN;
 
 /* What a profile says of a step: its node, or NULL. */
-static const struct yaml_node *layer_node(const struct policies *owner, int profile, const char *step)
+static const struct yaml_node *layer_node(const struct policies *owner, int profile,
+                                          const char *step)
 {
     return profile != PROFILE_NONE ? yaml_get(owner->profiles[profile].map, step) : NULL;
 }
@@ -39,7 +40,7 @@ struct making {
     struct config_errors *errors;
     struct schema_env env;
     struct settings settings;
-    void *conf, *host_conf; /* NULL until something overrides them */
+    void *conf, *host_conf;             /* NULL until something overrides them */
     const struct yaml_node *options[2]; /* of the layers that counted */
     const struct yaml_node *last;
 };
@@ -60,8 +61,8 @@ static bool override_options(struct making *m, const struct yaml_node *options)
             m->host_conf = copy_of(m->arena, s->raw_host_conf, s->host->conf_size);
     }
     if (s->host != NULL)
-        return schema_override_both(&m->env, options, s->host->options, m->host_conf, module->options,
-                                    m->conf, NULL) == 0;
+        return schema_override_both(&m->env, options, s->host->options, m->host_conf,
+                                    module->options, m->conf, NULL) == 0;
     return schema_override(&m->env, options, module->options, m->conf, NULL) == 0;
 }
 
@@ -80,7 +81,8 @@ static bool apply_layer(struct making *m, int profile, unsigned layer, bool mode
     }
     m->last = node;
     settings_split(m->arena, node, s->host != NULL, &settings, &options);
-    if (settings != NULL && schema_override(&m->env, settings, settings_options, &m->settings, NULL) < 0)
+    if (settings != NULL &&
+        schema_override(&m->env, settings, settings_options, &m->settings, NULL) < 0)
         return false;
     if (options == NULL || mode_only)
         return true;
@@ -111,13 +113,15 @@ struct merged {
 
 static int by_key(const void *a, const void *b)
 {
-    return strcmp(((const struct merged *)a)->key->text.ptr, ((const struct merged *)b)->key->text.ptr);
+    return strcmp(((const struct merged *)a)->key->text.ptr,
+                  ((const struct merged *)b)->key->text.ptr);
 }
 
 /* The YAML of the policy with the profiles' over it, keys in alphabetical order. */
 static void describe_options(struct buf *out, const struct making *m)
 {
-    const struct yaml_node *maps[] = { m->policy->sources[m->index].options, m->options[0], m->options[1] };
+    const struct yaml_node *maps[] = { m->policy->sources[m->index].options, m->options[0],
+                                       m->options[1] };
     unsigned size = 1, count = 0;
 
     for (size_t i = 0; i < 3; i++)
@@ -155,7 +159,8 @@ static void describe_late(struct buf *out, const struct making *m)
 }
 
 /* One step of the plan; `late` gets what decides about late_id. */
-static bool make_step(struct making *m, int domain, int user, struct plan_step *ret, struct buf *late)
+static bool make_step(struct making *m, int domain, int user, struct plan_step *ret,
+                      struct buf *late)
 {
     const struct step_source *s = &m->policy->sources[m->index];
     struct policies *owner = m->policy->owner;
@@ -229,7 +234,8 @@ static unsigned late_id(struct policies *owner, const struct buf *late)
     return owner->late_count++;
 }
 
-static tern_str profiles_text(const struct policies *owner, int domain, int user, struct arena *arena)
+static tern_str profiles_text(const struct policies *owner, int domain, int user,
+                              struct arena *arena)
 {
     CLEANUP_BUF struct buf text = BUF_INIT;
 
@@ -286,8 +292,8 @@ const struct policies *policy_owner(const struct policy *policy)
 }
 
 /* The profile that `table` gives `key`, of those that change this policy. 0, or -EAGAIN. */
-static int find_profile(const struct policy *policy, const struct tern_table *table, struct slice key,
-                        int *ret)
+static int find_profile(const struct policy *policy, const struct tern_table *table,
+                        struct slice key, int *ret)
 {
     struct policies *owner = policy->owner;
     struct table_hold *hold = NULL;
@@ -306,8 +312,9 @@ static int find_profile(const struct policy *policy, const struct tern_table *ta
     if (index == 0) {
         /* A file may name what `tern check` could not see. Without it the mail would pass
          * under options that nobody wrote for it, so it waits. */
-        log_event(LOG_ERROR, LOG_EV_table, NULL, "profile_for: \"%.*s\" has profile \"%.*s\", which does not exist",
-                  (int)key.len, key.ptr, (int)name.len, name.ptr);
+        log_event(LOG_ERROR, LOG_EV_table, NULL,
+                  "profile_for: \"%.*s\" has profile \"%.*s\", which does not exist", (int)key.len,
+                  key.ptr, (int)name.len, name.ptr);
         r = -EAGAIN;
     } else if (policy->touched[index - 1]) {
         *ret = (int)index - 1;
@@ -324,8 +331,8 @@ static struct plan *plan_build(const struct policy *policy, int domain, int user
     if (plan == NULL) {
         tern_str names = profiles_text(policy->owner, domain, user, &policy->owner->plan_arena);
 
-        log_event(LOG_ERROR, LOG_EV_config, NULL, "profiles %s cannot be used together: %.*s", names.ptr,
-                  (int)errors.text.len, errors.text.data);
+        log_event(LOG_ERROR, LOG_EV_config, NULL, "profiles %s cannot be used together: %.*s",
+                  names.ptr, (int)errors.text.len, errors.text.data);
         plan = &failed_plan;
     }
     config_errors_free(&errors);
@@ -366,7 +373,8 @@ int plan_for(const struct policy *policy, struct slice user, const struct tern_m
     /* Who logged in is the user; of a stranger's mail it is the mailbox it is for. */
     if (who.len == 0 && rcpt != NULL)
         who = slice_of(rcpt->address);
-    if (rcpt != NULL && find_profile(policy, owner->by_domain, slice_of(rcpt->domain), &by_domain) < 0)
+    if (rcpt != NULL &&
+        find_profile(policy, owner->by_domain, slice_of(rcpt->domain), &by_domain) < 0)
         return -EAGAIN;
     if (find_profile(policy, owner->by_user, who, &by_user) < 0)
         return -EAGAIN;

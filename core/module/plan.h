@@ -22,33 +22,33 @@ enum step_refuse_at { STEP_REFUSE_RCPT, STEP_REFUSE_NOW };
 
 /* What is the same in all plans of a policy. */
 struct step {
-    unsigned index;          /* its place in the policy */
+    unsigned index; /* its place in the policy */
     tern_str name;
-    const struct tern_module *module; /* the script's descriptor for a script */
-    const struct tern_module *host; /* of a script: the module that runs it; else NULL */
-    void *state;             /* of the module; of a script: of its host */
-    struct place place;      /* where it stands in the YAML */
+    const struct tern_module *module;     /* the script's descriptor for a script */
+    const struct tern_module *host;       /* of a script: the module that runs it; else NULL */
+    void *state;                          /* of the module; of a script: of its host */
+    struct place place;                   /* where it stands in the YAML */
     struct metric *runs[TERN_HOOK_COUNT]; /* histogram tern_step_microseconds{policy,step,hook} */
     struct metric *errors;
-    struct metric *verdicts[8]; /* tern_step_verdicts_total{policy,step,verdict} */
+    struct metric *verdicts[8];      /* tern_step_verdicts_total{policy,step,verdict} */
     _Atomic uint64_t slow_logged_ms; /* when a plain call of it was last logged as slow */
-    unsigned pool_share;     /* BLOCKING calls of this step at once */
+    unsigned pool_share;             /* BLOCKING calls of this step at once */
     _Atomic unsigned in_pool;
 };
 
 /* A step as one plan has it. */
 struct plan_step {
     struct step *step;
-    const void *conf;        /* of the module, or of the script: what the handler is given */
-    const void *host_conf;   /* of a script: the options of the module that runs it; else NULL */
+    const void *conf;      /* of the module, or of the script: what the handler is given */
+    const void *host_conf; /* of a script: the options of the module that runs it; else NULL */
     enum step_mode mode;
     enum step_on_error on_error;
     enum step_refuse_at refuse_at;
-    uint64_t timeout_ms;     /* 30 s unless said */
-    const void *when;        /* compiled, or NULL */
+    uint64_t timeout_ms; /* 30 s unless said */
+    const void *when;    /* compiled, or NULL */
 };
 
-/* One entry of a chain: the steps that registered for a hook, in the policy's order (mode off left out). */
+/* One of the steps that registered for a hook, in the policy's order; mode off is left out. */
 struct chain_entry {
     const struct plan_step *step;
     const struct tern_hook *hook;

@@ -27,8 +27,12 @@ static void add_routes(struct building *b, struct policy *policy)
     }
     struct yaml_node *map = ARENA_NEW(arena, struct yaml_node);
     struct yaml_node *key = ARENA_NEW(arena, struct yaml_node);
-    *key = (struct yaml_node){ .kind = YAML_SCALAR, .place = routes->place, .text = SLICE("rules"), .dir = routes->dir };
-    *map = (struct yaml_node){ .kind = YAML_MAP, .place = routes->place, .count = 1, .dir = routes->dir };
+    *key = (struct yaml_node){
+        .kind = YAML_SCALAR, .place = routes->place, .text = SLICE("rules"), .dir = routes->dir
+    };
+    *map = (struct yaml_node){
+        .kind = YAML_MAP, .place = routes->place, .count = 1, .dir = routes->dir
+    };
     map->keys = arena_zalloc(arena, sizeof(*map->keys));
     map->items = arena_zalloc(arena, sizeof(*map->items));
     map->keys[0] = key;
@@ -64,18 +68,21 @@ static bool is_policy_name(struct slice name)
     return true;
 }
 
-static void policy_build(struct building *b, const struct yaml_node *name, const struct yaml_node *list)
+static void policy_build(struct building *b, const struct yaml_node *name,
+                         const struct yaml_node *list)
 {
     struct config_errors *errors = b->env->errors;
     bool empty = list->kind == YAML_SCALAR && list->text.len == 0;
 
     if (!is_policy_name(name->text)) {
         config_error_at(errors, &name->place,
-                        "\"%s\" is no name of a policy: letters, digits, _ - and . up to 64", name->text.ptr);
+                        "\"%s\" is no name of a policy: letters, digits, _ - and . up to 64",
+                        name->text.ptr);
         return;
     }
     if (list->kind != YAML_LIST && !empty) {
-        config_error_at(errors, &list->place, "policy %s: expected a list of steps", name->text.ptr);
+        config_error_at(errors, &list->place, "policy %s: expected a list of steps",
+                        name->text.ptr);
         return;
     }
     unsigned count = empty ? 0 : list->count;
@@ -107,7 +114,8 @@ static void policies_read(struct building *b)
         policy_build(b, map->keys[i], map->items[i]);
     if (map != NULL && yaml_get(map, "generated") != NULL)
         return;
-    struct policy *generated = policy_new(b, SLICE("generated"), (struct place){ "built-in", 0, 0 }, 1);
+    struct policy *generated =
+        policy_new(b, SLICE("generated"), (struct place){ "built-in", 0, 0 }, 1);
     generated->implicit = true;
     add_routes(b, generated);
     policy_rules(b, generated);

@@ -17,16 +17,23 @@
 
 struct modules;
 struct modules_env {
-    const char *path;  /* folder of NAME.so */
-    bool trust_group;  /* not root: a group-writable folder is a warning, not an error */
-    /* Built-in descriptors that are linked in, NULL-terminated: the Lua binding. They pass through the same checks. */
+    const char *path; /* folder of NAME.so */
+    /* Tern was *started* without root: the present user may own modules and scripts, and a group
+     * that may write them is a warning. False for a worker that root started. */
+    bool trust_group;
+    /* Descriptors that are linked in, NULL-terminated: the Lua binding. The same checks hold. */
     const struct tern_module *const *builtin;
     const struct tern_api *api; /* module/api.h */
 };
 struct modules *modules_new(const struct modules_env *env);
 void modules_free(struct modules *modules); /* runs fini; never dlclose */
-/* Loads NAME.so by descriptor unless it is there. NULL with a sentence in error that names both sides. */
-const struct tern_module *modules_get(struct modules *modules, const char *name, char *error, size_t octets);
+/*
+ * Loads NAME.so by descriptor unless it is there. NULL with a sentence that names both sides.
+ * With a module `error` is empty, or a warning. The descriptor is a copy in which every entry has
+ * our size. One thread at a time: the one that builds generations.
+ */
+const struct tern_module *modules_get(struct modules *modules, const char *name, char *error,
+                                      size_t octets);
 void *modules_state(struct modules *modules, const struct tern_module *module);
 
 /* ---- one generation ---- */
@@ -36,40 +43,43 @@ struct policy; /* an ordered list of steps with their options; profiles overlay 
 
 struct policies_env {
     struct modules *modules;
-    struct arena *arena;        /* the generation's */
+    struct arena *arena; /* the generation's */
     struct config_errors *errors;
     struct tables *tables;
-    const struct yaml_node *root; /* policies:, profiles:, profile_for:, routes:, transports: are read from it */
-    /* Compiles a `when` expression: NULL with a sentence in error. `names`: declared results and tags. */
+    /* policies:, profiles:, profile_for:, routes: and transports: are read from it. It lives as
+     * long as the generation: profiles are laid over policies when they are first needed. */
+    const struct yaml_node *root;
+    /* Compiles a `when` expression, knowing the declared results and tags of its policy. NULL with
+     * a sentence in error. */
     const void *(*when_compile)(struct arena *arena, struct slice text, const struct slice *results,
                                 unsigned result_count, const struct slice *tags, unsigned tag_count,
                                 char *error, size_t octets);
 };
-/* NULL after errors were added. Loads what is named; `routes:` becomes the last step of every policy. */
+/* NULL after errors were added. Loads what is named; `routes:` becomes each policy's last step. */
 struct policies *policies_build(const struct policies_env *env);
 void policies_free(struct policies *policies);
 /* NULL if there is none; "generated" always exists. */
 const struct policy *policies_find(const struct policies *policies, struct slice name);
-/* What `tern hooks` prints: per policy and hook the steps in order, with file:line, flags and modes. */
+/* What `tern hooks` prints: per policy and hook the steps in order, with place, flags, modes. */
 void policies_print(const struct policies *policies, struct buf *out, bool json);
 
 /* The transports of this generation: `transports:` and the built-in types. */
 struct transport {
-    struct slice name, type;                /* type: smtp, lmtp, or a module's */
-    const struct tern_transport *module;    /* NULL for smtp and lmtp */
-    const void *conf;                       /* of module->options, or struct smtp_transport_conf */
+    struct slice name, type;             /* type: smtp, lmtp, or a module's */
+    const struct tern_transport *module; /* NULL for smtp and lmtp */
+    const void *conf;                    /* of module->options, or struct smtp_transport_conf */
     struct place place;
 };
 /* The options of smtp and lmtp. Also what a route may override. */
 struct smtp_transport_conf {
-    struct tern_list to;       /* fixed hosts; empty: by MX */
+    struct tern_list to; /* fixed hosts; empty: by MX */
     struct tern_list fallback;
-    unsigned port;             /* where `to` names none: 25, lmtp 24 */
+    unsigned port; /* where `to` names none: 25, lmtp 24 */
     tern_address source;
-    tern_str helo;             /* empty: hostname */
-    unsigned connections_max;  /* per site */
-    unsigned rcpts_max;        /* per transaction: 100 */
-    unsigned messages_max;     /* per connection: 100 */
+    tern_str helo;            /* empty: hostname */
+    unsigned connections_max; /* per site */
+    unsigned rcpts_max;       /* per transaction: 100 */
+    unsigned messages_max;    /* per connection: 100 */
     uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms, idle_ms;
 };
 const struct transport *policies_transport(const struct policies *policies, struct slice name);

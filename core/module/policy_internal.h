@@ -21,10 +21,10 @@
 #include "module/plan.h"
 #include "module/policy.h"
 
-#define POLICIES_MAX   100
-#define STEPS_MAX      100 /* of one policy */
-#define PROFILES_MAX   1000
-#define TRANSPORTS_MAX 1000
+#define POLICIES_MAX         100
+#define STEPS_MAX            100 /* of one policy */
+#define PROFILES_MAX         1000
+#define TRANSPORTS_MAX       1000
 #define STEP_TIMEOUT_DEFAULT "30s"
 #define STEP_TIMEOUT_MS_MAX  3600000
 #define STEP_POOL_SHARE      8 /* BLOCKING calls of one step at once */
@@ -34,7 +34,7 @@
 struct settings {
     tern_str name;
     uint64_t timeout_ms;
-    int on_error;  /* enum step_on_error */
+    int on_error; /* enum step_on_error */
     tern_str when;
     int mode;      /* enum step_mode */
     int refuse_at; /* enum step_refuse_at */
@@ -55,14 +55,14 @@ struct script {
 /* What the build knows of a step beside what plans need. */
 struct step_source {
     const char *module_name;
-    const struct tern_module *host; /* the module of a script; NULL: no script */
-    const struct yaml_node *map;    /* as written, or NULL */
+    const struct tern_module *host;  /* the module of a script; NULL: no script */
+    const struct yaml_node *map;     /* as written, or NULL */
     const struct yaml_node *options; /* without the reserved keys, or NULL */
     struct settings settings;
     /* As parsed, before check() wrote to them: what profiles override. */
     const void *raw_conf, *raw_host_conf;
     const void *conf, *host_conf; /* the same after check() */
-    unsigned hooks; /* a bit per hook it acts on */
+    unsigned hooks;               /* a bit per hook it acts on */
     bool claims, once, blocking;
 };
 
@@ -103,9 +103,9 @@ struct policies {
     struct table table_memo; /* yaml node -> table: resolved once, while the generation is built */
     struct table when_memo;  /* policy/expression -> compiled */
 
-    pthread_mutex_t lock;    /* below: plans made after the build */
+    pthread_mutex_t lock; /* below: plans made after the build */
     struct arena plan_arena;
-    struct table late_ids;   /* what late steps are given, as text -> its number + 1 */
+    struct table late_ids; /* what late steps are given, as text -> its number + 1 */
     unsigned late_count;
 };
 
@@ -155,7 +155,7 @@ bool modules_trust_group(const struct modules *modules);
 /* plan.c */
 #define PROFILE_NONE (-1)
 /*
- * Makes the plan of a policy under two profiles (index or PROFILE_NONE) in `arena`; NULL after errors.
+ * Makes the plan of a policy under two profiles (index or PROFILE_NONE); NULL after errors.
  * Caller holds owner->lock, or builds the generation.
  */
 struct plan *plan_make(const struct policy *policy, int domain, int user, struct arena *arena,

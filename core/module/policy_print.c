@@ -35,8 +35,8 @@ static void row_text(struct buf *out, const struct row *r)
 {
     const struct settings *s = &r->source->settings;
 
-    buf_printf(out, "    %2u  %-20s %-14s %s:%u  %s", r->number, r->step->name.ptr, r->source->module_name,
-               r->step->place.file, r->step->place.line, kind_of(r->hook));
+    buf_printf(out, "    %2u  %-20s %-14s %s:%u  %s", r->number, r->step->name.ptr,
+               r->source->module_name, r->step->place.file, r->step->place.line, kind_of(r->hook));
     if ((r->hook->flags & TERN_CLAIMS) != 0)
         buf_add_cstr(out, " claims");
     if ((r->hook->flags & TERN_ONCE) != 0)
@@ -62,8 +62,9 @@ static void row_json(struct buf *out, const struct row *r)
     buf_add_json(out, slice_cstr(r->source->module_name));
     buf_add_cstr(out, ",\"file\":");
     buf_add_json(out, slice_cstr(r->step->place.file));
-    buf_printf(out, ",\"line\":%u,\"kind\":\"%s\",\"claims\":%s,\"once\":%s,\"answers\":[", r->step->place.line,
-               kind_of(r->hook), (r->hook->flags & TERN_CLAIMS) != 0 ? "true" : "false",
+    buf_printf(out, ",\"line\":%u,\"kind\":\"%s\",\"claims\":%s,\"once\":%s,\"answers\":[",
+               r->step->place.line, kind_of(r->hook),
+               (r->hook->flags & TERN_CLAIMS) != 0 ? "true" : "false",
                (r->hook->flags & TERN_ONCE) != 0 ? "true" : "false");
     add_answers(out, r->hook->answers, "\"");
     buf_printf(out, "],\"mode\":\"%s\",\"when\":", mode_words[s->mode]);
@@ -79,7 +80,7 @@ static const struct tern_hook *entry_for(const struct step *step, unsigned hook)
     return NULL;
 }
 
-/* The steps of one hook; returns how many there are. With json false an empty hook prints nothing. */
+/* The steps of one hook; returns how many there are. An empty hook prints nothing. */
 static unsigned print_hook(struct buf *out, const struct policy *policy, unsigned hook, bool json,
                            bool first)
 {

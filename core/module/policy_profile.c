@@ -17,7 +17,8 @@ void profiles_read(struct building *b)
     unsigned count = map != NULL && map->kind == YAML_MAP ? map->count : 0;
 
     if (map != NULL && map->kind != YAML_MAP)
-        config_error_at(b->env->errors, &map->place, "profiles: expected a map of profiles by name");
+        config_error_at(b->env->errors, &map->place,
+                        "profiles: expected a map of profiles by name");
     if (count > PROFILES_MAX) {
         config_error_at(b->env->errors, &map->place, "profiles: more than %u", PROFILES_MAX);
         count = PROFILES_MAX;
@@ -28,7 +29,8 @@ void profiles_read(struct building *b)
 
         if (map->items[i]->kind != YAML_MAP) {
             config_error_at(b->env->errors, &map->items[i]->place,
-                            "profile %s: expected a map: step: { options } or step: off", name->text.ptr);
+                            "profile %s: expected a map: step: { options } or step: off",
+                            name->text.ptr);
             continue;
         }
         out->profiles[out->profile_count++] =
@@ -47,7 +49,7 @@ static const char **profile_names(struct building *b)
     return names;
 }
 
-/* The values of an inline map are names of profiles; `{ table: NAME }` is looked into at run time. */
+/* The values of an inline map are names of profiles; a named table is read at run time. */
 static void check_inline(struct building *b, const struct yaml_node *node, bool domain)
 {
     struct policies *out = b->out;
@@ -61,11 +63,13 @@ static void check_inline(struct building *b, const struct yaml_node *node, bool 
         if (value->kind == YAML_SCALAR)
             index = (uintptr_t)table_get(&out->profile_names, value->text);
         if (index == 0) {
-            const char *meant = config_did_you_mean(value->text, profile_names(b), out->profile_count);
+            const char *meant =
+                config_did_you_mean(value->text, profile_names(b), out->profile_count);
 
             config_error_at(b->env->errors, &value->place, "there is no profile \"%.*s\"%s%s%s",
-                            (int)value->text.len, value->text.ptr, meant != NULL ? "; did you mean " : "",
-                            meant != NULL ? meant : "", meant != NULL ? "?" : "");
+                            (int)value->text.len, value->text.ptr,
+                            meant != NULL ? "; did you mean " : "", meant != NULL ? meant : "",
+                            meant != NULL ? "?" : "");
         } else if (domain) {
             out->profiles[index - 1].for_domain = true;
         }
@@ -79,7 +83,8 @@ static void read_profile_for(struct building *b)
     if (map == NULL)
         return;
     if (map->kind != YAML_MAP) {
-        config_error_at(b->env->errors, &map->place, "profile_for: expected a map with domain: and user:");
+        config_error_at(b->env->errors, &map->place,
+                        "profile_for: expected a map with domain: and user:");
         return;
     }
     for (unsigned i = 0; i < map->count; i++) {
@@ -87,13 +92,16 @@ static void read_profile_for(struct building *b)
         bool domain = slice_equal(key->text, SLICE("domain"));
 
         if (slice_equal(key->text, SLICE("tenant"))) {
-            config_error_at(b->env->errors, &key->place, "profile_for.tenant: is not supported yet");
+            config_error_at(b->env->errors, &key->place,
+                            "profile_for.tenant: is not supported yet");
         } else if (!domain && !slice_equal(key->text, SLICE("user"))) {
-            config_error_at(b->env->errors, &key->place, "profile_for: unknown key \"%s\"; there are domain and user",
+            config_error_at(b->env->errors, &key->place,
+                            "profile_for: unknown key \"%s\"; there are domain and user",
                             key->text.ptr);
         } else {
             check_inline(b, value, domain);
-            *(domain ? &b->out->by_domain : &b->out->by_user) = tables_resolve(b->env->tables, value);
+            *(domain ? &b->out->by_domain : &b->out->by_user) =
+                tables_resolve(b->env->tables, value);
         }
     }
 }
@@ -109,9 +117,10 @@ static bool allowed(struct building *b, const struct profile *profile, const str
     struct config_errors *errors = b->env->errors;
 
     if (s->once) {
-        config_error_at(errors, &node->place,
-                        "profile %s: step %s runs once for the whole message, so no profile may change it",
-                        profile->name.ptr, name);
+        config_error_at(
+            errors, &node->place,
+            "profile %s: step %s runs once for the whole message, so no profile may change it",
+            profile->name.ptr, name);
         return false;
     }
     if (node->kind != YAML_MAP)
@@ -122,21 +131,26 @@ static bool allowed(struct building *b, const struct profile *profile, const str
 
         if (bad == NULL)
             continue;
-        config_error_at(errors, &bad->place, "profile %s: %s: of step %s cannot differ between profiles",
+        config_error_at(errors, &bad->place,
+                        "profile %s: %s: of step %s cannot differ between profiles",
                         profile->name.ptr, fixed[i], name);
         return false;
     }
-    bool mode_only = options == NULL && (settings == NULL || (settings->count == 1 && yaml_get(settings, "mode") != NULL));
+    bool mode_only =
+        options == NULL &&
+        (settings == NULL || (settings->count == 1 && yaml_get(settings, "mode") != NULL));
     if (profile->for_domain && step_is_early(s) && !mode_only) {
-        config_error_at(errors, &node->place,
-                        "profile %s: step %s acts before the recipient is known, so the profile of a "
-                        "domain may set its mode only", profile->name.ptr, name);
+        config_error_at(
+            errors, &node->place,
+            "profile %s: step %s acts before the recipient is known, so the profile of a "
+            "domain may set its mode only",
+            profile->name.ptr, name);
         return false;
     }
     return true;
 }
 
-/* The settings as they come out, so that what is refused of a policy is refused of a profile too. */
+/* The settings as they come out: what a policy may not say a profile may not either. */
 static bool check_settings(struct building *b, const struct policy *policy, unsigned step,
                            const struct yaml_node *node)
 {
@@ -180,7 +194,8 @@ static bool try_on(struct building *b, int index, struct policy *policy, const c
     return true;
 }
 
-static void unknown_step(struct building *b, const struct profile *profile, const struct yaml_node *key)
+static void unknown_step(struct building *b, const struct profile *profile,
+                         const struct yaml_node *key)
 {
     const struct policies *out = b->out;
     struct arena scratch;
@@ -210,8 +225,9 @@ static void check_profile(struct building *b, int index)
 
         if (node->kind == YAML_LIST ||
             (node->kind == YAML_SCALAR && !slice_equal(node->text, SLICE("off")))) {
-            config_error_at(b->env->errors, &node->place, "profile %s: expected options for step %s, or off",
-                            profile->name.ptr, key->text.ptr);
+            config_error_at(b->env->errors, &node->place,
+                            "profile %s: expected options for step %s, or off", profile->name.ptr,
+                            key->text.ptr);
             continue;
         }
         for (unsigned i = 0; i < b->out->count && fine; i++)

@@ -29,9 +29,9 @@ static void check_order(struct config_errors *errors, const struct policy *polic
 
             if (!after && !lists(b->module->before, a_name))
                 continue;
-            config_error_at(errors, &b->place, "step %s must stand before step %s (at %s:%u): %s says so",
-                            b->name.ptr, a->name.ptr, a->place.file, a->place.line,
-                            after ? a_name : b_name);
+            config_error_at(errors, &b->place,
+                            "step %s must stand before step %s (at %s:%u): %s says so", b->name.ptr,
+                            a->name.ptr, a->place.file, a->place.line, after ? a_name : b_name);
         }
 }
 
@@ -49,11 +49,11 @@ static void check_once(struct config_errors *errors, const struct policy *policy
         if (!s->once)
             per_group = per_group != NULL ? per_group : st;
         else if (per_group != NULL)
-            config_error_at(errors, &st->place,
-                            "step %s runs once for the whole message, so it must stand before step %s "
-                            "(at %s:%u), which runs for each group of recipients",
-                            st->name.ptr, per_group->name.ptr, per_group->place.file,
-                            per_group->place.line);
+            config_error_at(
+                errors, &st->place,
+                "step %s runs once for the whole message, so it must stand before step %s "
+                "(at %s:%u), which runs for each group of recipients",
+                st->name.ptr, per_group->name.ptr, per_group->place.file, per_group->place.line);
     }
 }
 
@@ -71,11 +71,13 @@ static void warn_of_holes(struct config_errors *errors, const struct policy *pol
     bool generated = strcmp(policy->name.ptr, "generated") == 0;
     if (!claims && !generated)
         config_warning_at(errors, &policy->place,
-                          "policy %s accepts no recipient: none of its steps claims any", policy->name.ptr);
-    if ((hooks & (1u << TERN_HOOK_ROUTE)) == 0 && (claims || (generated && !policy->implicit)))
-        config_warning_at(errors, &policy->place,
-                          "mail of policy %s goes nowhere: there is no routes: and no step that routes",
+                          "policy %s accepts no recipient: none of its steps claims any",
                           policy->name.ptr);
+    if ((hooks & (1u << TERN_HOOK_ROUTE)) == 0 && (claims || (generated && !policy->implicit)))
+        config_warning_at(
+            errors, &policy->place,
+            "mail of policy %s goes nowhere: there is no routes: and no step that routes",
+            policy->name.ptr);
 }
 
 void policy_rules(struct building *b, const struct policy *policy)
@@ -89,7 +91,8 @@ void policy_rules(struct building *b, const struct policy *policy)
 
 /* ---- when ---- */
 
-static struct slice when_key(const struct policy *policy, tern_str text, char *buffer, size_t octets)
+static struct slice when_key(const struct policy *policy, tern_str text, char *buffer,
+                             size_t octets)
 {
     int len = snprintf(buffer, octets, "%s/%s", policy->name.ptr, text.ptr);
 
@@ -123,7 +126,8 @@ static struct slice *declared(struct arena *arena, const struct policy *policy, 
     return names;
 }
 
-bool when_compile(struct building *b, const struct policy *policy, tern_str text, struct place place)
+bool when_compile(struct building *b, const struct policy *policy, tern_str text,
+                  struct place place)
 {
     char buffer[WHEN_OCTETS_MAX + 80], error[SENTENCE_MAX] = "";
     struct arena scratch;
@@ -142,8 +146,9 @@ bool when_compile(struct building *b, const struct policy *policy, tern_str text
     arena_init(&scratch);
     struct slice *results = declared(&scratch, policy, TERN_NOTE_RESULT, &result_count);
     struct slice *tags = declared(&scratch, policy, TERN_NOTE_TAG, &tag_count);
-    const void *compiled = b->env->when_compile(b->env->arena, slice_of(text), results, result_count,
-                                                tags, tag_count, error, sizeof(error));
+    const void *compiled =
+        b->env->when_compile(b->env->arena, slice_of(text), results, result_count, tags, tag_count,
+                             error, sizeof(error));
     arena_fini(&scratch);
     if (compiled == NULL) {
         config_error_at(b->env->errors, &place, "when: %s", error);

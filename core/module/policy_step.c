@@ -26,7 +26,8 @@ const struct tern_option settings_options[] = {
                    "How long the step may take to answer."),
     TERN_OPTION_ENUM(struct settings, on_error, "defer", on_error_names,
                      "What becomes of the mail when the step fails."),
-    TERN_OPTION_STRING(struct settings, when, "", "A Lua expression: run the step only if it is true."),
+    TERN_OPTION_STRING(struct settings, when, "",
+                       "A Lua expression: run the step only if it is true."),
     TERN_OPTION_ENUM(struct settings, mode, "enforce", mode_names,
                      "shadow decides and is logged, but does nothing."),
     TERN_OPTION_ENUM(struct settings, refuse_at, "rcpt", refuse_at_names,
@@ -118,7 +119,8 @@ static struct script *script_load(struct building *b, const struct tern_module *
         if (s->host == host && s->trusted == settings->trusted &&
             slice_equal(slice_of(s->path), slice_of(settings->script)))
             return s;
-    int fd = trust_open(settings->script.ptr, modules_trust_group(owner->modules), text, sizeof(text));
+    int fd =
+        trust_open(settings->script.ptr, modules_trust_group(owner->modules), text, sizeof(text));
     if (fd < 0) {
         config_error_at(b->env->errors, &place, "script %s", text);
         return NULL;
@@ -160,7 +162,7 @@ bool step_is_early(const struct step_source *source)
     return (source->hooks & early) != 0;
 }
 
-/* 5 minutes for most replies, 2 for the one to DATA, 10 for the one to the dot: RFC 5321 4.5.3.2. */
+/* 5 minutes for most replies, 2 for DATA's, 10 for the dot's: RFC 5321 4.5.3.2. */
 static void warn_of_patience(struct config_errors *errors, const struct step_source *s,
                              const struct settings *settings, struct place place)
 {
@@ -170,7 +172,8 @@ static void warn_of_patience(struct config_errors *errors, const struct step_sou
         const char *what;
     } patience[] = {
         { 1u << TERN_HOOK_DATA, 120000, "2 minutes for the reply to DATA" },
-        { 1u << TERN_HOOK_CONNECT | 1u << TERN_HOOK_EHLO | 1u << TERN_HOOK_MAIL | 1u << TERN_HOOK_RCPT,
+        { 1u << TERN_HOOK_CONNECT | 1u << TERN_HOOK_EHLO | 1u << TERN_HOOK_MAIL |
+              1u << TERN_HOOK_RCPT,
           300000, "5 minutes for a reply" },
         { 1u << TERN_HOOK_MESSAGE, 600000, "10 minutes for the reply to the dot" },
     };
@@ -195,15 +198,17 @@ bool settings_allowed(struct config_errors *errors, const struct policy *policy,
     warn_of_patience(errors, s, settings, place);
     if (settings->refuse_at == STEP_REFUSE_NOW && (s->hooks & keeps) == 0) {
         config_error_at(errors, &place,
-                        "refuse_at: is for steps that act at connect, ehlo or mail; %s does not", name);
+                        "refuse_at: is for steps that act at connect, ehlo or mail; %s does not",
+                        name);
         return false;
     }
     if (!yes_sayer || settings->mode == STEP_OFF)
         return true;
     if (settings->on_error == STEP_ERROR_SKIP) {
-        config_error_at(errors, &place,
-                        "%s %s, so on_error: skip is not allowed: a failure would become a permanent no",
-                        name, what);
+        config_error_at(
+            errors, &place,
+            "%s %s, so on_error: skip is not allowed: a failure would become a permanent no", name,
+            what);
         return false;
     }
     if (settings->mode == STEP_SHADOW) {
@@ -252,17 +257,20 @@ static bool parse_options(struct building *b, struct policy *policy, unsigned st
 
     policy_schema_env(b->out, arena, b->env->errors, &env);
     if (host != NULL)
-        r = schema_parse(&env, s->options, st->place, host->options, host_conf, m->options, conf, NULL);
+        r = schema_parse(&env, s->options, st->place, host->options, host_conf, m->options, conf,
+                         NULL);
     else
         r = schema_parse(&env, s->options, st->place, m->options, conf, NULL, NULL, NULL);
     if (r < 0)
         return false;
     s->raw_conf = memcpy(arena_zalloc(arena, m->conf_size + 1), conf, m->conf_size);
     if (host != NULL)
-        s->raw_host_conf = memcpy(arena_zalloc(arena, host->conf_size + 1), host_conf, host->conf_size);
+        s->raw_host_conf =
+            memcpy(arena_zalloc(arena, host->conf_size + 1), host_conf, host->conf_size);
     s->conf = conf;
     s->host_conf = host_conf;
-    return step_check(b->out, policy, step, arena, b->env->errors, conf, host_conf, s->map, st->place);
+    return step_check(b->out, policy, step, arena, b->env->errors, conf, host_conf, s->map,
+                      st->place);
 }
 
 /* Whether the step may bear its name: a proper one, and the only one of the policy. */
@@ -274,9 +282,11 @@ static bool name_is_free(struct building *b, const struct policy *policy, struct
     for (size_t i = 0; proper && i < name.len; i++)
         proper = strchr("abcdefghijklmnopqrstuvwxyz0123456789_-", name.ptr[i]) != NULL;
     if (!proper) {
-        config_error_at(b->env->errors, &place,
-                        "\"%.*s\" is no name of a step: a small letter, then small letters, digits, _ and -; "
-                        "give it one by name:", (int)name.len, name.ptr);
+        config_error_at(
+            b->env->errors, &place,
+            "\"%.*s\" is no name of a step: a small letter, then small letters, digits, _ and -; "
+            "give it one by name:",
+            (int)name.len, name.ptr);
         return false;
     }
     for (unsigned i = 0; i < policy->step_count; i++) {
@@ -284,9 +294,10 @@ static bool name_is_free(struct building *b, const struct policy *policy, struct
 
         if (!slice_equal(slice_of(other->name), name))
             continue;
-        config_error_at(b->env->errors, &place,
-                        "policy %s has a step %.*s already, at %s:%u; give one of them another name by name:",
-                        policy->name.ptr, (int)name.len, name.ptr, other->place.file, other->place.line);
+        config_error_at(
+            b->env->errors, &place,
+            "policy %s has a step %.*s already, at %s:%u; give one of them another name by name:",
+            policy->name.ptr, (int)name.len, name.ptr, other->place.file, other->place.line);
         return false;
     }
     return true;
@@ -311,7 +322,8 @@ static bool identify(struct building *b, struct policy *policy, const struct yam
     bool scripted = m->script != NULL;
     policy_schema_env(b->out, b->env->arena, errors, &env);
     settings_split(b->env->arena, map, scripted, &settings, &s->options);
-    if (schema_parse(&env, settings, st->place, settings_options, &s->settings, NULL, NULL, NULL) < 0)
+    if (schema_parse(&env, settings, st->place, settings_options, &s->settings, NULL, NULL, NULL) <
+        0)
         return false;
     if (off)
         s->settings.mode = STEP_OFF;
@@ -319,7 +331,8 @@ static bool identify(struct building *b, struct policy *policy, const struct yam
     st->module = m;
     st->name = s->settings.name;
     if (scripted && s->settings.script.len == 0) {
-        config_error_at(errors, &st->place, "%s needs script: and the path of a script", s->module_name);
+        config_error_at(errors, &st->place, "%s needs script: and the path of a script",
+                        s->module_name);
         return false;
     }
     if (scripted) {
@@ -344,7 +357,8 @@ static void make_metrics(const struct policy *policy, struct step *st)
     for (const struct tern_hook *h = st->module->hooks; h->size != 0; h++) {
         (void)snprintf(labels, sizeof(labels), "policy=\"%s\",step=\"%s\",hook=\"%s\"",
                        policy->name.ptr, st->name.ptr, descriptor_hook_name(h->hook));
-        st->runs[h->hook] = metric_histogram("tern_step_microseconds", labels, "Time a step took to answer.");
+        st->runs[h->hook] =
+            metric_histogram("tern_step_microseconds", labels, "Time a step took to answer.");
         answers |= h->answers;
     }
     for (unsigned v = 0; v < sizeof(st->verdicts) / sizeof(st->verdicts[0]); v++) {
@@ -354,8 +368,10 @@ static void make_metrics(const struct policy *policy, struct step *st)
                        policy->name.ptr, st->name.ptr, descriptor_verdict_name(v));
         st->verdicts[v] = metric_counter("tern_step_verdicts_total", labels, "Answers of a step.");
     }
-    (void)snprintf(labels, sizeof(labels), "policy=\"%s\",step=\"%s\"", policy->name.ptr, st->name.ptr);
-    st->errors = metric_counter("tern_step_errors_total", labels, "Calls of a step that failed or timed out.");
+    (void)snprintf(labels, sizeof(labels), "policy=\"%s\",step=\"%s\"", policy->name.ptr,
+                   st->name.ptr);
+    st->errors = metric_counter("tern_step_errors_total", labels,
+                                "Calls of a step that failed or timed out.");
 }
 
 bool step_add(struct building *b, struct policy *policy, const char *module_name,
@@ -375,10 +391,11 @@ bool step_add(struct building *b, struct policy *policy, const char *module_name
     st->host = s->host;
     note_hooks(st->module, s);
     if (s->hooks == 0) {
-        config_error_at(b->env->errors, &place, "%s acts on no hook, so it is no step of a policy%s",
-                        st->name.ptr,
+        config_error_at(b->env->errors, &place,
+                        "%s acts on no hook, so it is no step of a policy%s", st->name.ptr,
                         st->module->transports != NULL && st->module->transports[0] != NULL
-                            ? "; a transport is named by type: in transports:" : "");
+                            ? "; a transport is named by type: in transports:"
+                            : "");
         return false;
     }
     policy->step_count++;
@@ -398,9 +415,10 @@ bool step_build(struct building *b, struct policy *policy, const struct yaml_nod
         name = node->keys[0];
         value = node->items[0];
     } else if (node->kind == YAML_MAP && node->count > 1) {
-        config_error_at(errors, &node->keys[1]->place,
-                        "a step has one name: \"%s\" stands beside \"%s\"; its options are indented below it",
-                        node->keys[1]->text.ptr, node->keys[0]->text.ptr);
+        config_error_at(
+            errors, &node->keys[1]->place,
+            "a step has one name: \"%s\" stands beside \"%s\"; its options are indented below it",
+            node->keys[1]->text.ptr, node->keys[0]->text.ptr);
         return false;
     } else if (node->kind != YAML_SCALAR) {
         config_error_at(errors, &node->place, "expected a step: a name, or name: { options }");

@@ -15,28 +15,29 @@
         TERN_OPTION_LIST(struct smtp_transport_conf, to, "", 0, 16,                                \
                          "Fixed next hops, tried in order: host, host:port, [address]:port, "      \
                          "unix:/path. None: by MX."),                                              \
-        TERN_OPTION_LIST(struct smtp_transport_conf, fallback, "", 0, 16,                          \
-                         "Next hops tried when all others failed."),                               \
-        TERN_OPTION_UINT(struct smtp_transport_conf, port, port_text, 1, 65535,                    \
-                         "The port where a next hop names none."),                                 \
-        TERN_OPTION_ADDRESS(struct smtp_transport_conf, source, "", "Local address to send from."), \
-        TERN_OPTION_STRING(struct smtp_transport_conf, helo, "",                                   \
-                           "The name given in EHLO; hostname: unless said."),                      \
-        TERN_OPTION_UINT(struct smtp_transport_conf, connections_max, "20", 1, 1000,               \
-                         "Connections to one site at once."),                                      \
-        TERN_OPTION_UINT(struct smtp_transport_conf, rcpts_max, "100", 1, 1000,                    \
-                         "Recipients of one transaction (RFC 5321 4.5.3.1.8)."),                   \
-        TERN_OPTION_UINT(struct smtp_transport_conf, messages_max, "100", 1, 100000,               \
-                         "Messages over one connection."),                                         \
-        TERN_OPTION_MS(struct smtp_transport_conf, connect_timeout, "30s", 100, 600000,            \
-                       "For a connection to be made."),                                            \
-        TERN_OPTION_MS(struct smtp_transport_conf, command_timeout, "5m", 100, 3600000,            \
-                       "For the reply to a command (RFC 5321 4.5.3.2)."),                          \
-        TERN_OPTION_MS(struct smtp_transport_conf, data_timeout, "10m", 100, 3600000,              \
-                       "For the reply to the final dot (RFC 5321 4.5.3.2.6)."),                    \
-        TERN_OPTION_MS(struct smtp_transport_conf, idle, "10s", 0, 600000,                         \
-                       "How long a connection waits for the next message."),                       \
-        TERN_OPTIONS_END,                                                                          \
+            TERN_OPTION_LIST(struct smtp_transport_conf, fallback, "", 0, 16,                      \
+                             "Next hops tried when all others failed."),                           \
+            TERN_OPTION_UINT(struct smtp_transport_conf, port, port_text, 1, 65535,                \
+                             "The port where a next hop names none."),                             \
+            TERN_OPTION_ADDRESS(struct smtp_transport_conf, source, "",                            \
+                                "Local address to send from."),                                    \
+            TERN_OPTION_STRING(struct smtp_transport_conf, helo, "",                               \
+                               "The name given in EHLO; hostname: unless said."),                  \
+            TERN_OPTION_UINT(struct smtp_transport_conf, connections_max, "20", 1, 1000,           \
+                             "Connections to one site at once."),                                  \
+            TERN_OPTION_UINT(struct smtp_transport_conf, rcpts_max, "100", 1, 1000,                \
+                             "Recipients of one transaction (RFC 5321 4.5.3.1.8)."),               \
+            TERN_OPTION_UINT(struct smtp_transport_conf, messages_max, "100", 1, 100000,           \
+                             "Messages over one connection."),                                     \
+            TERN_OPTION_MS(struct smtp_transport_conf, connect_timeout, "30s", 100, 600000,        \
+                           "For a connection to be made."),                                        \
+            TERN_OPTION_MS(struct smtp_transport_conf, command_timeout, "5m", 100, 3600000,        \
+                           "For the reply to a command (RFC 5321 4.5.3.2)."),                      \
+            TERN_OPTION_MS(struct smtp_transport_conf, data_timeout, "10m", 100, 3600000,          \
+                           "For the reply to the final dot (RFC 5321 4.5.3.2.6)."),                \
+            TERN_OPTION_MS(struct smtp_transport_conf, idle, "10s", 0, 600000,                     \
+                           "How long a connection waits for the next message."),                   \
+            TERN_OPTIONS_END,                                                                      \
     }
 
 static const struct tern_option smtp_options[] = SMTP_OPTIONS("25");
@@ -64,7 +65,8 @@ bool policies_has_transport(void *policies, struct slice name)
     return policies_transport(policies, name) != NULL;
 }
 
-static const struct tern_transport *module_transport(struct building *b, const struct yaml_node *type)
+static const struct tern_transport *module_transport(struct building *b,
+                                                     const struct yaml_node *type)
 {
     char text[SENTENCE_MAX];
     const struct tern_module *m = modules_get(b->out->modules, type->text.ptr, text, sizeof(text));
@@ -100,9 +102,10 @@ static void transport_build(struct building *b, const struct yaml_node *name,
     struct schema_env env;
 
     if (type == NULL || type->kind != YAML_SCALAR) {
-        config_error_at(b->env->errors, &map->place,
-                        "transport %s: expected a map with type: smtp, lmtp or the name of a module",
-                        name->text.ptr);
+        config_error_at(
+            b->env->errors, &map->place,
+            "transport %s: expected a map with type: smtp, lmtp or the name of a module",
+            name->text.ptr);
         return;
     }
     struct transport *t = &b->out->transports[b->out->transport_count];
@@ -137,9 +140,11 @@ static void add_builtin(struct building *b, const char *type)
     if (policies_transport(b->out, slice_cstr(type)) != NULL)
         return;
     policy_schema_env(b->out, b->env->arena, b->env->errors, &env);
-    (void)schema_parse(&env, NULL, nowhere, builtin_options(slice_cstr(type)), conf, NULL, NULL, NULL);
+    (void)schema_parse(&env, NULL, nowhere, builtin_options(slice_cstr(type)), conf, NULL, NULL,
+                       NULL);
     b->out->transports[b->out->transport_count++] = (struct transport){
-        .name = slice_cstr(type), .type = slice_cstr(type), .conf = conf, .place = nowhere };
+        .name = slice_cstr(type), .type = slice_cstr(type), .conf = conf, .place = nowhere
+    };
 }
 
 void transports_build(struct building *b)
@@ -148,7 +153,8 @@ void transports_build(struct building *b)
     unsigned count = map != NULL && map->kind == YAML_MAP ? map->count : 0;
 
     if (map != NULL && map->kind != YAML_MAP)
-        config_error_at(b->env->errors, &map->place, "transports: expected a map of transports by name");
+        config_error_at(b->env->errors, &map->place,
+                        "transports: expected a map of transports by name");
     if (count > TRANSPORTS_MAX) {
         config_error_at(b->env->errors, &map->place, "transports: more than %u", TRANSPORTS_MAX);
         count = TRANSPORTS_MAX;

@@ -21,8 +21,10 @@ enum trust { TRUST_OK, TRUST_WARNING, TRUST_REFUSED };
  * outcomes but OK goes to `text`; OK leaves it empty.
  */
 enum trust trust_check(int fd, const char *path, bool own_user, char *text, size_t octets);
-/* Opens a regular file for reading and checks it. The descriptor, or -1 with a sentence. A warning's
- * text is left in `text`, which is empty otherwise. */
+/*
+ * Opens a regular file for reading and checks it. The descriptor, or -1 with a sentence; a
+ * warning is left in `text`, which is empty otherwise.
+ */
 int trust_open(const char *path, bool own_user, char *text, size_t octets);
 
 #endif

@@ -27,7 +27,8 @@ static tern_verdict on_ehlo(tern_call *call, const void *conf)
 
     if (c->forbidden.len == 0 || strcasecmp(tern->helo_name(call).ptr, c->forbidden.ptr) != 0)
         return TERN_NEXT; /* no opinion: the next step is asked */
-    return tern->reply(call, TERN_REJECT, 550, "5.7.1", "We do not greet %s here", c->forbidden.ptr);
+    return tern->reply(call, TERN_REJECT, 550, "5.7.1", "We do not greet %s here",
+                       c->forbidden.ptr);
 }
 
 /* The whole message is there, and not yet queued. Runs once for each group of recipients. */

@@ -43,5 +43,5 @@ static const struct tern_hook hooks[] = {
 };
 
 TERN_MODULE(.name = "rcpt_limit", .summary = "Limit the recipients of a message.",
-            .options = options, .hooks = hooks,
-            .conf_size = sizeof(struct rcpt_limit_conf), .init = init);
+            .options = options, .hooks = hooks, .conf_size = sizeof(struct rcpt_limit_conf),
+            .init = init);

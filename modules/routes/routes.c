@@ -34,8 +34,8 @@ struct rule {
     tern_str source, discard, defer, bounce;
 
     /* made by check() */
-    unsigned classes;           /* a bit per enum tern_class; 0: any */
-    bool named;                 /* may take a local or relay recipient */
+    unsigned classes; /* a bit per enum tern_class; 0: any */
+    bool named;       /* may take a local or relay recipient */
     struct tern_route route;
 };
 
@@ -50,7 +50,7 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
-/* * is any run of octets, ? is one. Going back to the last * only keeps it below pattern × text. */
+/* '*' is any run, '?' is one. Going back to the last '*' only costs at most pattern × text. */
 static bool glob(tern_str pattern, tern_str text)
 {
     size_t p = 0, t = 0, star = SIZE_MAX, resume = 0;
@@ -133,23 +133,15 @@ static bool fits_at_once(const tern_call *call, const struct rule *rule, const s
     return fits_pattern(rule, w->address) && fits_tag(call, rule) && fits_client(call, rule);
 }
 
-static const struct tern_table *question(const struct rule *rule, const struct work *w, tern_str *ret_key)
+static const struct tern_table *question(const struct rule *rule, const struct work *w,
+                                         tern_str *ret_key)
 {
     switch (w->stage) {
-    case DOMAIN:
-        *ret_key = w->domain;
-        return rule->domain;
-    case ADDRESS:
-        *ret_key = w->address;
-        return rule->address;
-    case SENDER:
-        *ret_key = w->sender;
-        return rule->sender;
-    case SENDER_DOMAIN:
-        *ret_key = w->sender_domain;
-        return rule->sender_domain;
-    default:
-        return NULL;
+    case DOMAIN: *ret_key = w->domain; return rule->domain;
+    case ADDRESS: *ret_key = w->address; return rule->address;
+    case SENDER: *ret_key = w->sender; return rule->sender;
+    case SENDER_DOMAIN: *ret_key = w->sender_domain; return rule->sender_domain;
+    default: return NULL;
     }
 }
 
@@ -181,7 +173,8 @@ static tern_verdict no_rule(tern_call *call, const struct work *w)
     if (w->class_ == TERN_CLASS_LOCAL || w->class_ == TERN_CLASS_RELAY)
         return tern->reply(call, TERN_DEFER, 451, "4.4.4",
                            "No rule of routes: names the class %s or this domain or address", name);
-    return tern->reply(call, TERN_DEFER, 451, "4.4.4", "No rule of routes: takes a recipient of class %s", name);
+    return tern->reply(call, TERN_DEFER, 451, "4.4.4",
+                       "No rule of routes: takes a recipient of class %s", name);
 }
 
 static void on_answer(tern_call *call, const void *conf, const struct tern_table_answer *answer);
@@ -283,7 +276,7 @@ static bool is_port(const char *text)
     return digits > 0 && text[digits] == '\0' && port >= 1 && port <= 65535;
 }
 
-/* host, host:port, [addr], [addr]:port, unix:/path; *ret_port: whether it names its port (or has none). */
+/* host, host:port, [addr], [addr]:port, unix:/path. *ret_port: it names its port, or needs none. */
 static bool is_target(tern_str t, bool *ret_port)
 {
     const char *host = t.ptr;
@@ -307,8 +300,8 @@ static bool is_target(tern_str t, bool *ret_port)
 }
 
 /* Copies a list of next hops, with `port` where none is named. */
-static bool read_targets(struct tern_config *config, size_t rule, const char *key, struct tern_list list,
-                         unsigned port, struct tern_list *ret)
+static bool read_targets(struct tern_config *config, size_t rule, const char *key,
+                         struct tern_list list, unsigned port, struct tern_list *ret)
 {
     tern_str *items = tern->config_alloc(config, (list.count + 1) * sizeof(*items));
     char where[64];
@@ -319,7 +312,9 @@ static bool read_targets(struct tern_config *config, size_t rule, const char *ke
 
         (void)snprintf(where, sizeof(where), "rules[%zu].%s[%zu]", rule, key, i);
         if (memchr(t.ptr, '\0', t.len) != NULL || !is_target(t, &has_port)) {
-            tern->config_error(config, where, "\"%s\" is none of host, host:port, [address]:port, unix:/path", t.ptr);
+            tern->config_error(config, where,
+                               "\"%s\" is none of host, host:port, [address]:port, unix:/path",
+                               t.ptr);
             return false;
         }
         items[i] = t;
@@ -355,7 +350,7 @@ static bool read_classes(struct tern_config *config, size_t index, struct rule *
     return true;
 }
 
-/* A pattern of *, ? and @ alone names nothing: it would be a rule without conditions in disguise. */
+/* A pattern of *, ?, @ and . alone names nothing: a rule without conditions in disguise. */
 static bool read_patterns(struct tern_config *config, size_t index, struct rule *rule)
 {
     for (size_t i = 0; i < rule->pattern.count; i++) {
@@ -364,12 +359,15 @@ static bool read_patterns(struct tern_config *config, size_t index, struct rule 
 
         (void)snprintf(where, sizeof(where), "rules[%zu].pattern[%zu]", index, i);
         if (p.len > PATTERN_OCTETS_MAX) {
-            tern->config_error(config, where, "a pattern has at most %u octets", PATTERN_OCTETS_MAX);
+            tern->config_error(config, where, "a pattern has at most %u octets",
+                               PATTERN_OCTETS_MAX);
             return false;
         }
         if (p.len > 0 && strspn(p.ptr, "*?@.") < p.len)
             continue;
-        tern->config_error(config, where, "\"%s\" fits everything; name a part of the address, or leave pattern: out", p.ptr);
+        tern->config_error(
+            config, where,
+            "\"%s\" fits everything; name a part of the address, or leave pattern: out", p.ptr);
         return false;
     }
     return true;
@@ -395,7 +393,8 @@ static bool is_address(struct tern_config *config, size_t index, tern_str text)
     unsigned char octets[sizeof(struct in6_addr)];
     char where[64];
 
-    if (text.len == 0 || inet_pton(AF_INET, text.ptr, octets) == 1 || inet_pton(AF_INET6, text.ptr, octets) == 1)
+    if (text.len == 0 || inet_pton(AF_INET, text.ptr, octets) == 1 ||
+        inet_pton(AF_INET6, text.ptr, octets) == 1)
         return true;
     (void)snprintf(where, sizeof(where), "rules[%zu].source", index);
     tern->config_error(config, where, "\"%s\" is no address", text.ptr);
@@ -404,28 +403,31 @@ static bool is_address(struct tern_config *config, size_t index, tern_str text)
 
 static bool has_names(const struct rule *rule)
 {
-    return rule->classes != 0 || !tern->table_empty(rule->domain) || !tern->table_empty(rule->address) ||
-           rule->pattern.count > 0;
+    return rule->classes != 0 || !tern->table_empty(rule->domain) ||
+           !tern->table_empty(rule->address) || rule->pattern.count > 0;
 }
 
 static bool has_conditions(const struct rule *rule)
 {
-    return has_names(rule) || !tern->table_empty(rule->sender) || !tern->table_empty(rule->sender_domain) ||
-           rule->client != NULL || rule->tag.count > 0;
+    return has_names(rule) || !tern->table_empty(rule->sender) ||
+           !tern->table_empty(rule->sender_domain) || rule->client != NULL || rule->tag.count > 0;
 }
 
 /* Exactly one of the four things that a rule can say. */
 static bool check_action(struct tern_config *config, const char *where, struct rule *rule)
 {
     bool sends = rule->transport.len > 0 || rule->to.count > 0;
-    unsigned said = (unsigned)sends + (rule->discard.len > 0) + (rule->defer.len > 0) + (rule->bounce.len > 0);
+    unsigned said =
+        (unsigned)sends + (rule->discard.len > 0) + (rule->defer.len > 0) + (rule->bounce.len > 0);
 
     if (said != 1) {
-        tern->config_error(config, where, "expected exactly one of transport (or to), discard, defer, bounce");
+        tern->config_error(config, where,
+                           "expected exactly one of transport (or to), discard, defer, bounce");
         return false;
     }
     if (!sends && (rule->fallback.count > 0 || rule->port != 0 || rule->source.len > 0)) {
-        tern->config_error(config, where, "fallback, port and source are for rules with transport or to");
+        tern->config_error(config, where,
+                           "fallback, port and source are for rules with transport or to");
         return false;
     }
     if (rule->port != 0 && rule->to.count == 0) {
@@ -444,7 +446,8 @@ static bool check_rule(struct tern_config *config, size_t index, struct rule *ru
     if (!read_classes(config, index, rule) || !read_patterns(config, index, rule) ||
         !check_action(config, where, rule))
         return false;
-    if (!is_text(config, index, "discard", rule->discard) || !is_text(config, index, "defer", rule->defer) ||
+    if (!is_text(config, index, "discard", rule->discard) ||
+        !is_text(config, index, "defer", rule->defer) ||
         !is_text(config, index, "bounce", rule->bounce) || !is_address(config, index, rule->source))
         return false;
     rule->named = has_names(rule);
@@ -452,7 +455,8 @@ static bool check_rule(struct tern_config *config, size_t index, struct rule *ru
         rule->transport = TERN_STR("smtp");
     if (rule->transport.len > 0 && !tern->config_has_transport(config, rule->transport)) {
         (void)snprintf(where, sizeof(where), "rules[%zu].transport", index);
-        tern->config_error(config, where, "there is no transport \"%s\" in transports:", rule->transport.ptr);
+        tern->config_error(config, where,
+                           "there is no transport \"%s\" in transports:", rule->transport.ptr);
         return false;
     }
     if (!read_targets(config, index, "to", rule->to, rule->port, &to) ||
@@ -484,40 +488,47 @@ static int check(void *conf, struct tern_config *config)
         named |= rules[i].named;
         (void)snprintf(where, sizeof(where), "rules[%zu]", i);
         if (takes_all != SIZE_MAX && !rules[i].named)
-            tern->config_warning(config, where, "is never reached: rule %zu takes what it could take", takes_all + 1);
+            tern->config_warning(config, where,
+                                 "is never reached: rule %zu takes what it could take",
+                                 takes_all + 1);
         else if (takes_all == SIZE_MAX && !has_conditions(&rules[i]))
             takes_all = i;
     }
     if (fine && !named)
-        tern->config_warning(config, "rules", "no rule names a class, domain, address or pattern: "
-                                              "what a step claims as local or relay will wait for ever");
+        tern->config_warning(config, "rules",
+                             "no rule names a class, domain, address or pattern: "
+                             "what a step claims as local or relay will wait for ever");
     return fine ? 0 : -EINVAL;
 }
 
 static int init(const struct tern_api *api, void **ret_state)
 {
     tern = api;
-    unrouted = tern->counter("tern_routes_unrouted_total", "Recipients that no rule of routes: took.");
+    unrouted =
+        tern->counter("tern_routes_unrouted_total", "Recipients that no rule of routes: took.");
     *ret_state = NULL;
     return 0;
 }
 
 static const struct tern_option rule_options[] = {
-    TERN_OPTION_(
-        "class", TERN_TYPE_LIST, struct rule, class_, struct tern_list, "", 0, 4,
-        "Any of local, relay, forward, client: what the step that claimed the recipient called it."),
+    TERN_OPTION_("class", TERN_TYPE_LIST, struct rule, class_, struct tern_list, "", 0, 4,
+                 "Any of local, relay, forward, client: what the step that claimed the recipient "
+                 "called it."),
     TERN_OPTION_TABLE(struct rule, domain, "", "Domains of recipients."),
     TERN_OPTION_TABLE(struct rule, address, "", "Addresses of recipients, local@domain."),
-    TERN_OPTION_LIST(struct rule, pattern, "", 0, 100,
-                     "Patterns over the recipient's address: * is any run of characters, ? is one."),
+    TERN_OPTION_LIST(
+        struct rule, pattern, "", 0, 100,
+        "Patterns over the recipient's address: * is any run of characters, ? is one."),
     TERN_OPTION_TABLE(struct rule, sender, "", "Senders, local@domain; <> is the null sender."),
     TERN_OPTION_TABLE(struct rule, sender_domain, "", "Domains of senders."),
     TERN_OPTION_CIDRS(struct rule, client, "", "Networks of clients."),
-    TERN_OPTION_LIST(struct rule, tag, "", 0, 100, "Tags, any of which the recipient or session has."),
+    TERN_OPTION_LIST(struct rule, tag, "", 0, 100,
+                     "Tags, any of which the recipient or session has."),
     TERN_OPTION_STRING(struct rule, transport, "", "The name of a transport."),
     TERN_OPTION_LIST(struct rule, to, "", 0, TARGETS_MAX,
                      "Next hops instead of the MX: host, host:port, [address]:port, unix:/path."),
-    TERN_OPTION_LIST(struct rule, fallback, "", 0, TARGETS_MAX, "Next hops tried when all others failed."),
+    TERN_OPTION_LIST(struct rule, fallback, "", 0, TARGETS_MAX,
+                     "Next hops tried when all others failed."),
     TERN_OPTION_UINT(struct rule, port, "", 0, 65535, "The port of next hops that name none."),
     TERN_OPTION_STRING(struct rule, source, "", "Local address to send from."),
     TERN_OPTION_STRING(struct rule, discard, "", "Drop the mail, and why."),

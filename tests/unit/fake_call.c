@@ -51,8 +51,8 @@ static bool has_tag(const tern_call *call, const char *name)
     return call->tags != NULL && strstr(call->tags, word) != NULL;
 }
 
-static tern_verdict reply(tern_call *call, tern_verdict verdict, unsigned code, const char *enhanced,
-                          const char *format, ...)
+static tern_verdict reply(tern_call *call, tern_verdict verdict, unsigned code,
+                          const char *enhanced, const char *format, ...)
 {
     va_list args;
 

@@ -29,17 +29,21 @@ static const struct {
     { "bad_option_far", "of options that have 8" },
     { "bad_option_crooked", "its option number lies at octet 3, where its type cannot" },
     { "bad_option_type", "its option number is of type 99, this server knows 0 to 18" },
-    { "bad_option_regex", "its option number is of type regex, which this server does not support yet" },
+    { "bad_option_regex",
+      "its option number is of type regex, which this server does not support yet" },
     { "bad_option_enum", "its option number is an enum without values" },
     { "bad_option_reserved", "its option when has a name that the server keeps for itself" },
     { "bad_option_name", "an option has no proper name (Big Number)" },
     { "bad_option_twice", "its option flag is there twice" },
-    { "bad_option_stride", "entry 1 of its table of options has 12 octets; one of ABI 1.0 has at least 88" },
+    { "bad_option_stride",
+      "entry 1 of its table of options has 12 octets; one of ABI 1.0 has at least 88" },
     { "bad_hook_unknown", "it registers for hook 77, this server knows 0 to 13" },
     { "bad_hook_empty", "its entry for hook rcpt has no function" },
-    { "bad_hook_stride", "entry 0 of its table of hooks has 8 octets; one of ABI 1.0 has at least 40" },
+    { "bad_hook_stride",
+      "entry 0 of its table of hooks has 8 octets; one of ABI 1.0 has at least 40" },
     { "bad_hook_twice", "it registers twice for hook rcpt" },
-    { "bad_hook_verdict", "its entry for hook sign may answer REJECT, which that hook does not allow" },
+    { "bad_hook_verdict",
+      "its entry for hook sign may answer REJECT, which that hook does not allow" },
     { "bad_hook_report", "its entry for hook close may answer DEFER, but that hook only reports" },
     { "bad_hook_claims", "its entry for hook mail claims recipients, which only rcpt may" },
     { "bad_hook_once", "its entry for hook queue is ONCE, which only message may be" },
@@ -49,7 +53,8 @@ static const struct {
     { "../etc/passwd", "is no name of a module" },
     { "Upper", "is no name of a module" },
     { "", "is no name of a module" },
-    { "a234567890123456789012345678901234567890123456789012345678901234x", "is no name of a module" },
+    { "a234567890123456789012345678901234567890123456789012345678901234x",
+      "is no name of a module" },
 };
 
 static void test_refusals(void)
@@ -61,12 +66,14 @@ static void test_refusals(void)
             CU_ASSERT_TRUE_FATAL(fixture_copy(&fix, TERN_BAD_MODULE_DIR, refusals[i].name));
         /* Twice: a refused file stays mapped, and must be refused again. */
         for (int round = 0; round < 2; round++) {
-            const struct tern_module *m = modules_get(fix.modules, refusals[i].name, error, sizeof(error));
+            const struct tern_module *m =
+                modules_get(fix.modules, refusals[i].name, error, sizeof(error));
 
             CU_ASSERT_PTR_NULL(m);
             CU_ASSERT_PTR_NOT_NULL(strstr(error, refusals[i].want));
             if (m != NULL || strstr(error, refusals[i].want) == NULL)
-                fprintf(stderr, "  %s: got \"%s\", want \"%s\"\n", refusals[i].name, error, refusals[i].want);
+                fprintf(stderr, "  %s: got \"%s\", want \"%s\"\n", refusals[i].name, error,
+                        refusals[i].want);
         }
     }
 }
@@ -83,7 +90,8 @@ static void test_good(void)
     CU_ASSERT_PTR_EQUAL(modules_get(fix.modules, "good", error, sizeof(error)), good);
     CU_ASSERT_PTR_NOT_NULL(modules_state(fix.modules, good));
     /* Another object under, maybe, the number that a refused one had: it must be the right one. */
-    const struct tern_module *longer = modules_get(fix.modules, "good_longer", error, sizeof(error));
+    const struct tern_module *longer =
+        modules_get(fix.modules, "good_longer", error, sizeof(error));
     CU_ASSERT_PTR_NOT_NULL_FATAL(longer);
     CU_ASSERT_STRING_EQUAL(longer->name, "good_longer");
     CU_ASSERT_EQUAL(longer->hooks[0].size, sizeof(struct tern_hook));
@@ -104,11 +112,14 @@ static void test_trust(void)
         bool loaded;
     } rows[] = {
         { "only its owner writes", 0644, 0755, true, NULL, true },
-        { "everyone may write the file", 0646, 0755, true, "writable by everyone (mode 0646)", false },
-        { "a group may write: a warning without root", 0664, 0755, true, "writable by its group", true },
+        { "everyone may write the file", 0646, 0755, true, "writable by everyone (mode 0646)",
+          false },
+        { "a group may write: a warning without root", 0664, 0755, true, "writable by its group",
+          true },
         { "a group may write: refused as root", 0664, 0755, false, "writable by its group", false },
         { "everyone may write the folder", 0644, 0777, true, "its folder", false },
-        { "a sticky folder is not good enough for the file itself", 0644, 01777, true, "its folder", false },
+        { "a sticky folder is not good enough for the file itself", 0644, 01777, true, "its folder",
+          false },
         { "a group may write the folder", 0644, 0775, true, "its folder", true },
     };
 
@@ -120,9 +131,9 @@ static void test_trust(void)
             continue; /* the file would belong to us, not to root */
         fixture_begin(&f, NULL);
         modules_free(f.modules);
-        struct modules_env env = {
-            .path = f.folder, .trust_group = rows[i].trust_group, .api = &fixture_api
-        };
+        struct modules_env env = { .path = f.folder,
+                                   .trust_group = rows[i].trust_group,
+                                   .api = &fixture_api };
         f.modules = modules_new(&env);
         CU_ASSERT_TRUE_FATAL(fixture_copy(&f, TERN_BAD_MODULE_DIR, "good"));
         fixture_path(&f, "good.so", path);

@@ -20,7 +20,8 @@ static int shell(const char *format, const char *a, const char *b)
     char command[1024], wrapped[1200];
 
     (void)snprintf(command, sizeof(command), format, a, b);
-    (void)snprintf(wrapped, sizeof(wrapped), "cd %s && { %s; } >log 2>&1 || { cat log >&2; false; }", folder, command);
+    (void)snprintf(wrapped, sizeof(wrapped),
+                   "cd %s && { %s; } >log 2>&1 || { cat log >&2; false; }", folder, command);
     return system(wrapped);
 }
 
@@ -37,8 +38,10 @@ static void test_module(void)
     char error[512], from[128];
 
     CU_ASSERT_EQUAL(run_new("module", "sample"), 0);
-    CU_ASSERT_EQUAL_FATAL(shell("cmake -S sample -B b -DTERN_INCLUDE_DIR=%s/include %s", folder, ""), 0);
-    CU_ASSERT_EQUAL_FATAL(shell("cmake --build b && ctest --test-dir b --output-on-failure%s%s", "", ""), 0);
+    CU_ASSERT_EQUAL_FATAL(
+        shell("cmake -S sample -B b -DTERN_INCLUDE_DIR=%s/include %s", folder, ""), 0);
+    CU_ASSERT_EQUAL_FATAL(
+        shell("cmake --build b && ctest --test-dir b --output-on-failure%s%s", "", ""), 0);
     (void)snprintf(from, sizeof(from), "%s/b", folder);
     fixture_begin(&f, NULL);
     CU_ASSERT_TRUE_FATAL(fixture_copy(&f, from, "sample"));
@@ -54,13 +57,16 @@ static void test_hello(void)
     struct fixture f;
     char error[512];
 
-    CU_ASSERT_EQUAL_FATAL(shell("cc -std=gnu17 -Iinclude -Wall -Wextra -Werror -shared -fPIC -o hello.so %s/modules/hello/hello.c%s",
-                                TERN_SOURCE_DIR, ""), 0);
+    CU_ASSERT_EQUAL_FATAL(shell("cc -std=gnu17 -Iinclude -Wall -Wextra -Werror -shared -fPIC -o "
+                                "hello.so %s/modules/hello/hello.c%s",
+                                TERN_SOURCE_DIR, ""),
+                          0);
     fixture_begin(&f, NULL);
     CU_ASSERT_TRUE_FATAL(fixture_copy(&f, folder, "hello"));
     CU_ASSERT_PTR_NOT_NULL(modules_get(f.modules, "hello", error, sizeof(error)));
     fixture_end(&f);
-    CU_ASSERT_EQUAL(shell("test $(wc -l < %s/modules/hello/hello.c) -lt 80%s", TERN_SOURCE_DIR, ""), 0);
+    CU_ASSERT_EQUAL(shell("test $(wc -l < %s/modules/hello/hello.c) -lt 80%s", TERN_SOURCE_DIR, ""),
+                    0);
 }
 
 static void test_usage(void)
@@ -80,7 +86,8 @@ int main(void)
     if (mkdtemp(folder) == NULL || chdir(folder) < 0 || CU_initialize_registry() != CUE_SUCCESS)
         return 1;
     /* The installed header, and nothing else of the source tree. */
-    if (shell("mkdir -p include && cp -r %s/core/include/tern include/%s", TERN_SOURCE_DIR, "") != 0)
+    if (shell("mkdir -p include && cp -r %s/core/include/tern include/%s", TERN_SOURCE_DIR, "") !=
+        0)
         return 1;
     CU_pSuite suite = CU_add_suite("new", NULL, NULL);
     CU_add_test(suite, "a new module builds, passes its test and is loaded", test_module);

@@ -45,10 +45,15 @@ static int check_word(void *conf, struct tern_config *config)
 }
 
 #define MODULE(id, ...)                                                                            \
-    static const struct tern_module id = {                                                         \
-        .magic = TERN_ABI_MAGIC, .size = sizeof(struct tern_module), .abi_major = TERN_ABI_MAJOR,  \
-        .abi_minor = TERN_ABI_MINOR, .name = #id, .options = some_options, .check = check_word,    \
-        .conf_size = sizeof(struct conf), __VA_ARGS__ }
+    static const struct tern_module id = { .magic = TERN_ABI_MAGIC,                                \
+                                           .size = sizeof(struct tern_module),                     \
+                                           .abi_major = TERN_ABI_MAJOR,                            \
+                                           .abi_minor = TERN_ABI_MINOR,                            \
+                                           .name = #id,                                            \
+                                           .options = some_options,                                \
+                                           .check = check_word,                                    \
+                                           .conf_size = sizeof(struct conf),                       \
+                                           __VA_ARGS__ }
 #define ACTS(id, ...) static const struct tern_hook id##_hooks[] = { __VA_ARGS__, TERN_HOOKS_END }
 
 ACTS(claimer, { TERN_HOOK(RCPT, run), .answers = TERN_MAY_REJECT, .flags = TERN_CLAIMS });
@@ -78,8 +83,10 @@ static void deliver(tern_delivery *delivery, const void *conf)
     (void)delivery;
     (void)conf;
 }
-static const struct tern_transport box_transport = { .size = sizeof(struct tern_transport), .type = "box",
-                                                     .options = some_options, .conf_size = sizeof(struct conf),
+static const struct tern_transport box_transport = { .size = sizeof(struct tern_transport),
+                                                     .type = "box",
+                                                     .options = some_options,
+                                                     .conf_size = sizeof(struct conf),
                                                      .deliver = deliver };
 static const struct tern_transport *const box_transports[] = { &box_transport, NULL };
 MODULE(box, .transports = box_transports);
@@ -92,11 +99,16 @@ static const struct tern_option script_options[] = {
     TERN_OPTION_STRING(struct script_conf, list, "exe", "Endings."), TERN_OPTIONS_END
 };
 static const struct tern_module script_module = {
-    .magic = TERN_ABI_MAGIC, .size = sizeof(struct tern_module), .abi_major = TERN_ABI_MAJOR,
-    .options = script_options, .conf_size = sizeof(struct script_conf), .hooks = filter_hooks,
+    .magic = TERN_ABI_MAGIC,
+    .size = sizeof(struct tern_module),
+    .abi_major = TERN_ABI_MAJOR,
+    .options = script_options,
+    .conf_size = sizeof(struct script_conf),
+    .hooks = filter_hooks,
 };
 static int scripts_alive;
-static int run_script(tern_str path, bool trusted, const struct tern_module **ret, char *error, size_t octets)
+static int run_script(tern_str path, bool trusted, const struct tern_module **ret, char *error,
+                      size_t octets)
 {
     (void)trusted;
     if (strstr(path.ptr, "broken") != NULL) {
@@ -114,8 +126,9 @@ static void free_script(const struct tern_module *script)
 }
 MODULE(lua, .script = run_script, .script_free = free_script);
 
-static const struct tern_module *const builtin[] = { &claimer, &limit, &early, &verify, &filter, &ahead,
-                                                     &login, &router, &box, &lua, NULL };
+static const struct tern_module *const builtin[] = { &claimer, &limit, &early, &verify,
+                                                     &filter,  &ahead, &login, &router,
+                                                     &box,     &lua,   NULL };
 
 /* ---- the table: YAML and all that is said about it ---- */
 
@@ -128,11 +141,13 @@ static const struct {
     { "a policy that claims nothing is warned of", IN("    - limit\n"),
       "t.yaml:2:3: warning: policy in accepts no recipient: none of its steps claims any\n" },
     { "a policy that routes nothing is warned of", IN("    - claimer\n"),
-      "t.yaml:2:3: warning: mail of policy in goes nowhere: there is no routes: and no step that routes\n" },
+      "t.yaml:2:3: warning: mail of policy in goes nowhere: there is no routes: and no step that "
+      "routes\n" },
     { "a list is wanted", "policies:\n  in: claimer\n",
       "t.yaml:2:7: error: policy in: expected a list of steps\n" },
     { "two names in one item", IN("    - claimer:\n      max: 5\n    - router\n"),
-      "t.yaml:4:7: error: a step has one name: \"max\" stands beside \"claimer\"; its options are indented below it\n"
+      "t.yaml:4:7: error: a step has one name: \"max\" stands beside \"claimer\"; its options are "
+      "indented below it\n"
       "t.yaml:2:3: warning: policy in accepts no recipient: none of its steps claims any\n" },
     { "an unknown option has a neighbour", IN("    - claimer: { mux: 5 }\n    - router\n"),
       "t.yaml:3:18: error: unknown option \"mux\"; did you mean \"max\"?\n" },
@@ -141,77 +156,113 @@ static const struct {
     { "an unknown module", IN("    - claimer\n    - router\n    - nonesuch\n"),
       "t.yaml:5:7: error: module nonesuch: FOLDER/nonesuch.so: No such file or directory\n" },
     { "a name twice", IN("    - claimer\n    - router\n    - limit\n    - limit: { max: 3 }\n"),
-      "t.yaml:6:7: error: policy in has a step limit already, at t.yaml:5; give one of them another name by name:\n" },
-    { "a name of its own", IN("    - claimer\n    - router\n    - limit\n    - limit: { name: limit2 }\n"), "" },
+      "t.yaml:6:7: error: policy in has a step limit already, at t.yaml:5; give one of them "
+      "another name by name:\n" },
+    { "a name of its own",
+      IN("    - claimer\n    - router\n    - limit\n    - limit: { name: limit2 }\n"), "" },
     { "a bad name", IN("    - claimer\n    - router\n    - limit: { name: \"Li mit\" }\n"),
-      "t.yaml:5:7: error: \"Li mit\" is no name of a step: a small letter, then small letters, digits, _ and -; "
+      "t.yaml:5:7: error: \"Li mit\" is no name of a step: a small letter, then small letters, "
+      "digits, _ and -; "
       "give it one by name:\n" },
     { "a claim cannot be skipped", IN("    - claimer: { on_error: skip }\n    - router\n"),
-      "t.yaml:3:7: error: claimer claims recipients, so on_error: skip is not allowed: a failure would become a permanent no\n" },
+      "t.yaml:3:7: error: claimer claims recipients, so on_error: skip is not allowed: a failure "
+      "would become a permanent no\n" },
     { "a claim has no shadow", IN("    - claimer: { mode: shadow }\n    - router\n"),
       "t.yaml:3:7: error: claimer claims recipients, so mode: shadow is not allowed\n" },
     { "nor has auth", IN("    - claimer\n    - router\n    - login: { mode: shadow }\n"),
       "t.yaml:5:7: error: login answers auth, so mode: shadow is not allowed\n" },
     { "off is neither", IN("    - claimer\n    - router\n    - login: off\n"), "" },
-    { "order: after", IN("    - claimer\n    - router\n    - filter: { mode: off }\n    - verify\n"),
-      "t.yaml:6:7: error: step verify must stand before step filter (at t.yaml:5): filter says so\n" },
+    { "order: after",
+      IN("    - claimer\n    - router\n    - filter: { mode: off }\n    - verify\n"),
+      "t.yaml:6:7: error: step verify must stand before step filter (at t.yaml:5): filter says "
+      "so\n" },
     { "order: before", IN("    - claimer\n    - router\n    - limit\n    - ahead\n"),
       "t.yaml:6:7: error: step ahead must stand before step limit (at t.yaml:5): ahead says so\n" },
     { "ONCE behind a step for each group",
       IN("    - claimer\n    - router\n    - lua: { script: a.lua }\n    - verify\n"),
-      "t.yaml:6:7: error: step verify runs once for the whole message, so it must stand before step a "
+      "t.yaml:6:7: error: step verify runs once for the whole message, so it must stand before "
+      "step a "
       "(at t.yaml:5), which runs for each group of recipients\n" },
     { "no hook", IN("    - claimer\n    - router\n    - box\n"),
-      "t.yaml:5:7: error: box acts on no hook, so it is no step of a policy; a transport is named by type: in transports:\n" },
+      "t.yaml:5:7: error: box acts on no hook, so it is no step of a policy; a transport is named "
+      "by type: in transports:\n" },
     { "refuse_at for nobody", IN("    - claimer\n    - router\n    - limit: { refuse_at: now }\n"),
-      "t.yaml:5:7: error: refuse_at: is for steps that act at connect, ehlo or mail; limit does not\n" },
-    { "refuse_at for an early one", IN("    - claimer\n    - router\n    - early: { refuse_at: now }\n"), "" },
-    { "a client is not that patient", IN("    - claimer\n    - router\n    - limit: { timeout: 6m }\n"),
+      "t.yaml:5:7: error: refuse_at: is for steps that act at connect, ehlo or mail; limit does "
+      "not\n" },
+    { "refuse_at for an early one",
+      IN("    - claimer\n    - router\n    - early: { refuse_at: now }\n"), "" },
+    { "a client is not that patient",
+      IN("    - claimer\n    - router\n    - limit: { timeout: 6m }\n"),
       "t.yaml:5:7: warning: timeout: clients wait 5 minutes for a reply (RFC 5321 4.5.3.2)\n" },
     { "when knows declared results and tags",
-      IN("    - claimer\n    - router\n    - verify\n    - limit: { when: spf }\n    - early: { when: seen }\n"), "" },
+      IN("    - claimer\n    - router\n    - verify\n    - limit: { when: spf }\n    - early: { "
+         "when: seen }\n"),
+      "" },
     { "when knows nothing else", IN("    - claimer\n    - router\n    - limit: { when: spf }\n"),
       "t.yaml:5:7: error: when: unknown name spf\n" },
     { "a script has its options beside the module's",
       IN("    - claimer\n    - router\n    - lua: { script: a.lua, list: com, max: 3 }\n"), "" },
     { "a script needs one", IN("    - claimer\n    - router\n    - lua\n"),
       "t.yaml:5:7: error: lua needs script: and the path of a script\n" },
-    { "a script that is not there", IN("    - claimer\n    - router\n    - lua: { script: none.lua }\n"),
+    { "a script that is not there",
+      IN("    - claimer\n    - router\n    - lua: { script: none.lua }\n"),
       "t.yaml:5:7: error: script FOLDER/none.lua: No such file or directory\n" },
-    { "a script with an error", IN("    - claimer\n    - router\n    - lua: { script: broken.lua }\n"),
+    { "a script with an error",
+      IN("    - claimer\n    - router\n    - lua: { script: broken.lua }\n"),
       "t.yaml:5:7: error: broken.lua:1: it is broken\n" },
-    { "only scripts have script:", IN("    - claimer\n    - router\n    - limit: { script: a.lua }\n"),
+    { "only scripts have script:",
+      IN("    - claimer\n    - router\n    - limit: { script: a.lua }\n"),
       "t.yaml:5:16: error: unknown option \"script\"; known here: max, word, names\n" },
-    { "tenants come later", "tenants: {}\n", "t.yaml:1:10: error: tenants: is not supported yet\n" },
+    { "tenants come later", "tenants: {}\n",
+      "t.yaml:1:10: error: tenants: is not supported yet\n" },
     { "a transport of a module", "transports:\n  mine: { type: box, max: 3 }\n", "" },
     { "a transport of nobody", "transports:\n  mine: { type: tape }\n",
-      "t.yaml:2:17: error: type tape is neither smtp nor lmtp, and module tape: FOLDER/tape.so: No such file or directory\n" },
+      "t.yaml:2:17: error: type tape is neither smtp nor lmtp, and module tape: FOLDER/tape.so: No "
+      "such file or directory\n" },
     { "a transport without a type", "transports:\n  mine: { to: [a.example] }\n",
-      "t.yaml:2:9: error: transport mine: expected a map with type: smtp, lmtp or the name of a module\n" },
+      "t.yaml:2:9: error: transport mine: expected a map with type: smtp, lmtp or the name of a "
+      "module\n" },
     { "transport tls comes later", "transports:\n  mine: { type: smtp, tls: required }\n",
       "t.yaml:2:28: error: tls: is not supported yet\n" },
-    { "a profile", IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: { max: 50 } }\n", "" },
-    { "a profile of an unknown step", IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limits: { max: 50 } }\n",
+    { "a profile",
+      IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: { max: 50 } }\n",
+      "" },
+    { "a profile of an unknown step",
+      IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limits: { max: 50 } "
+                                                       "}\n",
       "t.yaml:7:10: error: profile big: no policy has a step \"limits\"; did you mean limit?\n" },
-    { "a profile with an unknown option", IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: { mux: 50 } }\n",
+    { "a profile with an unknown option",
+      IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: { mux: 50 } }\n",
       "t.yaml:7:19: error: unknown option \"mux\"; did you mean \"max\"?\n" },
-    { "a profile out of range", IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: { word: evil } }\n",
+    { "a profile out of range",
+      IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: { word: evil } "
+                                                       "}\n",
       "t.yaml:7:25: error: limit.word: evil is not a word\n" },
-    { "a profile may not shadow a claim", IN("    - claimer\n    - router\n") "profiles:\n  big: { claimer: { mode: shadow } }\n",
+    { "a profile may not shadow a claim",
+      IN("    - claimer\n    - router\n") "profiles:\n  big: { claimer: { mode: shadow } }\n",
       "t.yaml:6:19: error: claimer claims recipients, so mode: shadow is not allowed\n" },
-    { "a profile may not touch ONCE", IN("    - claimer\n    - router\n    - verify\n") "profiles:\n  big: { verify: off }\n",
-      "t.yaml:7:18: error: profile big: step verify runs once for the whole message, so no profile may change it\n" },
-    { "a profile may not rename", IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: { name: x } }\n",
+    { "a profile may not touch ONCE",
+      IN("    - claimer\n    - router\n    - verify\n") "profiles:\n  big: { verify: off }\n",
+      "t.yaml:7:18: error: profile big: step verify runs once for the whole message, so no profile "
+      "may change it\n" },
+    { "a profile may not rename",
+      IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: { name: x } }\n",
       "t.yaml:7:25: error: profile big: name: of step limit cannot differ between profiles\n" },
     { "a domain's profile of an early step: mode only",
-      IN("    - claimer\n    - router\n    - early\n")
-      "profiles:\n  big: { early: { max: 3 } }\nprofile_for: { domain: { a.example: big } }\n",
-      "t.yaml:7:17: error: profile big: step early acts before the recipient is known, so the profile of a domain may set its mode only\n" },
+      IN("    - claimer\n    - router\n    - early\n") "profiles:\n  big: { early: { max: 3 } "
+                                                       "}\nprofile_for: { domain: { a.example: big "
+                                                       "} }\n",
+      "t.yaml:7:17: error: profile big: step early acts before the recipient is known, so the "
+      "profile of a domain may set its mode only\n" },
     { "a domain's profile of an early step: off",
-      IN("    - claimer\n    - router\n    - early\n")
-      "profiles:\n  big: { early: off }\nprofile_for: { domain: { a.example: big } }\n", "" },
-    { "profile_for names no profile", IN("    - claimer\n    - router\n    - limit\n")
-      "profiles:\n  big: { limit: off }\nprofile_for: { user: { a@a.example: bag } }\n",
+      IN("    - claimer\n    - router\n    - early\n") "profiles:\n  big: { early: off "
+                                                       "}\nprofile_for: { domain: { a.example: big "
+                                                       "} }\n",
+      "" },
+    { "profile_for names no profile",
+      IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: off "
+                                                       "}\nprofile_for: { user: { a@a.example: bag "
+                                                       "} }\n",
       "t.yaml:8:37: error: there is no profile \"bag\"; did you mean big?\n" },
     { "profile_for of tenants comes later", "profile_for: { tenant: {} }\n",
       "t.yaml:1:16: error: profile_for.tenant: is not supported yet\n" },
@@ -269,14 +320,14 @@ static const char *const profiled =
     "  same: { a: { list: com } }\n"
     "  clash: { limit: { word: many } }\n"
     "profile_for:\n"
-    "  domain: { big.example: big, small.example: small, loose.example: loose, quiet.example: quiet,\n"
+    "  domain: { big.example: big, small.example: small, loose.example: loose, quiet.example: "
+    "quiet,\n"
     "            exes.example: exes, same.example: same }\n"
     "  user: { joe: small, ann@big.example: loose, tom@small.example: clash }\n";
-static const char *const by_file =
-    "policies:\n  in: [ claimer, limit, router ]\n"
-    "profiles: { big: { limit: { max: 90 } } }\n"
-    "tables: { domains: { file: domains.txt } }\n"
-    "profile_for: { domain: { table: domains } }\n";
+static const char *const by_file = "policies:\n  in: [ claimer, limit, router ]\n"
+                                   "profiles: { big: { limit: { max: 90 } } }\n"
+                                   "tables: { domains: { file: domains.txt } }\n"
+                                   "profile_for: { domain: { table: domains } }\n";
 
 static struct tern_mailbox mailbox(const char *address)
 {
@@ -347,7 +398,8 @@ static void test_profiles(void)
     CU_ASSERT_STRING_EQUAL(ask(in, "joe", NULL)->profiles.ptr, "user:small");
     /* Without a login the user is the mailbox as given. */
     CU_ASSERT_STRING_EQUAL(ask(in, "", "ann@big.example")->profiles.ptr, "user:loose domain:big");
-    CU_ASSERT_STRING_EQUAL(ask(in, "joe", "ann@big.example")->profiles.ptr, "user:small domain:big");
+    CU_ASSERT_STRING_EQUAL(ask(in, "joe", "ann@big.example")->profiles.ptr,
+                           "user:small domain:big");
 
     /* late_id: equal for equal options, however they were written. */
     const struct plan *loose = ask(in, "", "a@loose.example");
@@ -396,8 +448,8 @@ static void test_uncertain(void)
 
 #define THREADS 4
 static const char *const whos[] = { "", "joe", "nobody" };
-static const char *const rcpts[] = { "a@big.example", "a@small.example", "a@loose.example", "a@exes.example",
-                                     "a@same.example", "a@none.example" };
+static const char *const rcpts[] = { "a@big.example",  "a@small.example", "a@loose.example",
+                                     "a@exes.example", "a@same.example",  "a@none.example" };
 struct asker {
     pthread_t thread;
     const struct policy *policy;
@@ -459,12 +511,13 @@ static void test_bounds(void)
         unsigned limit;
         const char *want;
     } rows[] = {
-        { "steps", "policies:\n  in:\n    - claimer\n    - router\n", "    - limit: { name: l%u }\n", 97,
-          "policy in has 100 steps, at most 99 are allowed" },
+        { "steps", "policies:\n  in:\n    - claimer\n    - router\n",
+          "    - limit: { name: l%u }\n", 97, "policy in has 100 steps, at most 99 are allowed" },
         { "policies", "policies:\n", "  p%u: []\n", 100, "policies: more than 100" },
-        { "profiles", "policies: { in: [ claimer, router, limit ] }\nprofiles:\n", "  p%u: { limit: off }\n", 1000,
-          "profiles: more than 1000" },
-        { "transports", "transports:\n", "  t%u: { type: smtp }\n", 1000, "transports: more than 1000" },
+        { "profiles", "policies: { in: [ claimer, router, limit ] }\nprofiles:\n",
+          "  p%u: { limit: off }\n", 1000, "profiles: more than 1000" },
+        { "transports", "transports:\n", "  t%u: { type: smtp }\n", 1000,
+          "transports: more than 1000" },
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
@@ -503,15 +556,18 @@ static void test_print(void)
         "     1  router               router         t.yaml:7  plain  ACCEPT\n"
         "policy generated\n"
         "  no steps\n";
-    static const char *const json =
-        "{\"in\":{\"connect\":[{\"number\":1,\"step\":\"early\",\"module\":\"early\",\"file\":\"t.yaml\",\"line\":3,"
-        "\"kind\":\"plain\",\"claims\":false,\"once\":false,\"answers\":[\"REJECT\"],\"mode\":\"shadow\",\"when\":\"\"}],"
-        "\"rcpt\":[{\"number\":1,\"step\":\"early\",";
+    static const char *const json = "{\"in\":{\"connect\":[{\"number\":1,\"step\":\"early\","
+                                    "\"module\":\"early\",\"file\":\"t.yaml\",\"line\":3,"
+                                    "\"kind\":\"plain\",\"claims\":false,\"once\":false,"
+                                    "\"answers\":[\"REJECT\"],\"mode\":\"shadow\",\"when\":\"\"}],"
+                                    "\"rcpt\":[{\"number\":1,\"step\":\"early\",";
     CLEANUP_BUF struct buf out = BUF_INIT;
     struct generation g;
 
-    generation_build(&g, &fix, "policies:\n  in:\n    - early: { mode: shadow }\n    - claimer\n    - verify\n"
-                               "    - lua: { script: a.lua, name: pics, when: spf }\n    - router\n");
+    generation_build(
+        &g, &fix,
+        "policies:\n  in:\n    - early: { mode: shadow }\n    - claimer\n    - verify\n"
+        "    - lua: { script: a.lua, name: pics, when: spf }\n    - router\n");
     CU_ASSERT_PTR_NOT_NULL_FATAL(g.policies);
     policies_print(g.policies, &out, false);
     if (strcmp(out.data, text) != 0)
@@ -528,8 +584,10 @@ static void test_transports(void)
 {
     struct generation g;
 
-    generation_build(&g, &fix, "transports:\n  mx2: { type: smtp, port: 2525, rcpts_max: 7, source: 127.0.0.9 }\n"
-                               "  lmtp: { type: lmtp, to: [\"unix:/x\"] }\n  mine: { type: box, max: 3 }\n");
+    generation_build(
+        &g, &fix,
+        "transports:\n  mx2: { type: smtp, port: 2525, rcpts_max: 7, source: 127.0.0.9 }\n"
+        "  lmtp: { type: lmtp, to: [\"unix:/x\"] }\n  mine: { type: box, max: 3 }\n");
     CU_ASSERT_PTR_NOT_NULL_FATAL(g.policies);
     const struct transport *t = policies_transport(g.policies, SLICE("mx2"));
     CU_ASSERT_PTR_NOT_NULL_FATAL(t);

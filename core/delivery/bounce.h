@@ -2,7 +2,7 @@
 /*
  * bounce.h - the notice that tells a sender what became of the recipients, as octets.
  *
- * Pure: no socket, no clock. multipart/report of RFC 3462 with message/delivery-status of RFC 3464;
+ * Pure: no socket, no clock. multipart/report of RFC 6522 with message/delivery-status of RFC 3464;
  * with SMTPUTF8 the internationalized forms of RFC 6533. Whatever the texts hold, the
  * result is a well-formed message: CRLF line ends, no line over 998 octets, ASCII only
  * unless `smtputf8`, a boundary that occurs nowhere else.

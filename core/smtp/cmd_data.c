@@ -98,8 +98,6 @@ void smtp_message_answered(struct smtp_session *s, const struct smtp_answer *ans
         s->command_count = 0;
         smtp_session_confirm(s, answer, SMTP_REPLY_QUEUED);
     }
-    if (s->state == SMTP_STATE_CLOSING)
-        return;
     s->smtputf8 = false;
     smtp_session_move(s, SMTP_STATE_READY); /* accepted or not, the transaction is over */
 }

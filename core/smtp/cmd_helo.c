@@ -83,8 +83,6 @@ void smtp_helo_answered(struct smtp_session *s, const struct smtp_answer *answer
         return;
     }
     smtp_session_drop_transaction(s);
-    if (s->state == SMTP_STATE_CLOSING)
-        return;
     s->withheld = s->withholding;
     if (s->esmtp) {
         offer(s, &lines);

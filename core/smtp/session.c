@@ -40,7 +40,8 @@ static const answered_fn answered[SMTP_QUESTION_COUNT] = {
 
 void smtp_session_move(struct smtp_session *s, enum smtp_state next)
 {
-    assert(s->state != SMTP_STATE_CLOSING);
+    if (s->state == SMTP_STATE_CLOSING)
+        return; /* ended or freed inside of an op: there is no way back */
     assert(next > SMTP_STATE_CONNECTED && next < SMTP_STATE_COUNT);
     assert(next != SMTP_STATE_DATA || s->state == SMTP_STATE_RCPT); /* no DATA without RCPT */
     assert(next != SMTP_STATE_MAIL || s->state == SMTP_STATE_READY);
@@ -438,7 +439,7 @@ void smtp_connect_answered(struct smtp_session *s, const struct smtp_answer *ans
         struct smtp_answer refusal = *answer;
         refusal.code = class == 4 ? 421 : 554;
         smtp_session_refuse(s, &refusal);
-        if (class == 5 && s->state != SMTP_STATE_CLOSING)
+        if (class == 5)
             smtp_session_move(s, SMTP_STATE_TURNED_AWAY);
         return;
     }

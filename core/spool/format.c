@@ -189,6 +189,11 @@ char *format_state_encode(const struct format_state *s, char *out)
     return at + s->texts.len;
 }
 
+void format_text_header(uint32_t rcpt, unsigned octets, char out[FORMAT_TEXT_HEADER])
+{
+    (void)put16(put32(out, rcpt), octets);
+}
+
 bool format_text_next(struct slice *texts, uint32_t *rcpt, struct slice *text)
 {
     if (texts->len < FORMAT_TEXT_HEADER)

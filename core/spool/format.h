@@ -98,6 +98,7 @@ size_t format_state_octets(const struct format_state *s);
 char *format_state_encode(const struct format_state *s, char *out); /* returns the end */
 /* `in` is exactly the section. Pending must agree with the states, recipients must rise. */
 bool format_state_decode(struct slice in, uint32_t rcpt_count, struct format_state *ret);
+void format_text_header(uint32_t rcpt, unsigned octets, char out[FORMAT_TEXT_HEADER]);
 /* Takes the next text off `texts`. */
 bool format_text_next(struct slice *texts, uint32_t *rcpt, struct slice *text);
 

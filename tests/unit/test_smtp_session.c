@@ -697,7 +697,7 @@ static void test_traps(void)
 {
     unsigned all = run_trap(1000, false);
 
-    CU_ASSERT(all > 30);
+    CU_ASSERT(all > 25);
     for (unsigned at = 1; at <= all; at++) {
         CU_ASSERT_EQUAL(run_trap(at, false), at);
         CU_ASSERT_EQUAL(run_trap(at, true), at);

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_queue_plan.c - rows, retry times and the bounds of the scheduler's logic, each at the bound and above. */
+#include <CUnit/Basic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "queue/plan.h"
+
+#define MINUTE 60000u
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * (uint64_t)HOUR)
+
+/* ---- a recorder in place of the loops ---- */
+
+#define EVENTS_MAX 20000
+
+struct event {
+    enum { PREPARE, OPEN, PARCELS } kind;
+    unsigned loop_index, count;
+    struct spool_key key;
+    struct site *site;
+    void *slot;
+    enum parcel_back back;
+    uint32_t attempts;
+};
+
+static struct event events[EVENTS_MAX];
+static unsigned event_count;
+static struct parcel *opened[EVENTS_MAX]; /* first parcels, by event */
+
+static struct event *add_event(void)
+{
+    if (event_count == EVENTS_MAX)
+        abort();
+    events[event_count] = (struct event){ 0 };
+    return &events[event_count++];
+}
+
+static void on_prepare(void *arg, unsigned loop_index, const struct spool_entry *entry)
+{
+    struct event *e = add_event();
+
+    (void)arg;
+    e->kind = PREPARE;
+    e->loop_index = loop_index;
+    e->key = entry->key;
+    e->attempts = entry->attempts;
+}
+
+static void on_open(void *arg, unsigned loop_index, struct site *site, struct parcel *first)
+{
+    opened[event_count] = first;
+    struct event *e = add_event();
+
+    (void)arg;
+    e->kind = OPEN;
+    e->loop_index = loop_index;
+    e->key = first->key;
+    e->site = site;
+}
+
+static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *slot, struct list *parcels,
+                       struct slice text)
+{
+    struct event *e = add_event();
+
+    (void)arg;
+    (void)text;
+    e->kind = PARCELS;
+    e->loop_index = loop_index;
+    e->site = site;
+    e->slot = slot;
+    for (struct list *at; (at = list_pop(parcels)) != NULL;) {
+        struct parcel *parcel = list_entry(at, struct parcel, link);
+        e->key = parcel->key;
+        e->back = parcel->back;
+        e->count++;
+        free(parcel);
+    }
+}
+
+static const struct scheduler_ops ops = { .prepare = on_prepare, .open = on_open, .parcels = on_parcels };
+
+static unsigned count_kind(int kind)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < event_count; i++)
+        n += (int)events[i].kind == kind;
+    return n;
+}
+
+static unsigned count_back(enum parcel_back back)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < event_count; i++)
+        if (events[i].kind == PARCELS && events[i].slot == NULL && events[i].back == back)
+            n += events[i].count;
+    return n;
+}
+
+static struct queue_plan plan;
+
+static void start(struct scheduler_options options)
+{
+    options.ops = &ops;
+    if (options.loops == 0)
+        options.loops = 1;
+    event_count = 0;
+    queue_plan_init(&plan, &options);
+}
+
+static struct spool_key key_of(unsigned n)
+{
+    return (struct spool_key){ 1000 + n, 1 };
+}
+
+static void add(unsigned n, uint64_t due_ms)
+{
+    const struct spool_entry entry = { .key = key_of(n), .arrival_ms = 1, .due_ms = due_ms,
+                                       .rcpt_count = 1, .pending_count = 1 };
+
+    queue_plan_add(&plan, &entry, 1);
+}
+
+static struct parcel *parcel_new(unsigned n, const char *site, unsigned connections_max)
+{
+    struct parcel *p = mem_zalloc(sizeof(*p));
+
+    p->key = key_of(n);
+    p->site_name = slice_cstr(site);
+    p->connections_max = connections_max;
+    return p;
+}
+
+static void hand_in(unsigned n, const char *site, unsigned connections_max, uint64_t now_ms)
+{
+    struct list parcels;
+
+    list_init(&parcels);
+    list_push(&parcels, &parcel_new(n, site, connections_max)->link);
+    queue_plan_prepared(&plan, key_of(n), &parcels, now_ms);
+}
+
+/* Opens are given back without failure, so that the plan can be freed. */
+static void stop(void)
+{
+    queue_plan_pause(&plan, SCHEDULER_DRAINS, true);
+    for (unsigned i = 0; i < event_count; i++) {
+        if (events[i].kind != OPEN)
+            continue;
+        if (opened[i] != NULL) {
+            free(opened[i]);
+            opened[i] = NULL;
+            queue_site_slot_done(events[i].site, false, false, SLICE(""), 1);
+        }
+    }
+    queue_plan_check(&plan, 1);
+    queue_plan_fini(&plan);
+}
+
+/* ---- retry ---- */
+
+static void test_retry_table(void)
+{
+    static const struct {
+        const char *name;
+        uint32_t attempts;
+        bool bounce;
+        uint64_t age_ms, want_ms; /* from now; 0: expired */
+    } cases[] = {
+        { "first retry after 5 minutes", 0, false, 0, 5 * MINUTE },
+        { "half as long again", 1, false, 0, 450000 },
+        { "and again", 2, false, 0, 675000 },
+        { "at most 4 hours", 30, false, 0, 4 * HOUR },
+        { "four thousand million attempts are no loop", UINT32_MAX, false, 0, 4 * HOUR },
+        { "the last try falls on the fifth day", 30, false, 5 * DAY - MINUTE, MINUTE },
+        { "one ms before the end", 0, false, 5 * DAY - 1, 1 },
+        { "expired", 0, false, 5 * DAY, 0 },
+        { "long expired", 0, false, 50 * DAY, 0 },
+        { "a bounce has two days", 30, true, 2 * DAY - MINUTE, MINUTE },
+        { "and no more", 30, true, 2 * DAY, 0 },
+    };
+    const struct queue_retry retry = { .min_ms = 5 * MINUTE, .max_ms = 4 * HOUR, .expire_ms = 5 * DAY,
+                                       .expire_bounce_ms = 2 * DAY, .factor_percent = 150, .jitter_percent = 0 };
+    const uint64_t now_ms = 1800000000000u;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct spool_entry entry = { .key = key_of(1), .arrival_ms = now_ms - cases[i].age_ms,
+                                           .attempts = cases[i].attempts, .bounce = cases[i].bounce };
+        uint64_t got = queue_retry_at(&retry, &entry, now_ms);
+        uint64_t want = cases[i].want_ms > 0 ? now_ms + cases[i].want_ms : 0;
+        if (got != want)
+            fprintf(stderr, "  case \"%s\": got %lld, want %llu\n", cases[i].name, (long long)(got - now_ms),
+                    (unsigned long long)cases[i].want_ms);
+        CU_ASSERT_EQUAL(got, want);
+    }
+}
+
+static void test_jitter_stays_within(void)
+{
+    uint64_t low = UINT64_MAX, high = 0;
+
+    for (uint64_t seed = 0; seed < 10000; seed++) {
+        uint64_t ms = queue_jitter(300000, 20, seed);
+        low = ms < low ? ms : low;
+        high = ms > high ? ms : high;
+    }
+    CU_ASSERT(low >= 240000 && low < 242000);
+    CU_ASSERT(high <= 360000 && high > 358000);
+    CU_ASSERT_EQUAL(queue_jitter(0, 20, 7), 0);
+}
+
+/* ---- rows ---- */
+
+static void test_rows_against_a_model(void)
+{
+    enum { KEYS = 3000, STEPS = 60000 };
+    struct rows rows;
+    static uint64_t due[KEYS]; /* 0: absent */
+    uint64_t seed = 42;
+
+    queue_rows_init(&rows);
+    for (unsigned step = 0; step < STEPS; step++) {
+        seed = queue_mix(seed);
+        unsigned n = (unsigned)(seed % KEYS);
+        uint32_t at = queue_rows_find(&rows, key_of(n));
+        CU_ASSERT_EQUAL(at == ROW_NONE, due[n] == 0);
+        if (at == ROW_NONE) {
+            at = queue_rows_add(&rows, key_of(n));
+            due[n] = 1 + (seed >> 20) % 1000;
+        } else if (seed >> 60 < 8) {
+            queue_rows_remove(&rows, at);
+            due[n] = 0;
+            continue;
+        } else {
+            due[n] = 1 + (seed >> 20) % 1000;
+        }
+        queue_row(&rows, at)->due_ms = due[n];
+        queue_heap_put(&rows, at);
+    }
+    uint64_t last = 0;
+    unsigned live = 0;
+    for (uint32_t at; (at = queue_heap_first(&rows)) != ROW_NONE; live++) {
+        CU_ASSERT(queue_row(&rows, at)->due_ms >= last);
+        last = queue_row(&rows, at)->due_ms;
+        queue_heap_take(&rows, at);
+    }
+    CU_ASSERT_EQUAL(live, rows.count);
+    queue_rows_fini(&rows);
+}
+
+static void test_a_million_rows_are_small(void)
+{
+    struct rows rows;
+
+    queue_rows_init(&rows);
+    for (unsigned n = 0; n < 1000000; n++) {
+        uint32_t at = queue_rows_add(&rows, key_of(n));
+        queue_row(&rows, at)->due_ms = queue_mix(n) % 1000000;
+        queue_heap_put(&rows, at);
+    }
+    fprintf(stderr, "  %.1f octets a row\n", (double)queue_rows_octets(&rows) / 1e6);
+    CU_ASSERT(queue_rows_octets(&rows) <= 200u * 1000000u);
+    queue_rows_fini(&rows);
+}
+
+/* ---- bounds ---- */
+
+static void test_preparing_max(void)
+{
+    start((struct scheduler_options){ .preparing_max = 7, .ready_max = 100 });
+    for (unsigned n = 0; n < 10; n++)
+        add(n, 5);
+    queue_plan_run(&plan, 4);
+    CU_ASSERT_EQUAL(event_count, 0); /* not due */
+    CU_ASSERT_EQUAL(queue_plan_next_ms(&plan, 4), 5);
+    queue_plan_run(&plan, 5);
+    CU_ASSERT_EQUAL(event_count, 7);
+    CU_ASSERT_EQUAL(queue_plan_next_ms(&plan, 5), UINT64_MAX);
+    queue_plan_done(&plan, events[0].key, 0, 0, 0, false, 5);
+    queue_plan_run(&plan, 5);
+    CU_ASSERT_EQUAL(event_count, 8); /* one went, one came */
+    stop();
+}
+
+static void test_ready_max_counts_what_is_being_prepared(void)
+{
+    start((struct scheduler_options){ .preparing_max = 100, .ready_max = 6 });
+    for (unsigned n = 0; n < 20; n++)
+        add(n, 1);
+    queue_plan_run(&plan, 1);
+    CU_ASSERT_EQUAL(count_kind(PREPARE), 6);
+    /* One connection: the first goes out at once, the others wait; a single site gets half of what is free. */
+    for (unsigned n = 0; n < 6; n++)
+        hand_in(n, "a", 1, 1);
+    queue_plan_check(&plan, 1);
+    CU_ASSERT_EQUAL(count_kind(OPEN), 1);
+    CU_ASSERT_EQUAL(plan.ready, 3);
+    CU_ASSERT_EQUAL(count_back(PARCEL_BUSY), 2);
+    queue_plan_run(&plan, 1);
+    CU_ASSERT_EQUAL(count_kind(PREPARE), 6 + 3); /* ready 3 + preparing 3 = 6 */
+    stop();
+}
+
+static void test_a_slow_site_leaves_room_for_others(void)
+{
+    start((struct scheduler_options){ .preparing_max = 1000, .ready_max = 100 });
+    for (unsigned n = 0; n < 200; n++) {
+        add(n, 1);
+        hand_in(n, "slow", 1, 1);
+    }
+    CU_ASSERT_EQUAL(plan.ready, 50);
+    add(500, 1);
+    hand_in(500, "other", 1, 1);
+    CU_ASSERT_EQUAL(events[event_count - 1].kind, OPEN);
+    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(500)), 0);
+    stop();
+}
+
+static void test_connections_max(void)
+{
+    start((struct scheduler_options){ .ready_max = 100 });
+    for (unsigned n = 0; n < 4; n++) {
+        add(n, 1);
+        hand_in(n, "a", 3, 1);
+    }
+    CU_ASSERT_EQUAL(count_kind(OPEN), 3);
+    CU_ASSERT_EQUAL(plan.ready, 1);
+    queue_plan_check(&plan, 1);
+    stop();
+}
+
+static struct site *open_first(void)
+{
+    for (unsigned i = 0; i < event_count; i++) {
+        if (events[i].kind != OPEN || opened[i] == NULL)
+            continue;
+        free(opened[i]);
+        opened[i] = NULL;
+        queue_site_opened(events[i].site, 1);
+        return events[i].site;
+    }
+    return NULL;
+}
+
+static void test_pull(void)
+{
+    int slot;
+
+    start((struct scheduler_options){ .ready_max = 1000 });
+    for (unsigned n = 0; n < 41; n++) {
+        add(n, 1);
+        hand_in(n, "a", 1, 1);
+    }
+    struct site *site = open_first();
+    queue_site_pull(site, &slot, 0, 0, 1);
+    CU_ASSERT_EQUAL(events[event_count - 1].count, SCHEDULER_PULL_MAX); /* at most 16 */
+    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(16)), 0); /* in order */
+    queue_site_pull(site, &slot, 0, 1000, 1);
+    CU_ASSERT_EQUAL(events[event_count - 1].count, SCHEDULER_PULL_MAX);
+    queue_site_pull(site, &slot, 0, 3, 1);
+    CU_ASSERT_EQUAL(events[event_count - 1].count, 3);
+    queue_site_pull(site, &slot, 0, 16, 1);
+    CU_ASSERT_EQUAL(events[event_count - 1].count, 5);
+    unsigned before = event_count;
+    queue_site_pull(site, &slot, 0, 16, 1); /* waits */
+    CU_ASSERT_EQUAL(event_count, before);
+    add(50, 1);
+    hand_in(50, "a", 1, 1); /* is given to who waits, not to a new connection */
+    CU_ASSERT_EQUAL(event_count, before + 1);
+    CU_ASSERT_EQUAL(events[before].slot, &slot);
+    queue_site_pull(site, &slot, 0, 16, 1);
+    queue_site_pull_cancel(site, &slot);
+    CU_ASSERT_EQUAL(events[event_count - 1].count, 0);
+    CU_ASSERT_EQUAL(events[event_count - 1].slot, &slot);
+    queue_site_pull_cancel(site, &slot); /* nothing to cancel: nothing happens */
+    CU_ASSERT_EQUAL(event_count, before + 2);
+    queue_site_slot_done(site, true, false, SLICE(""), 1);
+    CU_ASSERT_EQUAL(plan.site_count, 0);
+    stop();
+}
+
+static void test_oldest_goes_first_after_a_second(void)
+{
+    struct list parcels;
+    int slot;
+
+    start((struct scheduler_options){ .loops = 2, .ready_max = 1000 });
+    for (unsigned n = 0; n < 4; n++) {
+        struct parcel *p = parcel_new(n, "a", 1);
+        p->loop_index = n == 0 ? 0 : n % 2; /* 1: 1, 2: 0, 3: 1 */
+        add(n, 1);
+        list_init(&parcels);
+        list_push(&parcels, &p->link);
+        queue_plan_prepared(&plan, key_of(n), &parcels, 1);
+    }
+    struct site *site = open_first();
+    queue_site_pull(site, &slot, 0, 1, 1 + SITE_TURN_MS - 1);
+    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(2)), 0); /* the loop's own */
+    queue_site_pull(site, &slot, 0, 1, 1 + SITE_TURN_MS);
+    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(1)), 0); /* who waits longest */
+    queue_site_pull(site, &slot, 0, 1, 5);
+    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(3)), 0); /* none of its own */
+    queue_site_slot_done(site, true, false, SLICE(""), 1);
+    stop();
+}
+
+/* ---- a failing site ---- */
+
+static void test_back_off(void)
+{
+    start((struct scheduler_options){ .ready_max = 1000 });
+    for (unsigned n = 0; n < 5; n++) {
+        add(n, 1);
+        hand_in(n, "a", 2, 1000);
+    }
+    CU_ASSERT_EQUAL(count_kind(OPEN), 2);
+    struct site *site = events[0].kind == OPEN ? events[0].site : NULL;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(site);
+    free(opened[0]);
+    free(opened[1]);
+    opened[0] = opened[1] = NULL;
+    queue_site_slot_done(site, false, true, SLICE("refused"), 1000);
+    CU_ASSERT_EQUAL(count_back(PARCEL_SITE_FAILED), 0); /* another one still tries */
+    queue_site_slot_done(site, false, true, SLICE("refused"), 1000);
+    CU_ASSERT_EQUAL(count_back(PARCEL_SITE_FAILED), 3);
+    queue_plan_check(&plan, 1000);
+    uint64_t until_ms = site->until_ms;
+    CU_ASSERT(until_ms >= 1000 + SITE_BACKOFF_MIN_MS * 8 / 10 && until_ms <= 1000 + SITE_BACKOFF_MIN_MS * 12 / 10);
+    add(10, 1);
+    hand_in(10, "a", 2, until_ms - 1);
+    CU_ASSERT_EQUAL(count_back(PARCEL_SITE_FAILED), 4); /* at once, without trying */
+    for (unsigned n = 11; n < 14; n++) {
+        add(n, 1);
+        hand_in(n, "a", 2, until_ms);
+    }
+    CU_ASSERT_EQUAL(count_kind(OPEN), 3); /* one probe, though two may be */
+    CU_ASSERT_PTR_NOT_NULL(open_first());
+    CU_ASSERT_EQUAL(site->fails, 0);
+    CU_ASSERT_EQUAL(count_kind(OPEN), 4); /* it stands: full strength again */
+    queue_site_slot_done(site, true, false, SLICE(""), until_ms);
+    stop();
+}
+
+static void test_back_off_doubles_to_a_bound(void)
+{
+    uint64_t now_ms = 1000, longest = 0;
+
+    start((struct scheduler_options){ .ready_max = 1000 });
+    for (unsigned n = 0; n < 12; n++) {
+        unsigned at = event_count;
+        add(n, 1);
+        hand_in(n, "a", 2, now_ms);
+        struct site *site = events[at].site;
+        free(opened[at]);
+        opened[at] = NULL;
+        queue_site_slot_done(site, false, true, SLICE("refused"), now_ms);
+        uint64_t wait = site->until_ms - now_ms;
+        longest = wait > longest ? wait : longest;
+        now_ms = site->until_ms;
+    }
+    CU_ASSERT(longest > SITE_BACKOFF_MAX_MS * 8 / 10 && longest <= SITE_BACKOFF_MAX_MS * 12 / 10);
+    stop();
+}
+
+static void test_remembered_sites_are_bounded(void)
+{
+    char name[32];
+
+    start((struct scheduler_options){ .ready_max = 1000 });
+    for (unsigned n = 0; n < SITES_REMEMBERED_MAX + 50; n++) {
+        (void)snprintf(name, sizeof(name), "site%u", n);
+        event_count = 0;
+        add(n, 1);
+        hand_in(n, name, 1, 5);
+        free(opened[0]);
+        opened[0] = NULL;
+        queue_site_slot_done(events[0].site, false, true, SLICE("refused"), 5);
+    }
+    CU_ASSERT_EQUAL(plan.site_count, SITES_REMEMBERED_MAX);
+    CU_ASSERT_PTR_NULL(table_get(&plan.sites, SLICE("site49")));
+    CU_ASSERT_PTR_NOT_NULL(table_get(&plan.sites, SLICE("site50")));
+    event_count = 0;
+    stop();
+}
+
+/* ---- parking ---- */
+
+static void test_parked_are_woken(void)
+{
+    int slot;
+
+    start((struct scheduler_options){ .preparing_max = 1000, .ready_max = 20 });
+    for (unsigned n = 0; n < 30; n++) {
+        add(n, 1);
+        queue_plan_run(&plan, 1);
+        hand_in(n, "a", 1, 1);
+    }
+    CU_ASSERT_EQUAL(plan.ready, 10);
+    unsigned parked = count_back(PARCEL_BUSY);
+    CU_ASSERT_EQUAL(parked, 19);
+    for (unsigned i = 0; i < event_count; i++)
+        if (events[i].kind == PARCELS && events[i].back == PARCEL_BUSY)
+            queue_plan_done(&plan, events[i].key, 1, 0, 1000000, false, 1);
+    queue_plan_check(&plan, 1);
+    CU_ASSERT_EQUAL(queue_plan_next_ms(&plan, 1), 1000000);
+    struct site *site = open_first();
+    queue_site_pull(site, &slot, 0, 16, 2);
+    queue_plan_check(&plan, 2);
+    CU_ASSERT(queue_plan_next_ms(&plan, 2) <= 2); /* some are due now */
+    unsigned before = count_kind(PREPARE);
+    queue_plan_run(&plan, 2);
+    CU_ASSERT(count_kind(PREPARE) > before);
+    queue_site_slot_done(site, true, false, SLICE(""), 2);
+    stop();
+}
+
+static void test_vain_preparing_is_slowed(void)
+{
+    start((struct scheduler_options){ .preparing_max = 100000, .ready_max = 4 });
+    plan.busy_tokens = 2;
+    plan.busy_filled_ms = 1000;
+    for (unsigned n = 0; n < 5; n++) {
+        add(n, 1);
+        queue_plan_run(&plan, 1000);
+        hand_in(n, "a", 1, 1000);
+    }
+    CU_ASSERT_EQUAL(count_back(PARCEL_BUSY), 2);
+    CU_ASSERT_EQUAL(count_kind(PREPARE), 5);
+    add(50, 1);
+    queue_plan_run(&plan, 1000);
+    CU_ASSERT_EQUAL(count_kind(PREPARE), 5);
+    uint64_t next_ms = queue_plan_next_ms(&plan, 1000);
+    CU_ASSERT(next_ms > 1000 && next_ms <= 1002);
+    queue_plan_run(&plan, next_ms);
+    CU_ASSERT_EQUAL(count_kind(PREPARE), 6);
+    stop();
+}
+
+/* ---- operators ---- */
+
+static void test_verbs_while_a_loop_has_it(void)
+{
+    start((struct scheduler_options){ .ready_max = 10 });
+    add(1, 1);
+    add(2, 1);
+    add(3, 1);
+    queue_plan_run(&plan, 1);
+    CU_ASSERT_EQUAL(event_count, 3);
+    queue_plan_remove(&plan, key_of(1));
+    queue_plan_hold(&plan, key_of(2), true, 1);
+    queue_plan_retry(&plan, key_of(3), 1);
+    hand_in(1, "a", 1, 1);
+    hand_in(2, "a", 1, 1);
+    hand_in(3, "a", 1, 1);
+    CU_ASSERT_EQUAL(count_back(PARCEL_STOPPED), 2); /* removed and held are not carried */
+    CU_ASSERT_EQUAL(count_kind(OPEN), 1);
+    for (unsigned n = 1; n <= 3; n++)
+        queue_plan_done(&plan, key_of(n), 1, 1, 9999999, false, 10);
+    queue_plan_check(&plan, 10);
+    CU_ASSERT_EQUAL(queue_rows_find(&plan.rows, key_of(1)), ROW_NONE);
+    CU_ASSERT_EQUAL(plan.held, 1);
+    CU_ASSERT_EQUAL(queue_plan_next_ms(&plan, 10), 10); /* the third, as the operator wished */
+    queue_plan_hold(&plan, key_of(2), false, 11);
+    queue_plan_run(&plan, 11);
+    CU_ASSERT_EQUAL(count_kind(PREPARE), 5);
+    queue_plan_remove(&plan, key_of(77)); /* unknown ones are nobody's fault */
+    queue_plan_done(&plan, key_of(77), 0, 0, 0, false, 11);
+    stop();
+}
+
+static void test_list_is_in_order(void)
+{
+    struct spool_entry out[64];
+    struct spool_key after = { 0, 0 };
+    unsigned seen = 0, count;
+
+    start((struct scheduler_options){ .ready_max = 10 });
+    for (unsigned i = 0; i < 1000; i++)
+        add((unsigned)(queue_mix(i) % 100000), 1 + i);
+    while ((count = queue_plan_list(&plan, after, out, 64)) > 0) {
+        for (unsigned i = 0; i < count; i++) {
+            CU_ASSERT(queue_key_compare(after, out[i].key) < 0);
+            after = out[i].key;
+            seen++;
+        }
+    }
+    CU_ASSERT_EQUAL(seen, plan.rows.count);
+    CU_ASSERT_EQUAL(queue_plan_list(&plan, (struct spool_key){ 0, 0 }, out, 0), 0);
+    CU_ASSERT_EQUAL(queue_plan_list(&plan, (struct spool_key){ 0, 0 }, out, 1), 1);
+    stop();
+}
+
+static void test_stopped(void)
+{
+    start((struct scheduler_options){ .stopped = true });
+    add(1, 1);
+    queue_plan_run(&plan, 1);
+    CU_ASSERT_EQUAL(event_count, 0);
+    struct scheduler_options options = plan.options;
+    options.stopped = false;
+    queue_plan_set_options(&plan, &options);
+    queue_plan_run(&plan, 1);
+    CU_ASSERT_EQUAL(event_count, 1);
+    queue_plan_pause(&plan, SCHEDULER_UNDURABLE, true);
+    queue_plan_pause(&plan, SCHEDULER_DRAINS, true);
+    queue_plan_pause(&plan, SCHEDULER_UNDURABLE, false);
+    hand_in(1, "a", 1, 1);
+    CU_ASSERT_EQUAL(count_back(PARCEL_STOPPED), 1); /* one reason is left */
+    stop();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("queue plan", NULL, NULL);
+
+    CU_add_test(suite, "retry table", test_retry_table);
+    CU_add_test(suite, "jitter stays within", test_jitter_stays_within);
+    CU_add_test(suite, "rows against a model", test_rows_against_a_model);
+    CU_add_test(suite, "a million rows are small", test_a_million_rows_are_small);
+    CU_add_test(suite, "preparing_max", test_preparing_max);
+    CU_add_test(suite, "ready_max counts what is being prepared", test_ready_max_counts_what_is_being_prepared);
+    CU_add_test(suite, "a slow site leaves room for others", test_a_slow_site_leaves_room_for_others);
+    CU_add_test(suite, "connections_max", test_connections_max);
+    CU_add_test(suite, "pull", test_pull);
+    CU_add_test(suite, "oldest goes first after a second", test_oldest_goes_first_after_a_second);
+    CU_add_test(suite, "back-off", test_back_off);
+    CU_add_test(suite, "back-off doubles to a bound", test_back_off_doubles_to_a_bound);
+    CU_add_test(suite, "remembered sites are bounded", test_remembered_sites_are_bounded);
+    CU_add_test(suite, "parked are woken", test_parked_are_woken);
+    CU_add_test(suite, "vain preparing is slowed", test_vain_preparing_is_slowed);
+    CU_add_test(suite, "verbs while a loop has it", test_verbs_while_a_loop_has_it);
+    CU_add_test(suite, "list is in order", test_list_is_in_order);
+    CU_add_test(suite, "stopped", test_stopped);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures != 0;
+}

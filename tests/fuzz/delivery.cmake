@@ -1,0 +1,1 @@
+tern_fuzz_target(fuzz_client_reply LIBS tern_delivery)

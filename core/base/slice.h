@@ -29,7 +29,7 @@ static inline struct slice slice_cstr(const char *text)
 static inline struct slice slice_from(struct slice s, size_t offset)
 {
     if (offset >= s.len)
-        return (struct slice){ s.ptr + s.len, 0 };
+        return (struct slice){ s.len > 0 ? s.ptr + s.len : s.ptr, 0 }; /* NULL + 0 is undefined */
     return (struct slice){ s.ptr + offset, s.len - offset };
 }
 

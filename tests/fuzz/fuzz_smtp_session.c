@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_smtp_session.c - whole dialogues. The first two octets choose the limits and how the input is cut; the
+ * rest is what the client sends. Promises: whatever the cuts, and whether questions are answered
+ * at once or later, the same is said and asked and the same mail comes out; every reply line is
+ * well-formed; a mail that is taken has no lone CR or LF; a transaction ends once.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "smtp/session.h"
+
+struct owner {
+    struct smtp_session *session;
+    struct buf log; /* all said, asked and handed on */
+    struct buf body;
+    bool deferred, closed, open;
+};
+
+static struct smtp_answer choose(struct slice text)
+{
+    char c = text.len > 0 ? text.ptr[0] : 'a';
+
+    switch (c) {
+    case 'r': return (struct smtp_answer){ 550, "5.7.1", SLICE("Refused") };
+    case 'l': return (struct smtp_answer){ 450, NULL, SLICE("Later") };
+    case 'c': return (struct smtp_answer){ 421, "4.7.0", SLICE("Closed") };
+    default: return (struct smtp_answer){ 0 };
+    }
+}
+
+static struct smtp_answer next_answer;
+
+static void decide(struct owner *o, struct slice text)
+{
+    next_answer = choose(text);
+    if (!o->deferred)
+        smtp_session_answer(o->session, &next_answer);
+}
+
+static void on_send(void *owner, struct slice octets)
+{
+    struct owner *o = owner;
+
+    assert(!o->closed && octets.len > 0);
+    for (struct slice rest = octets; rest.len > 0;) {
+        ptrdiff_t lf = slice_find(rest, '\n');
+        assert(lf >= 4 && lf < 512 && rest.ptr[lf - 1] == '\r');
+        assert(rest.ptr[0] >= '2' && rest.ptr[0] <= '5' && (rest.ptr[3] == ' ' || rest.ptr[3] == '-'));
+        rest = slice_from(rest, (size_t)lf + 1);
+    }
+    buf_add(&o->log, octets);
+}
+
+static void on_close(void *owner)
+{
+    struct owner *o = owner;
+
+    assert(!o->closed && !o->open);
+    o->closed = true;
+}
+
+static void on_expect(void *owner, enum smtp_phase phase)
+{
+    assert(!((struct owner *)owner)->closed);
+    (void)phase;
+}
+
+static void on_connect(void *owner)
+{
+    decide(owner, SLICE(""));
+}
+
+static void on_helo(void *owner, struct slice name, bool esmtp)
+{
+    struct owner *o = owner;
+
+    assert(name.len > 0 && name.len <= 255);
+    buf_printf(&o->log, "[helo %.*s %d]", (int)name.len, name.ptr, esmtp);
+    decide(o, name);
+}
+
+static void on_mail(void *owner, const struct smtp_mail_params *m)
+{
+    struct owner *o = owner;
+
+    assert(!o->open);
+    buf_printf(&o->log, "[mail %s %llu %d %d]", m->sender.address.ptr, (unsigned long long)m->size,
+               (int)m->body, m->smtputf8);
+    o->open = choose(slice_make(m->sender.local.ptr, m->sender.local.len)).code == 0;
+    decide(o, slice_make(m->sender.local.ptr, m->sender.local.len));
+}
+
+static void on_rcpt(void *owner, const struct tern_mailbox *m, struct slice orcpt, struct slice notify)
+{
+    struct owner *o = owner;
+
+    assert(o->open && m->local.len + m->domain.len > 0);
+    buf_printf(&o->log, "[rcpt %s]", m->address.ptr);
+    decide(o, slice_make(m->local.ptr, m->local.len));
+}
+
+static void on_data(void *owner)
+{
+    struct owner *o = owner;
+
+    assert(o->open);
+    buf_clear(&o->body);
+    decide(o, SLICE(""));
+}
+
+static void on_message(void *owner)
+{
+    struct owner *o = owner;
+
+    assert(o->open && (o->body.len == 0 || o->body.data[o->body.len - 1] == '\n'));
+    for (size_t i = 0; i < o->body.len; i++) {
+        if (o->body.data[i] == '\n')
+            assert(i > 0 && o->body.data[i - 1] == '\r');
+        if (o->body.data[i] == '\r')
+            assert(o->body.data[i + 1] == '\n');
+    }
+    buf_add_cstr(&o->log, "[message ");
+    buf_add(&o->log, buf_slice(&o->body));
+    buf_add_cstr(&o->log, "]");
+    /* 421 here is followed by on_abort; other answers end the transaction. */
+    o->open = choose(buf_slice(&o->body)).code == 421;
+    decide(o, buf_slice(&o->body));
+}
+
+static int on_body(void *owner, struct slice octets)
+{
+    struct owner *o = owner;
+
+    assert(o->open && octets.len > 0);
+    buf_add(&o->body, octets);
+    return 0;
+}
+
+static void on_abort(void *owner)
+{
+    struct owner *o = owner;
+
+    assert(o->open);
+    o->open = false;
+    buf_add_cstr(&o->log, "[abort]");
+}
+
+static const struct smtp_ops ops = {
+    on_send, on_close, on_expect, on_connect, on_helo, on_mail,
+    on_rcpt, on_data,  on_message, on_body,   on_abort,
+};
+
+static void answer_all(struct owner *o)
+{
+    while (smtp_session_waiting(o->session)) {
+        struct smtp_answer a = next_answer;
+        smtp_session_answer(o->session, &a);
+    }
+}
+
+static void run(struct owner *o, struct slice in, unsigned limits, size_t step, bool deferred)
+{
+    *o = (struct owner){ .deferred = deferred };
+    bool tight = (limits & 1) != 0;
+    o->session = smtp_session_new(&(struct smtp_session_options){
+        .hostname = "mx.example.net",
+        .limits = { .command_line_octets = tight ? 40 : 2048,
+                    .data_line_octets = tight ? 30 : 65536,
+                    .message_octets = tight ? 100 : 1 << 20,
+                    .rcpts = tight ? 2 : 1000,
+                    .messages = tight ? 3 : 0,
+                    .errors = (limits & 2) != 0 ? 3 : 1000,
+                    .commands = (limits & 2) != 0 ? 6 : 1000,
+                    .received_fields = tight ? 1 : 100 },
+        .ops = &ops,
+        .owner = o,
+    });
+    smtp_session_start(o->session);
+    answer_all(o);
+    for (size_t i = 0; i < in.len; i += step) {
+        smtp_session_input(o->session, slice_head(slice_from(in, i), step));
+        answer_all(o);
+    }
+    smtp_session_free(o->session);
+}
+
+static void fini(struct owner *o)
+{
+    buf_free(&o->log);
+    buf_free(&o->body);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size < 2 || size > 65536)
+        return 0;
+    struct slice in = slice_make((const char *)data + 2, size - 2);
+    struct owner whole, cut;
+
+    run(&whole, in, data[0], in.len + 1, false);
+    run(&cut, in, data[0], data[1] % 64 + 1, (data[0] & 4) != 0);
+    assert(slice_equal(buf_slice(&whole.log), buf_slice(&cut.log)));
+    assert(whole.closed == cut.closed);
+    fini(&whole);
+    fini(&cut);
+    return 0;
+}

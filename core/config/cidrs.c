@@ -15,7 +15,6 @@
 #include "config/schema.h"
 #include "config/value.h"
 
-
 struct range {
     unsigned __int128 first, last;
 };
@@ -92,8 +91,8 @@ bool cidrs_add(struct tern_cidrs *set, struct slice text, char error[CIDR_ERROR_
     unsigned bits = a.family == 4 ? 32 : 128;
     unsigned prefix = bits;
     if (slash >= 0 && !parse_prefix(slice_from(text, (size_t)slash + 1), bits, &prefix)) {
-        (void)snprintf(error, CIDR_ERROR_OCTETS, "expected a prefix length from 0 to %u behind the slash",
-                       bits);
+        (void)snprintf(error, CIDR_ERROR_OCTETS,
+                       "expected a prefix length from 0 to %u behind the slash", bits);
         return false;
     }
     unsigned __int128 first = to_wide(&a);
@@ -101,8 +100,9 @@ bool cidrs_add(struct tern_cidrs *set, struct slice text, char error[CIDR_ERROR_
     if ((first & host) != 0) {
         char network[INET6_ADDRSTRLEN];
         print_wide(first & ~host, a.family, network);
-        (void)snprintf(error, CIDR_ERROR_OCTETS, "the address has bits set behind its prefix; the network is %s/%u",
-                       network, prefix);
+        (void)snprintf(error, CIDR_ERROR_OCTETS,
+                       "the address has bits set behind its prefix; the network is %s/%u", network,
+                       prefix);
         return false;
     }
     assert(set->v4.count + set->v6.count < set->size);

@@ -2,9 +2,9 @@
 /*
  * schema.c - a YAML map into a struct by a table of typed options.
  *
- * One parser a type, in one table; each says what it expected and what it got, at the place
- * of the value. A default goes through the same parser as a value of the user, so a default that could
- * not be written is found by the first test that loads the module.
+ * One parser a type, in one table; each says what it expected and what it got, at the
+ * place of the value. A default goes through the same parser as a value of the user, so a
+ * default that could not be written is found by the first test that loads the module.
  */
 #include "config/schema.h"
 
@@ -36,7 +36,8 @@ const struct tern_option *schema_next(const struct tern_option *option)
 
 static const char *shown(const struct parse *p, char text[VALUE_SHOWN_OCTETS])
 {
-    if (p->option->type == TERN_TYPE_SECRET && p->node->kind == YAML_SCALAR && p->node->text.len > 0)
+    if (p->option->type == TERN_TYPE_SECRET && p->node->kind == YAML_SCALAR &&
+        p->node->text.len > 0)
         return "(secret)";
     if (p->node->kind == YAML_MAP && yaml_get(p->node, "table") != NULL)
         return "a table, which this option does not take";
@@ -47,8 +48,8 @@ static bool fail(const struct parse *p, const char *expected)
 {
     char text[VALUE_SHOWN_OCTETS];
 
-    config_error_at(p->env->errors, &p->node->place, "%s: expected %s; got %s", p->option->key, expected,
-                    shown(p, text));
+    config_error_at(p->env->errors, &p->node->place, "%s: expected %s; got %s", p->option->key,
+                    expected, shown(p, text));
     return false;
 }
 
@@ -105,9 +106,10 @@ static bool check_count(const struct parse *p, size_t count)
     if (in_range(p->option, (int64_t)count))
         return true;
     (void)schema_print_range(p->option, &expected);
-    config_error_at(p->env->errors, &p->node->place, "%s: expected %s entr%s; got %zu", p->option->key,
-                    expected.data, p->option->max == 1 || (p->option->max == 0 && p->option->min == 1)
-                                       ? "y" : "ies", count);
+    config_error_at(
+        p->env->errors, &p->node->place, "%s: expected %s entr%s; got %zu", p->option->key,
+        expected.data,
+        p->option->max == 1 || (p->option->max == 0 && p->option->min == 1) ? "y" : "ies", count);
     return false;
 }
 
@@ -249,8 +251,10 @@ static bool parse_string(const struct parse *p)
 {
     struct slice text;
 
-    if (!word(p, p->option->type == TERN_TYPE_SECRET ? "a secret: !env NAME, !file PATH, or in clear"
-                                                     : "a word or a text in quotes", &text))
+    if (!word(p,
+              p->option->type == TERN_TYPE_SECRET ? "a secret: !env NAME, !file PATH, or in clear"
+                                                  : "a word or a text in quotes",
+              &text))
         return false;
     *(tern_str *)p->target = keep(p->env, text);
     return true;
@@ -278,14 +282,16 @@ static bool parse_enum(const struct parse *p)
     char found[VALUE_SHOWN_OCTETS];
     if (meant == NULL)
         return fail(p, expected.data);
-    config_error_at(p->env->errors, &p->node->place, "%s: expected %s; got %s; did you mean \"%s\"?",
-                    p->option->key, expected.data, shown(p, found), meant);
+    config_error_at(p->env->errors, &p->node->place,
+                    "%s: expected %s; got %s; did you mean \"%s\"?", p->option->key, expected.data,
+                    shown(p, found), meant);
     return false;
 }
 
 static bool parse_address(const struct parse *p)
 {
-    static const char expected[] = "an address such as 192.0.2.1, 192.0.2.1:25 or \"[2001:db8::1]:25\"";
+    static const char expected[] =
+        "an address such as 192.0.2.1, 192.0.2.1:25 or \"[2001:db8::1]:25\"";
     struct slice text;
 
     return word(p, expected, &text) && (value_address(text, p->target) || fail(p, expected));
@@ -307,8 +313,8 @@ static bool parse_path(const struct parse *p)
 
 static bool parse_regex(const struct parse *p)
 {
-    config_error_at(p->env->errors, &p->node->place, "%s: regular expressions are not supported yet",
-                    p->option->key);
+    config_error_at(p->env->errors, &p->node->place,
+                    "%s: regular expressions are not supported yet", p->option->key);
     return false;
 }
 
@@ -318,19 +324,20 @@ static bool parse_regex(const struct parse *p)
  * The entries of a list; a scalar where a list is expected is a list of one. False after
  * an error.
  */
-static bool entries(const struct parse *p, const char *expected, const struct yaml_node *const **ret,
-                    size_t *ret_count)
+static bool entries(const struct parse *p, const char *expected,
+                    const struct yaml_node *const **ret, size_t *ret_count)
 {
     const struct yaml_node *node = p->node;
 
-    if (node->kind == YAML_MAP || (node->kind == YAML_SCALAR && node->text.len == 0 && !node->quoted))
+    if (node->kind == YAML_MAP ||
+        (node->kind == YAML_SCALAR && node->text.len == 0 && !node->quoted))
         return fail(p, expected);
     *ret = node->kind == YAML_LIST ? (const struct yaml_node *const *)node->items : &p->node;
     *ret_count = node->kind == YAML_LIST ? node->count : 1;
     if (node->kind == YAML_SCALAR && !node->quoted && !node->secret &&
         strstr(node->text.ptr, ", ") != NULL)
-        config_warning_at(p->env->errors, &node->place, "%s: this is one value; a list is written [a, b]",
-                          p->option->key);
+        config_warning_at(p->env->errors, &node->place,
+                          "%s: this is one value; a list is written [a, b]", p->option->key);
     return true;
 }
 
@@ -414,7 +421,8 @@ static bool parse_cidrs(const struct parse *p)
 static bool parse_table(const struct parse *p)
 {
     if (p->env->table == NULL) {
-        config_error_at(p->env->errors, &p->node->place, "%s: tables cannot be used here", p->option->key);
+        config_error_at(p->env->errors, &p->node->place, "%s: tables cannot be used here",
+                        p->option->key);
         return false;
     }
     if (p->node->kind == YAML_SCALAR && p->node->text.len == 0 && !p->node->quoted)
@@ -489,14 +497,20 @@ const char *schema_type_name(const struct tern_option *option)
     return option->type < TYPE_COUNT ? types[option->type].name : "unknown";
 }
 
+size_t schema_field_octets(const struct tern_option *option)
+{
+    return option->type < TYPE_COUNT ? types[option->type].octets : 0;
+}
+
 static bool parse_value(const struct schema_env *env, const struct tern_option *option,
                         const struct yaml_node *node, void *conf)
 {
     struct parse p = { env, option, node, (char *)conf + option->offset };
 
     if (option->type >= TYPE_COUNT) {
-        config_error_at(env->errors, &node->place, "%s: this server does not know the option's type (%u)",
-                        option->key, option->type);
+        config_error_at(env->errors, &node->place,
+                        "%s: this server does not know the option's type (%u)", option->key,
+                        option->type);
         return false;
     }
     return types[option->type].parse(&p);
@@ -515,7 +529,8 @@ static void set_none(const struct tern_option *option, void *conf)
 }
 
 /* The default as a node: a word, or YAML such as "[a, b]" where the type is a list or map. */
-static const struct yaml_node *default_node(const struct schema_env *env, const struct tern_option *option,
+static const struct yaml_node *default_node(const struct schema_env *env,
+                                            const struct tern_option *option,
                                             const struct place *where, const char *dir)
 {
     struct config_errors ignored = { .errors = 0 };
@@ -523,8 +538,11 @@ static const struct yaml_node *default_node(const struct schema_env *env, const 
 
     if (types[option->type].one_word || strpbrk(option->text, "[]{},:#&*!|>'\"%@`") == NULL) {
         node = ARENA_NEW(env->arena, struct yaml_node);
-        *node = (struct yaml_node){ .kind = YAML_SCALAR, .place = *where, .quoted = true,
-                                    .text = slice_cstr(option->text), .dir = dir };
+        *node = (struct yaml_node){ .kind = YAML_SCALAR,
+                                    .place = *where,
+                                    .quoted = true,
+                                    .text = slice_cstr(option->text),
+                                    .dir = dir };
         return node;
     }
     node = yaml_load_text(env->arena, slice_cstr(option->text), option->key, dir, &ignored);
@@ -603,8 +621,9 @@ static void say_unknown(const struct schema_env *env, const struct yaml_node *ke
         own = own == 0 ? count : own;
     for (size_t i = 0; i < own && i < NAMES_SHOWN_MAX; i++)
         buf_printf(&list, "%s%s", i > 0 ? ", " : "", names[i]);
-    config_error_at(env->errors, &key->place, "unknown option %s; known here: %s%s", value_show(key, text),
-                    own > 0 ? list.data : "none", own > NAMES_SHOWN_MAX ? ", ..." : "");
+    config_error_at(env->errors, &key->place, "unknown option %s; known here: %s%s",
+                    value_show(key, text), own > 0 ? list.data : "none",
+                    own > NAMES_SHOWN_MAX ? ", ..." : "");
 }
 
 /* Both tables of a map, and what they fill. */
@@ -615,7 +634,8 @@ struct pair {
 };
 
 /* The values that are there. */
-static bool parse_present(const struct schema_env *env, const struct yaml_node *map, const struct pair *t)
+static bool parse_present(const struct schema_env *env, const struct yaml_node *map,
+                          const struct pair *t)
 {
     bool good = true;
 
@@ -668,8 +688,9 @@ int schema_parse(const struct schema_env *env, const struct yaml_node *map, stru
 }
 
 int schema_override_both(const struct schema_env *env, const struct yaml_node *map,
-                         const struct tern_option *options, void *conf, const struct tern_option *extra,
-                         void *extra_conf, const char *const *reserved)
+                         const struct tern_option *options, void *conf,
+                         const struct tern_option *extra, void *extra_conf,
+                         const char *const *reserved)
 {
     struct pair t = { options, extra, conf, extra_conf, reserved };
     return parse_present(env, map, &t) ? 0 : -EINVAL;

@@ -23,14 +23,21 @@ struct unit {
 };
 
 static const struct unit time_units[] = {
-    { "ms", 1 },        { "s", 1000 },      { "", 1000 },         { "m", 60 * 1000 },
-    { "h", 3600 * 1000 }, { "d", 86400 * 1000 }, { "w", 7 * 86400 * 1000 }, { NULL, 0 },
+    { "ms", 1 },
+    { "s", 1000 },
+    { "", 1000 },
+    { "m", 60 * 1000 },
+    { "h", 3600 * 1000 },
+    { "d", 86400 * 1000 },
+    { "w", 7 * 86400 * 1000 },
+    { NULL, 0 },
 };
 
 static const struct unit size_units[] = {
-    { "", 1 },           { "B", 1 },           { "KB", 1024 },          { "K", 1024 },
-    { "MB", 1u << 20 },  { "M", 1u << 20 },    { "GB", 1u << 30 },      { "G", 1u << 30 },
-    { "TB", 1ull << 40 }, { "T", 1ull << 40 }, { NULL, 0 },
+    { "", 1 },           { "B", 1 },         { "KB", 1024 },
+    { "K", 1024 },       { "MB", 1u << 20 }, { "M", 1u << 20 },
+    { "GB", 1u << 30 },  { "G", 1u << 30 },  { "TB", 1ull << 40 },
+    { "T", 1ull << 40 }, { NULL, 0 },
 };
 
 /* Digits and a unit, together at most `max`. */
@@ -70,7 +77,7 @@ bool value_bool(struct slice text, bool *ret)
     static const struct {
         const char *word;
         bool value;
-    } words[] = { { "true", true }, { "yes", true }, { "on", true },
+    } words[] = { { "true", true },   { "yes", true }, { "on", true },
                   { "false", false }, { "no", false }, { "off", false } };
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {

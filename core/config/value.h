@@ -13,13 +13,16 @@
 bool value_bool(struct slice text, bool *ret); /* true false yes no on off */
 bool value_int(struct slice text, int64_t *ret);
 bool value_rate(struct slice text, struct tern_rate *ret); /* 100/1m, 5/s */
-bool value_percent(struct slice text, uint64_t *ret);      /* 20%, 20; any size: the caller checks */
+bool value_percent(struct slice text, uint64_t *ret); /* 20%, 20; any size: the caller checks */
 /* An IPv4 or IPv6 address without port. ::ffff:a.b.c.d becomes IPv4. */
 bool value_host(struct slice text, tern_address *ret);
 /* The same, or with a port: 192.0.2.1:25, [2001:db8::1]:25. */
 bool value_address(struct slice text, tern_address *ret);
 
-/* What a message may show of a node: "5 minutes" in quotes, shortened; (secret); a list; nothing. */
+/*
+ * What a message may show of a node: "5 minutes" in quotes, shortened; (secret); a list;
+ * nothing.
+ */
 #define VALUE_SHOWN_OCTETS 80
 const char *value_show(const struct yaml_node *node, char shown[VALUE_SHOWN_OCTETS]);
 /* As the user would write it: 90s, 5m, 64KB. */

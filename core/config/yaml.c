@@ -2,10 +2,11 @@
 /*
  * yaml.c - events of libyaml into a tree in which every node knows its place.
  *
- * Not a general YAML reader: what surprises operators is refused. Scalars stay text; keys are plain words
- * and stand once in a map (libyaml lets them stand twice); "<<" and all tags but !env and !file are errors. An alias
- * shares its anchor's node, so a "billion laughs" file costs nothing to hold, yet whoever
- * walks the tree would pay for it: nodes that come by aliases are counted as if copied.
+ * Not a general YAML reader: what surprises operators is refused. Scalars stay text; keys
+ * are plain words and stand once in a map (libyaml lets them stand twice); "<<" and all
+ * tags but !env and !file are errors. An alias shares its anchor's node, so a "billion
+ * laughs" file costs nothing to hold, yet whoever walks the tree would pay for it: nodes
+ * that come by aliases are counted as if copied.
  *
  * After a syntax error nothing more is read; other errors are noted and the reading goes on.
  */
@@ -110,8 +111,8 @@ static void parser_error(struct composer *c)
     if (p->error == YAML_SCANNER_ERROR && tab_indents(c->text, p->problem_mark.line))
         config_error_at(c->loader->errors, &place, "a tab cannot indent here; use blanks");
     else if (p->context != NULL && p->context_mark.line != p->problem_mark.line)
-        config_error_at(c->loader->errors, &place, "%s (%s that began at line %zu)", problem, p->context,
-                        p->context_mark.line + 1);
+        config_error_at(c->loader->errors, &place, "%s (%s that began at line %zu)", problem,
+                        p->context, p->context_mark.line + 1);
     else if (p->context != NULL)
         config_error_at(c->loader->errors, &place, "%s (%s)", problem, p->context);
     else
@@ -147,8 +148,8 @@ static struct built *node_new(struct composer *c, enum yaml_kind kind, yaml_mark
 
 static void refuse_tag(struct composer *c, const struct place *place, const char *tag)
 {
-    config_error_at(c->loader->errors, place, "tag %s is not supported; only !env and !file are, before a word",
-                    tag);
+    config_error_at(c->loader->errors, place,
+                    "tag %s is not supported; only !env and !file are, before a word", tag);
 }
 
 static void set_anchor(struct composer *c, const yaml_char_t *anchor, struct built *b)
@@ -194,7 +195,8 @@ static struct built *compose_alias(struct composer *c, const yaml_event_t *event
     if (++l->aliases > ALIASES_MAX)
         config_error_at(l->errors, &place, "more than %d aliases", ALIASES_MAX);
     else if (b->weight > ALIAS_NODES_MAX - l->alias_nodes)
-        config_error_at(l->errors, &place, "aliases stand for more than %d values", ALIAS_NODES_MAX);
+        config_error_at(l->errors, &place, "aliases stand for more than %d values",
+                        ALIAS_NODES_MAX);
     else if (depth + b->height - 1 > DEPTH_MAX)
         config_error_at(l->errors, &place, "lists and maps more than %d deep", DEPTH_MAX);
     else {
@@ -354,8 +356,8 @@ static void say_twice(struct loader *l, const struct yaml_node *key, const struc
         config_error_at(l->errors, &key->place, "\"%.60s\" stands twice; first in line %u",
                         key->text.ptr, first->place.line);
     else
-        config_error_at(l->errors, &key->place, "\"%.60s\" stands twice; first in %s:%u", key->text.ptr,
-                        first->place.file, first->place.line);
+        config_error_at(l->errors, &key->place, "\"%.60s\" stands twice; first in %s:%u",
+                        key->text.ptr, first->place.file, first->place.line);
 }
 
 /* Entries of `from` behind those of a copy of `to` (which an alias may share). */
@@ -427,7 +429,8 @@ static bool expect_end(struct composer *c)
     good = event.type == YAML_STREAM_END_EVENT;
     if (!good) {
         struct place place = place_of(c, event.start_mark);
-        config_error_at(c->loader->errors, &place, "a second document begins here; one file holds one");
+        config_error_at(c->loader->errors, &place,
+                        "a second document begins here; one file holds one");
     }
     yaml_event_delete(&event);
     return good;
@@ -491,7 +494,8 @@ static bool source_is_new(struct loader *l, const struct source *s, const struct
         int up = s->parent;
         while (up >= 0 && up != i)
             up = l->sources[up].parent;
-        config_error_at(l->errors, from, up == i ? "%s includes itself" : "%s is included twice", s->name);
+        config_error_at(l->errors, from, up == i ? "%s includes itself" : "%s is included twice",
+                        s->name);
         return false;
     }
     return true;
@@ -508,14 +512,16 @@ static struct yaml_node *load_file(struct loader *l, const char *name, const cha
     struct slice text;
 
     if (l->source_count > INCLUDE_FILES_MAX || depth > INCLUDE_DEPTH_MAX) {
-        config_error_at(l->errors, &place, depth > INCLUDE_DEPTH_MAX ? "includes more than %d deep"
-                                                                     : "more than %d included files",
+        config_error_at(l->errors, &place,
+                        depth > INCLUDE_DEPTH_MAX ? "includes more than %d deep"
+                                                  : "more than %d included files",
                         depth > INCLUDE_DEPTH_MAX ? INCLUDE_DEPTH_MAX : INCLUDE_FILES_MAX);
         return NULL;
     }
     int r = source_read(l->arena, path, SOURCE_OCTETS_MAX, &text, &s.dev, &s.ino);
     if (r < 0) {
-        config_error_at(l->errors, &place, "cannot read %s: %s", name, source_error(r, SOURCE_OCTETS_MAX));
+        config_error_at(l->errors, &place, "cannot read %s: %s", name,
+                        source_error(r, SOURCE_OCTETS_MAX));
         return NULL;
     }
     if (!source_is_new(l, &s, &place))
@@ -550,8 +556,8 @@ static struct yaml_node *take(struct yaml_node *map, const char *key)
 static const char *name_beside(struct loader *l, const struct yaml_node *item)
 {
     const char *slash = strrchr(item->place.file, '/');
-    struct slice folder = slice_make(item->place.file,
-                                     slash != NULL ? (size_t)(slash - item->place.file) : 0);
+    struct slice folder =
+        slice_make(item->place.file, slash != NULL ? (size_t)(slash - item->place.file) : 0);
 
     if (slash == item->place.file)
         folder.len = 1;

@@ -71,7 +71,8 @@ const char *source_error(int negative_errno, size_t octets_max)
 {
     switch (negative_errno) {
     case -EFBIG:
-        return octets_max == SOURCE_OCTETS_MAX ? "it is longer than 16 MB" : "it is longer than 64 KB";
+        return octets_max == SOURCE_OCTETS_MAX ? "it is longer than 16 MB"
+                                               : "it is longer than 64 KB";
     case -EINVAL: return "it is not a regular file";
     case -EAGAIN: return "it changed while it was read";
     default: return strerror(-negative_errno);
@@ -104,8 +105,9 @@ bool source_check(struct slice text, const char *name, struct config_errors *e)
             return false;
         }
         if (!printable(p, len)) {
-            config_error_at(e, &place, len == 1 ? "the file holds the control character 0x%02x"
-                                                : "the file holds a control character (0x%02x ...)",
+            config_error_at(e, &place,
+                            len == 1 ? "the file holds the control character 0x%02x"
+                                     : "the file holds a control character (0x%02x ...)",
                             (unsigned char)*p);
             return false;
         }
@@ -137,7 +139,8 @@ const char *source_folder(struct arena *arena, const char *path)
     if (path[0] == '/')
         return arena_dup(arena, dir);
     if (getcwd(here, sizeof(here)) == NULL)
-        return dir.len > 0 ? arena_dup(arena, dir) : "."; /* the folder was removed: nothing better */
+        return dir.len > 0 ? arena_dup(arena, dir)
+                           : "."; /* the folder was removed: nothing better */
     return dir.len > 0 ? source_join(arena, here, dir) : arena_dup(arena, slice_cstr(here));
 }
 
@@ -180,7 +183,8 @@ void source_secret(struct arena *arena, struct yaml_node *node, bool file, struc
             config_error_at(e, &node->place, "environment variable %s is %s", node->text.ptr,
                             found == NULL ? "not set" : "empty");
         else if (!utf8_valid(slice_cstr(found)))
-            config_error_at(e, &node->place, "environment variable %s is not UTF-8", node->text.ptr);
+            config_error_at(e, &node->place, "environment variable %s is not UTF-8",
+                            node->text.ptr);
         else
             value = slice_cstr(found);
     }

@@ -7,9 +7,9 @@
  * two behind. So no answer waits for a disk, and a store that fails costs durability, never
  * an answer: what could not be written stays marked and is tried again.
  *
- * A changed entry hangs in its shard's list `dirty`. A removed one leaves the table at once; if there is
- * a store its key waits in the list `gone`. Removals are written before the entries of the same
- * shard, so a key that was removed and put again ends up there.
+ * A changed entry hangs in its shard's list `dirty`. A removed one leaves the table at
+ * once; if there is a store its key waits in the list `gone`. Removals are written before
+ * the entries of the same shard, so a key that was removed and put again ends up there.
  */
 #include "state/kv.h"
 
@@ -31,7 +31,7 @@
 #define ENTRY_OCTETS_MEAN 512 /* a shard holds at most this times its entries */
 #define EVICT_SAMPLE      8
 #define ROWS_MIN          16
-#define GONE_MAX          16384 /* a shard's removals that wait for a store which fails */
+#define GONE_MAX          65536 /* removals of all shards that wait for a store which fails */
 #define BATCH_CHANGES     1024
 #define BATCH_OCTETS      (1u << 20)
 #define FLUSH_EVERY_MS    1000
@@ -64,7 +64,7 @@ struct shard {
 struct kv {
     struct shard shards[SHARDS_MAX];
     unsigned shard_count;
-    size_t shard_entries_max, shard_octets_max;
+    size_t shard_entries_max, shard_octets_max, shard_gone_max;
     const struct tern_kv_store *store_type;
     void *store;
     pthread_t thread;
@@ -85,7 +85,10 @@ static const char *const op_names[] = { "get", "put", "put_new", "add", "remove"
 
 /* ---- keys -------------------------------------------------------------------------- */
 
-/* Space and key as one, a NUL between: no space holds NUL, so two pairs never meet. False: too long. */
+/*
+ * Space and key as one, a NUL between: no space holds NUL, so two pairs never meet.
+ * False: too long.
+ */
 static bool join_key(const struct kv_request *r, char key[KV_KEY_OCTETS_MAX], struct slice *ret)
 {
     size_t octets = r->space.len + 1 + r->key.len;
@@ -110,7 +113,8 @@ static uint64_t expires_at(uint64_t now_ms, uint64_t expire_s)
 {
     uint64_t ms;
 
-    if (expire_s == 0 || __builtin_mul_overflow(expire_s, 1000, &ms) || __builtin_add_overflow(ms, now_ms, &ms))
+    if (expire_s == 0 || __builtin_mul_overflow(expire_s, 1000, &ms) ||
+        __builtin_add_overflow(ms, now_ms, &ms))
         return UINT64_MAX;
     return ms;
 }
@@ -126,8 +130,8 @@ static struct entry **find(const struct shard *s, struct slice key, uint64_t has
 {
     struct entry **at = &s->rows[hash & (s->row_count - 1)];
 
-    while (*at != NULL && ((*at)->hash != hash ||
-                           !slice_equal(slice_make((*at)->key, (*at)->key_octets), key)))
+    while (*at != NULL &&
+           ((*at)->hash != hash || !slice_equal(slice_make((*at)->key, (*at)->key_octets), key)))
         at = &(*at)->next;
     return at;
 }
@@ -162,12 +166,15 @@ static void mark(struct kv *kv, struct shard *s, struct entry *e)
         list_push(&s->dirty, &e->dirty);
 }
 
-/* Another removal for the store. Past GONE_MAX it is forgotten: after a restart the entry is there again. */
+/*
+ * Another removal for the store. Past the bound it is forgotten: after a restart the
+ * entry is there again.
+ */
 static void add_gone(struct kv *kv, struct shard *s, struct entry *e)
 {
     free(e->value);
     e->value = NULL;
-    if (s->gone_count >= GONE_MAX) {
+    if (s->gone_count >= kv->shard_gone_max) {
         metric_add(kv->lost, 1);
         entry_free(e);
         return;
@@ -207,7 +214,8 @@ static void evict(struct kv *kv, struct shard *s, const struct entry *keep)
     struct entry **victim = NULL;
     unsigned seen = 0;
 
-    for (size_t i = 0; i < s->row_count && seen < EVICT_SAMPLE; i++, row = (row + 1) & (s->row_count - 1)) {
+    for (size_t i = 0; i < s->row_count && seen < EVICT_SAMPLE;
+         i++, row = (row + 1) & (s->row_count - 1)) {
         for (struct entry **at = &s->rows[row]; *at != NULL; at = &(*at)->next) {
             if (*at == keep)
                 continue;
@@ -276,9 +284,12 @@ static int64_t add_saturating(int64_t a, int64_t b)
     return b > 0 ? INT64_MAX : INT64_MIN;
 }
 
-/* What a request does to the entry `e` (NULL: not there). Returns the entry that the answer shows. */
-static struct entry *apply(struct kv *kv, struct shard *s, const struct kv_request *r, struct slice key,
-                           uint64_t hash, struct entry *e, uint64_t now_ms)
+/*
+ * What a request does to the entry `e` (NULL: not there). Returns the entry that the
+ * answer shows.
+ */
+static struct entry *apply(struct kv *kv, struct shard *s, const struct kv_request *r,
+                           struct slice key, uint64_t hash, struct entry *e, uint64_t now_ms)
 {
     bool was_there = e != NULL;
 
@@ -342,7 +353,7 @@ void kv_do(struct kv *kv, const struct kv_request *r, kv_fn done, void *arg)
     }
     if (r->op == KV_REMOVE && e != NULL)
         drop(kv, s, at);
-    bool hurry = s->gone_count == GONE_MAX / 2;
+    bool hurry = s->gone_count == kv->shard_gone_max / 2;
     (void)pthread_mutex_unlock(&s->lock);
     if (hurry) {
         (void)pthread_mutex_lock(&kv->wake_lock);
@@ -530,7 +541,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* ---- open and close ---------------------------------------------------------------------------- */
+/* ---- open and close ---- */
 
 static void load_one(void *arg, const struct tern_kv_change *c)
 {
@@ -560,11 +571,14 @@ static void make_metrics(struct kv *kv)
         kv->ops[i] = metric_counter("tern_kv_ops_total", label, "Requests to the key-value table.");
     }
     kv->entries = metric_gauge("tern_kv_entries", "", "Entries of the key-value table.");
-    kv->evicted = metric_counter("tern_kv_evicted_total", "", "Entries that went because the table was full.");
+    kv->evicted = metric_counter("tern_kv_evicted_total", "",
+                                 "Entries that went because the table was full.");
     kv->expired = metric_counter("tern_kv_expired_total", "", "Entries that expired.");
-    kv->lost = metric_counter("tern_kv_removals_lost_total", "", "Removals a failing store never saw.");
+    kv->lost =
+        metric_counter("tern_kv_removals_lost_total", "", "Removals a failing store never saw.");
     kv->writes = metric_counter("tern_kv_store_changes_total", "", "Changes written to the store.");
-    kv->failures = metric_counter("tern_kv_store_failures_total", "", "Batches the store did not take.");
+    kv->failures =
+        metric_counter("tern_kv_store_failures_total", "", "Batches the store did not take.");
 }
 
 static struct kv *kv_new(uint64_t entries_max)
@@ -576,6 +590,7 @@ static struct kv *kv_new(uint64_t entries_max)
     while (kv->shard_count < SHARDS_MAX && entries_max / (kv->shard_count * 2) >= SHARD_ENTRIES_MIN)
         kv->shard_count *= 2;
     kv->shard_entries_max = entries_max / kv->shard_count;
+    kv->shard_gone_max = GONE_MAX / kv->shard_count;
     kv->shard_octets_max = kv->shard_entries_max * ENTRY_OCTETS_MEAN;
     if (kv->shard_octets_max < 2 * (KV_KEY_OCTETS_MAX + KV_VALUE_OCTETS_MAX))
         kv->shard_octets_max = 2 * (KV_KEY_OCTETS_MAX + KV_VALUE_OCTETS_MAX);
@@ -614,14 +629,15 @@ static void kv_free(struct kv *kv)
     free(kv);
 }
 
-static int open_store(struct kv *kv, const struct tern_kv_store *type, const void *conf, char *error,
-                      size_t error_octets)
+static int open_store(struct kv *kv, const struct tern_kv_store *type, const void *conf,
+                      char *error, size_t error_octets)
 {
     error[0] = '\0';
     int r = type->open(conf, &kv->store, error, error_octets);
     if (r < 0) {
         if (error[0] == '\0')
-            (void)snprintf(error, error_octets, "%s cannot be opened: %s", type->type, strerror(-r));
+            (void)snprintf(error, error_octets, "%s cannot be opened: %s", type->type,
+                           strerror(-r));
         return r;
     }
     kv->store_type = type;

@@ -8,12 +8,12 @@
  *
  * Taking a reference is where a pointer and a count must change in one step: between
  * reading the pointer and counting, the writer could free. So the place holds both in one
- * word, the number of the snapshot (16 bits) and how often it was taken from here (48 bits: at a million
- * look-ups a second nine years). A reader adds one to the word and knows what it took;
- * when it lets go it subtracts from the snapshot's own count, which is thus below zero
- * while published. The writer exchanges the word and adds what it found to that count:
- * whoever brings it to zero after that frees. Numbers, not pointers, because no
- * standard says how many bits of a pointer are spare.
+ * word, the number of the snapshot (16 bits) and how often it was taken from here (48
+ * bits: at a million look-ups a second nine years). A reader adds one to the word and
+ * knows what it took; when it lets go it subtracts from the snapshot's own count, which is
+ * thus below zero while published. The writer exchanges the word and adds what it found to
+ * that count: whoever brings it to zero after that frees. Numbers, not pointers, because
+ * no standard says how many bits of a pointer are spare.
  */
 #include "state/snapshot.h"
 
@@ -50,7 +50,8 @@ struct snapshot {
 
 static struct snapshot *published[PUBLISHED_MAX]; /* 0 stays empty */
 static unsigned published_last;
-static pthread_mutex_t published_lock = PTHREAD_MUTEX_INITIALIZER; /* for numbers, not for readers */
+static pthread_mutex_t published_lock =
+    PTHREAD_MUTEX_INITIALIZER; /* for numbers, not for readers */
 
 /* ---- building ----------------------------------------------------------------- */
 
@@ -102,7 +103,8 @@ static struct slot *find_slot(const struct snapshot *s, struct slice key, uint64
 
     for (;; i = i + 1 < s->slot_count ? i + 1 : 0) {
         struct slot *slot = &s->slots[i];
-        if (slot->at == 0 || (slot->tag == tag && slice_equal(entry_key(s, slot->at - 1, &value), key)))
+        if (slot->at == 0 ||
+            (slot->tag == tag && slice_equal(entry_key(s, slot->at - 1, &value), key)))
             return slot;
     }
 }

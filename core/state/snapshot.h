@@ -24,7 +24,10 @@ struct snapshot_build {
     size_t count;
     size_t twice; /* set by snapshot_finish(): keys that were there already; the first stays */
 };
-#define SNAPSHOT_BUILD_INIT { BUF_INIT, 0, 0 }
+#define SNAPSHOT_BUILD_INIT                                                                        \
+    {                                                                                              \
+        BUF_INIT, 0, 0                                                                             \
+    }
 
 /* -EINVAL: empty key, or key or value too long; -ENOSPC: too many entries or octets. */
 int snapshot_add(struct snapshot_build *build, struct slice key, struct slice value);
@@ -43,8 +46,9 @@ struct snapshot_place {
     _Atomic uint64_t word;
 };
 /*
- * Puts `s` (or nothing, NULL) there; what was there before is freed once its last reader lets go. One
- * writer at a time. -ENOSPC: too many snapshots are alive; nothing has changed.
+ * Puts `s` (or nothing, NULL) there; what was there before is freed once its last reader
+ * lets go. One writer at a time. -ENOSPC: too many snapshots are alive; nothing has
+ * changed.
  */
 int snapshot_publish(struct snapshot_place *place, struct snapshot *s);
 /* The snapshot of now, counted, or NULL. Any thread; never waits. */

@@ -2,8 +2,9 @@
 /*
  * table_file.c - the lines of a table file into a snapshot.
  *
- * The file is read in pieces, so that a million rows are in memory once only, as the snapshot.
- * One bad line fails the whole file: half a list of mailboxes would refuse the other half's mail.
+ * The file is read in pieces, so that a million rows are in memory once only, as the
+ * snapshot. One bad line fails the whole file: half a list of mailboxes would refuse the
+ * other half's mail.
  */
 #include "state/table_file.h"
 
@@ -31,7 +32,10 @@ static struct slice cut_comment(struct slice line)
     return line;
 }
 
-/* Octets of the key: up to a blank that is not inside the quotes of a local part (RFC 5321 4.1.2). */
+/*
+ * Octets of the key: up to a blank that is not inside the quotes of a local part (RFC
+ * 5321 4.1.2).
+ */
 static size_t key_octets(struct slice line)
 {
     bool quoted = false;
@@ -79,7 +83,8 @@ enum table_line table_line_parse(struct slice line, struct slice *ret_key, struc
         key.len--;
     else if (value.len > 0 && value.ptr[0] == ':' && (value.len == 1 || is_blank(value.ptr[1])))
         value = slice_trim(slice_from(value, 1));
-    *ret_why = key.len > SNAPSHOT_KEY_OCTETS_MAX ? "key longer than 1024 octets" : "value longer than 65535 octets";
+    *ret_why = key.len > SNAPSHOT_KEY_OCTETS_MAX ? "key longer than 1024 octets"
+                                                 : "value longer than 65535 octets";
     if (key.len > SNAPSHOT_KEY_OCTETS_MAX || value.len > SNAPSHOT_VALUE_OCTETS_MAX)
         return TABLE_LINE_BAD;
     *ret_key = key;
@@ -108,7 +113,8 @@ static int take_line(struct reading *r, struct slice line)
     if (result == -ENOSPC)
         why = "too many entries";
     if (result < 0)
-        (void)snprintf(r->error, TABLE_ERROR_OCTETS, "%s in line %lu", why != NULL ? why : "bad entry", r->line);
+        (void)snprintf(r->error, TABLE_ERROR_OCTETS, "%s in line %lu",
+                       why != NULL ? why : "bad entry", r->line);
     return result;
 }
 
@@ -123,7 +129,8 @@ static ssize_t take_lines(struct reading *r, const char *data, size_t len, bool 
         if (end < 0 && !last)
             break;
         size_t octets = end < 0 ? rest.len : (size_t)end;
-        int result = octets > TABLE_LINE_OCTETS_MAX ? -EINVAL : take_line(r, slice_head(rest, octets));
+        int result =
+            octets > TABLE_LINE_OCTETS_MAX ? -EINVAL : take_line(r, slice_head(rest, octets));
         if (octets > TABLE_LINE_OCTETS_MAX)
             (void)snprintf(r->error, TABLE_ERROR_OCTETS, "line %lu is too long", r->line + 1);
         if (result < 0)
@@ -159,7 +166,8 @@ static int read_pieces(struct reading *r, int fd)
         memmove(data, data + used, len);
         if (len > TABLE_LINE_OCTETS_MAX || total > TABLE_FILE_OCTETS_MAX) {
             (void)snprintf(r->error, TABLE_ERROR_OCTETS,
-                           len > TABLE_LINE_OCTETS_MAX ? "line %lu is too long" : "the file is too long",
+                           len > TABLE_LINE_OCTETS_MAX ? "line %lu is too long"
+                                                       : "the file is too long",
                            r->line + 1);
             return -EFBIG;
         }
@@ -183,7 +191,10 @@ static int read_open_file(int fd, struct reading *r, struct stat *st)
     int result = read_pieces(r, fd);
     if (result < 0)
         return result;
-    /* Written in place while we read: half of the new contents, perhaps. The next poll sees the rest. */
+    /*
+     * Written in place while we read: half of the new contents, perhaps. The next poll
+     * sees the rest.
+     */
     if (fstat(fd, &after) < 0 || !same_file(st, &after)) {
         (void)snprintf(r->error, TABLE_ERROR_OCTETS, "the file changed while it was read");
         return -EAGAIN;
@@ -191,8 +202,8 @@ static int read_open_file(int fd, struct reading *r, struct stat *st)
     return 0;
 }
 
-int table_file_read(const char *path, struct snapshot **ret, size_t *ret_twice, struct stat *ret_stat,
-                    char error[TABLE_ERROR_OCTETS])
+int table_file_read(const char *path, struct snapshot **ret, size_t *ret_twice,
+                    struct stat *ret_stat, char error[TABLE_ERROR_OCTETS])
 {
     struct reading r = { .build = SNAPSHOT_BUILD_INIT, .error = error };
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

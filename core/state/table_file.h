@@ -21,7 +21,7 @@ enum table_line table_line_parse(struct slice line, struct slice *ret_key, struc
  * Reads all of the file. `ret_stat` is what the file was when it was opened, also on failure
  * where known. On failure a negative errno, and in `error` what and, after a colon, in which line.
  */
-int table_file_read(const char *path, struct snapshot **ret, size_t *ret_twice, struct stat *ret_stat,
-                    char error[TABLE_ERROR_OCTETS]);
+int table_file_read(const char *path, struct snapshot **ret, size_t *ret_twice,
+                    struct stat *ret_stat, char error[TABLE_ERROR_OCTETS]);
 
 #endif

@@ -23,10 +23,10 @@
 #include "state/snapshot.h"
 #include "state/table_file.h"
 
-#define NAMES_MAX    256  /* candidates for "did you mean" */
-#define FILES_MAX    4096 /* watched files of the process */
-#define RACY_NS      UINT64_C(20000000)
-#define SETTLE_NS    UINT64_C(1000000000)
+#define NAMES_MAX 256  /* candidates for "did you mean" */
+#define FILES_MAX 4096 /* watched files of the process */
+#define RACY_NS   UINT64_C(20000000)
+#define SETTLE_NS UINT64_C(1000000000)
 
 struct tern_table {
     struct list link;          /* inline: of the generation; file: of the process */
@@ -72,7 +72,8 @@ static uint64_t age_ns(const struct stat *st)
     struct timespec now;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    int64_t ns = (int64_t)(now.tv_sec - st->st_ctim.tv_sec) * 1000000000 + now.tv_nsec - st->st_ctim.tv_nsec;
+    int64_t ns =
+        (int64_t)(now.tv_sec - st->st_ctim.tv_sec) * 1000000000 + now.tv_nsec - st->st_ctim.tv_nsec;
     return ns > 0 ? (uint64_t)ns : 0;
 }
 
@@ -122,7 +123,8 @@ static int refresh(struct tern_table *t, char error[TABLE_ERROR_OCTETS], bool wa
     if (r == 0)
         log_event(LOG_INFO, LOG_EV_table, NULL, "%s: %zu entries", t->path, count);
     if (r == 0 && twice > 0)
-        log_event(LOG_WARNING, LOG_EV_table, NULL, "%s: %zu keys stand twice; the first counts", t->path, twice);
+        log_event(LOG_WARNING, LOG_EV_table, NULL, "%s: %zu keys stand twice; the first counts",
+                  t->path, twice);
     return r;
 }
 
@@ -168,8 +170,7 @@ void tables_poll(void)
 
     (void)pthread_mutex_lock(&refresh_lock);
     (void)pthread_mutex_lock(&files_lock);
-    list_each(link, &files)
-    {
+    list_each (link, &files) {
         assert(count < FILES_MAX);
         all[count] = list_entry(link, struct tern_table, link);
         all[count++]->generations++;
@@ -187,8 +188,7 @@ static struct tern_table *find_file(const char *path)
     struct tern_table *found = NULL;
 
     (void)pthread_mutex_lock(&files_lock);
-    list_each(link, &files)
-    {
+    list_each (link, &files) {
         struct tern_table *t = list_entry(link, struct tern_table, link);
         if (strcmp(t->path, path) == 0)
             found = t;
@@ -265,7 +265,8 @@ static struct tern_table *file_table(struct tables *tables, const struct yaml_no
     buf_add(&path, name);
     struct tern_table *t = acquire_file(path.data, error);
     if (t == NULL) {
-        config_error_at(tables->errors, &node->place, "cannot read the table %s: %s", path.data, error);
+        config_error_at(tables->errors, &node->place, "cannot read the table %s: %s", path.data,
+                        error);
         return NULL;
     }
     struct use *use = mem_zalloc(sizeof(*use));
@@ -274,11 +275,12 @@ static struct tern_table *file_table(struct tables *tables, const struct yaml_no
     return t;
 }
 
-static bool add_inline(struct tables *tables, struct snapshot_build *build, const struct yaml_node *key,
-                       const struct yaml_node *value)
+static bool add_inline(struct tables *tables, struct snapshot_build *build,
+                       const struct yaml_node *key, const struct yaml_node *value)
 {
     const struct yaml_node *bad = key->kind != YAML_SCALAR || key->text.len == 0 ? key
-                                  : value != NULL && value->kind != YAML_SCALAR  ? value : NULL;
+                                  : value != NULL && value->kind != YAML_SCALAR  ? value
+                                                                                 : NULL;
     char text[VALUE_SHOWN_OCTETS];
 
     if (bad != NULL) {
@@ -288,7 +290,8 @@ static bool add_inline(struct tables *tables, struct snapshot_build *build, cons
     }
     if (snapshot_add(build, key->text, value != NULL ? value->text : SLICE("")) == 0)
         return true;
-    config_error_at(tables->errors, &key->place, "the entry is too long for a table (key %d, value %d octets)",
+    config_error_at(tables->errors, &key->place,
+                    "the entry is too long for a table (key %d, value %d octets)",
                     SNAPSHOT_KEY_OCTETS_MAX, SNAPSHOT_VALUE_OCTETS_MAX);
     return false;
 }
@@ -311,7 +314,8 @@ static struct tern_table *inline_table(struct tables *tables, const struct yaml_
     t->fixed = snapshot_finish(&build);
     if (build.twice > 0)
         config_warning_at(tables->errors, &node->place,
-                          "%zu entries stand twice (case does not count); the first is taken", build.twice);
+                          "%zu entries stand twice (case does not count); the first is taken",
+                          build.twice);
     list_push(&tables->owned, &t->link);
     return t;
 }
@@ -335,8 +339,8 @@ static struct tern_table *named_table(struct tables *tables, const struct yaml_n
     char text[VALUE_SHOWN_OCTETS];
 
     if (node->kind != YAML_SCALAR || node->text.len == 0) {
-        config_error_at(tables->errors, &node->place, "table: expected a name from \"tables\"; got %s",
-                        value_show(node, text));
+        config_error_at(tables->errors, &node->place,
+                        "table: expected a name from \"tables\"; got %s", value_show(node, text));
         return NULL;
     }
     struct tern_table *t = table_get(&tables->names, node->text);
@@ -348,11 +352,12 @@ static struct tern_table *named_table(struct tables *tables, const struct yaml_n
         config_error_at(tables->errors, &node->place, "there is no table %s; did you mean \"%s\"?",
                         value_show(node, text), meant);
     else
-        config_error_at(tables->errors, &node->place, "there is no table %s", value_show(node, text));
+        config_error_at(tables->errors, &node->place, "there is no table %s",
+                        value_show(node, text));
     return NULL;
 }
 
-static const char *const later_providers[] = { "sql",  "ldap",    "redis", "http", "postgres",
+static const char *const later_providers[] = { "sql",   "ldap",   "redis", "http", "postgres",
                                                "mysql", "sqlite", "cdb",   "lmdb", NULL };
 
 static bool is_later(struct slice word)
@@ -367,7 +372,8 @@ static bool is_later(struct slice word)
  * The first key of a map says what it is: `table`, `file` or the provider's word; written in
  * quotes such a word is an entry like any other. Caller holds tables->lock.
  */
-static struct tern_table *make_table(struct tables *tables, const struct yaml_node *node, bool by_name)
+static struct tern_table *make_table(struct tables *tables, const struct yaml_node *node,
+                                     bool by_name)
 {
     if (node->kind != YAML_MAP || node->count == 0 || node->keys[0]->quoted)
         return inline_table(tables, node);
@@ -375,15 +381,17 @@ static struct tern_table *make_table(struct tables *tables, const struct yaml_no
     bool file = slice_equal(key->text, SLICE("file"));
     bool name = slice_equal(key->text, SLICE("table"));
     if (is_later(key->text)) {
-        config_error_at(tables->errors, &key->place, "tables by %s: are not supported yet", key->text.ptr);
+        config_error_at(tables->errors, &key->place, "tables by %s: are not supported yet",
+                        key->text.ptr);
         return NULL;
     }
     if (!file && !name)
         return inline_table(tables, node);
     if (node->count > 1) {
-        config_error_at(tables->errors, &node->keys[1]->place,
-                        "unknown key \"%.60s\" beside \"%s\" (an entry of that name is written in quotes)",
-                        node->keys[1]->text.ptr, key->text.ptr);
+        config_error_at(
+            tables->errors, &node->keys[1]->place,
+            "unknown key \"%.60s\" beside \"%s\" (an entry of that name is written in quotes)",
+            node->keys[1]->text.ptr, key->text.ptr);
         return NULL;
     }
     if (file)
@@ -396,7 +404,8 @@ static struct tern_table *make_table(struct tables *tables, const struct yaml_no
 
 /* ---- the tables of a generation ------------------------------------------------------ */
 
-struct tables *tables_new(struct arena *arena, const struct yaml_node *node, struct config_errors *e)
+struct tables *tables_new(struct arena *arena, const struct yaml_node *node,
+                          struct config_errors *e)
 {
     struct tables *tables = ARENA_NEW(arena, struct tables);
 
@@ -434,12 +443,14 @@ void tables_free(struct tables *tables)
 {
     if (tables == NULL)
         return;
-    for (struct list *link = list_pop(&tables->owned); link != NULL; link = list_pop(&tables->owned)) {
+    for (struct list *link = list_pop(&tables->owned); link != NULL;
+         link = list_pop(&tables->owned)) {
         struct tern_table *t = list_entry(link, struct tern_table, link);
         snapshot_free(t->fixed);
         free(t);
     }
-    for (struct list *link = list_pop(&tables->used); link != NULL; link = list_pop(&tables->used)) {
+    for (struct list *link = list_pop(&tables->used); link != NULL;
+         link = list_pop(&tables->used)) {
         struct use *use = list_entry(link, struct use, link);
         file_unref(use->table);
         free(use);
@@ -481,7 +492,8 @@ enum tern_status table_lookup(const struct tern_table *table, struct slice key, 
     *ret_hold = NULL;
     if (table == NULL || !snapshot_fold(key, folded, &wanted))
         return TERN_ABSENT;
-    if (table->fixed != NULL) /* lives as long as the generation, which outlives the caller's call */
+    if (table->fixed !=
+        NULL) /* lives as long as the generation, which outlives the caller's call */
         return snapshot_find(table->fixed, wanted, ret_value) ? TERN_FOUND : TERN_ABSENT;
     struct snapshot *s = snapshot_take(&((struct tern_table *)(uintptr_t)table)->now);
     if (s == NULL)

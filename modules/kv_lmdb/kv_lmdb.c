@@ -2,14 +2,14 @@
 /*
  * kv_lmdb - keep the key-value table over a restart, in LMDB.
  *
- * The core holds the table in memory and hands down batches of changes; each is one
- * LMDB transaction. Commits do not wait for the disk (MDB_NOSYNC); every few seconds one does. A killed
- * process loses nothing that was handed down, since the page cache survives it; a power cut loses
- * the last seconds, which greylisting and limits can afford.
+ * The core holds the table in memory and hands down batches of changes; each is one LMDB
+ * transaction. Commits do not wait for the disk (MDB_NOSYNC); every few seconds one does.
+ * A killed process loses nothing that was handed down, since the page cache survives it; a
+ * power cut loses the last seconds, which greylisting and limits can afford.
  *
- * A record: key 'k' + the core's key, or 'h' + a hash + its first octets where LMDB has no room for the
- * whole (511 octets); value: expiry, number, length of the key if it stands here, key, value. Numbers
- * are in the machine's order, as in the rest of an LMDB file.
+ * A record: key 'k' + the core's key, or 'h' + a hash + its first octets where LMDB has no
+ * room for the whole (511 octets); value: expiry, number, length of the key if it stands
+ * here, key, value. Numbers are in the machine's order, as in the rest of an LMDB file.
  */
 #include <tern/module.h>
 
@@ -23,13 +23,13 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define FORMAT_KEY         "\0tern"
-#define FORMAT_TEXT        "tern kv 1"
-#define MAP_OCTETS_MIN     ((size_t)16 << 20)
-#define LMDB_KEY_MAX       511
-#define LONG_KEY_PREFIX    400
-#define OPEN_MAX           16
-#define PATH_OCTETS        (PATH_MAX - 16)
+#define FORMAT_KEY      "\0tern"
+#define FORMAT_TEXT     "tern kv 1"
+#define MAP_OCTETS_MIN  ((size_t)16 << 20)
+#define LMDB_KEY_MAX    511
+#define LONG_KEY_PREFIX 400
+#define OPEN_MAX        16
+#define PATH_OCTETS     (PATH_MAX - 16)
 
 struct kv_lmdb_conf {
     tern_str path;
@@ -98,7 +98,8 @@ static bool make_key(tern_str key, char text[LMDB_KEY_MAX], MDB_val *ret)
         *ret = (MDB_val){ 1 + key.len, text };
         return true;
     }
-    uint64_t hash[2] = { fnv1a(key, UINT64_C(14695981039346656037)), fnv1a(key, UINT64_C(0x9e3779b97f4a7c15)) };
+    uint64_t hash[2] = { fnv1a(key, UINT64_C(14695981039346656037)),
+                         fnv1a(key, UINT64_C(0x9e3779b97f4a7c15)) };
     memcpy(text + 1, hash, sizeof(hash));
     memcpy(text + 1 + sizeof(hash), key.ptr, LONG_KEY_PREFIX);
     *ret = (MDB_val){ 1 + sizeof(hash) + LONG_KEY_PREFIX, text };
@@ -118,7 +119,8 @@ static bool read_record(const MDB_val *key, const MDB_val *data, struct tern_kv_
         return false;
     if ((text[0] == 'k') != (r.key_octets == 0) || (text[0] != 'k' && text[0] != 'h'))
         return false;
-    ret->key = r.key_octets == 0 ? (tern_str){ text + 1, key->mv_size - 1 } : (tern_str){ rest, r.key_octets };
+    ret->key = r.key_octets == 0 ? (tern_str){ text + 1, key->mv_size - 1 }
+                                 : (tern_str){ rest, r.key_octets };
     ret->value = (tern_str){ rest + r.key_octets, r.value_octets };
     ret->number = r.number;
     ret->expires_ms = r.expires_ms;
@@ -127,7 +129,8 @@ static bool read_record(const MDB_val *key, const MDB_val *data, struct tern_kv_
 
 static bool is_format(const MDB_val *key)
 {
-    return key->mv_size == sizeof(FORMAT_KEY) - 1 && memcmp(key->mv_data, FORMAT_KEY, key->mv_size) == 0;
+    return key->mv_size == sizeof(FORMAT_KEY) - 1 &&
+           memcmp(key->mv_data, FORMAT_KEY, key->mv_size) == 0;
 }
 
 /* ---- opening -------------------------------------------------------------------- */
@@ -158,11 +161,13 @@ static int prepare_folder(const char *path, struct stat *st, char *error, size_t
     }
     bool strange = false;
     for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir))
-        strange |= strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && strcmp(e->d_name, "lock.mdb") != 0;
+        strange |= strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+                   strcmp(e->d_name, "lock.mdb") != 0;
     (void)closedir(dir);
     if (!strange)
         return 0;
-    (void)snprintf(error, error_octets, "%s holds other files; a new store needs a folder of its own", path);
+    (void)snprintf(error, error_octets,
+                   "%s holds other files; a new store needs a folder of its own", path);
     return -EEXIST;
 }
 
@@ -245,8 +250,10 @@ static int check_format(struct store *s, const char *path, char *error, size_t e
         mdb_txn_abort(txn);
         return -EEXIST;
     }
-    if (rc == 0 && (found.mv_size != text.mv_size || memcmp(found.mv_data, text.mv_data, text.mv_size) != 0)) {
-        (void)snprintf(error, error_octets, "%s has the format \"%.*s\", this module knows \"" FORMAT_TEXT "\"", path,
+    if (rc == 0 &&
+        (found.mv_size != text.mv_size || memcmp(found.mv_data, text.mv_data, text.mv_size) != 0)) {
+        (void)snprintf(error, error_octets,
+                       "%s has the format \"%.*s\", this module knows \"" FORMAT_TEXT "\"", path,
                        found.mv_size < 40 ? (int)found.mv_size : 40, (const char *)found.mv_data);
         mdb_txn_abort(txn);
         return -EPROTONOSUPPORT;
@@ -269,7 +276,8 @@ static int open_env(struct store *s, const char *path, char *error, size_t error
     if (rc == 0)
         rc = mdb_env_open(s->env, path, MDB_NOSYNC | MDB_NOTLS, 0600);
     if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH) {
-        (void)snprintf(error, error_octets, "%s/data.mdb is not an LMDB file of this version", path);
+        (void)snprintf(error, error_octets, "%s/data.mdb is not an LMDB file of this version",
+                       path);
     } else if (rc != 0) {
         (void)snprintf(error, error_octets, "cannot open %s: %s", path, mdb_strerror(rc));
     }
@@ -287,7 +295,8 @@ static int lmdb_open(const void *conf, void **ret_store, char *error, size_t err
     struct stat st;
 
     if (c->path.len == 0 || c->path.len >= PATH_OCTETS) {
-        (void)snprintf(error, error_octets, "path is %s", c->path.len == 0 ? "missing" : "too long");
+        (void)snprintf(error, error_octets, "path is %s",
+                       c->path.len == 0 ? "missing" : "too long");
         return -EINVAL;
     }
     struct store *s = calloc(1, sizeof(*s));
@@ -406,7 +415,8 @@ static int put_change(struct store *s, MDB_txn *txn, const struct tern_kv_change
         int rc = mdb_del(txn, s->dbi, &key, NULL);
         return rc == MDB_NOTFOUND ? 0 : rc;
     }
-    struct record r = { c->expires_ms, c->number, whole ? 0 : (uint32_t)c->key.len, (uint32_t)c->value.len };
+    struct record r = { c->expires_ms, c->number, whole ? 0 : (uint32_t)c->key.len,
+                        (uint32_t)c->value.len };
     data.mv_size = sizeof(r) + r.key_octets + r.value_octets;
     int rc = mdb_put(txn, s->dbi, &key, &data, MDB_RESERVE);
     if (rc != 0)
@@ -479,7 +489,8 @@ static int init(const struct tern_api *api, void **ret_state)
 }
 
 static const struct tern_option options[] = {
-    TERN_OPTION_PATH(struct kv_lmdb_conf, path, NULL, "Folder of the store; made if it is not there."),
+    TERN_OPTION_PATH(struct kv_lmdb_conf, path, NULL,
+                     "Folder of the store; made if it is not there."),
     TERN_OPTION_SIZE(struct kv_lmdb_conf, size_max, "4GB", MAP_OCTETS_MIN, INT64_C(1) << 40,
                      "Largest size of the file. It begins at 16MB and doubles."),
     TERN_OPTION_SECONDS(struct kv_lmdb_conf, sync, "5s", 0, 3600,

@@ -2,8 +2,9 @@
 /*
  * fuzz_config.c - any octets as a configuration file, read by a table with every type.
  *
- * Promised: what parses without an error is inside its range; strings end in NUL and hold none; a failure
- * says something; messages are lines of printable text and never repeat a secret.
+ * Promised: what parses without an error is inside its range; strings end in NUL and hold
+ * none; a failure says something; messages are lines of printable text and never repeat a
+ * secret.
  */
 #include <assert.h>
 #include <stdint.h>
@@ -65,8 +66,12 @@ static const struct tern_option options[] = {
     TERN_OPTION_ADDRESS(struct all, source, "", ""),
     TERN_OPTION_PATH(struct all, file, "", ""),
     TERN_OPTION_SECRET(struct all, password, "", ""),
-    { .size = sizeof(struct tern_option), .key = "pattern", .type = TERN_TYPE_REGEX, .text = "",
-      .offset = offsetof(struct all, pattern), .doc = "" },
+    { .size = sizeof(struct tern_option),
+      .key = "pattern",
+      .type = TERN_TYPE_REGEX,
+      .text = "",
+      .offset = offsetof(struct all, pattern),
+      .doc = "" },
     TERN_OPTION_TABLE(struct all, users, "", ""),
     TERN_OPTION_RECORDS(struct all, rules, rule_options, struct rule, 0, 3, ""),
     TERN_OPTIONS_END,
@@ -139,8 +144,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&arena);
     memset(&conf, 0, sizeof(conf));
     struct schema_env env = { .arena = &arena, .errors = &errors, .table = any_table };
-    struct yaml_node *root = yaml_load_text(&arena, slice_make((const char *)data, size), "fuzz.yaml",
-                                            "/nonexistent", &errors);
+    struct yaml_node *root = yaml_load_text(&arena, slice_make((const char *)data, size),
+                                            "fuzz.yaml", "/nonexistent", &errors);
     assert(root != NULL || errors.errors > 0);
     if (root != NULL) {
         unsigned before = errors.errors;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_kv.c - the key-value table: its operations, bounds, expiry, threads, and what reaches a store. */
+/*
+ * test_kv.c - the key-value table: its operations, bounds, expiry, threads, and what
+ * reaches a store.
+ */
 #include <CUnit/Basic.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -42,10 +45,12 @@ static void keep_answer(void *arg, const struct tern_kv_answer *answer)
     (void)snprintf(got->value, sizeof(got->value), "%s", answer->value.ptr);
 }
 
-static struct got do_kv(struct kv *kv, enum kv_op op, const char *key, int64_t number, const char *value,
-                        uint64_t expire_s)
+static struct got do_kv(struct kv *kv, enum kv_op op, const char *key, int64_t number,
+                        const char *value, uint64_t expire_s)
 {
-    struct kv_request r = { op, SLICE("test"), slice_cstr(key), number, slice_cstr(value), expire_s };
+    struct kv_request r = {
+        op, SLICE("test"), slice_cstr(key), number, slice_cstr(value), expire_s
+    };
     struct got got = { .status = 99 };
 
     kv_do(kv, &r, keep_answer, &got);
@@ -89,7 +94,8 @@ static void test_operations(void)
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         struct got got = do_kv(kv, steps[i].op, steps[i].key, steps[i].number, steps[i].value, 100);
         if (got.status != steps[i].status || got.number != steps[i].want)
-            fprintf(stderr, "  case \"%s\": %u, %lld\n", steps[i].name, got.status, (long long)got.number);
+            fprintf(stderr, "  case \"%s\": %u, %lld\n", steps[i].name, got.status,
+                    (long long)got.number);
         CU_ASSERT_EQUAL(got.status, steps[i].status);
         CU_ASSERT_EQUAL(got.number, steps[i].want);
         CU_ASSERT_STRING_EQUAL(got.value, steps[i].want_value);
@@ -128,7 +134,9 @@ static void test_bounds(void)
 
     memset(key, 'k', sizeof(key));
     memset(value, 'v', sizeof(value));
-    struct kv_request r = { KV_PUT, SLICE("test"), { key, KV_KEY_OCTETS_MAX - 5 }, 1, { value, KV_VALUE_OCTETS_MAX }, 0 };
+    struct kv_request r = {
+        KV_PUT, SLICE("test"), { key, KV_KEY_OCTETS_MAX - 5 }, 1, { value, KV_VALUE_OCTETS_MAX }, 0
+    };
     kv_do(kv, &r, keep_answer, &got);
     CU_ASSERT_EQUAL(got.status, TERN_FOUND);
     CU_ASSERT_EQUAL(got.octets, KV_VALUE_OCTETS_MAX);
@@ -174,7 +182,8 @@ static void test_expiry(void)
     (void)do_kv(kv, KV_PUT, "longest", 3, "", UINT64_MAX);
     (void)do_kv(kv, KV_ADD, "sum", 4, "", 10);
     clock_virtual_advance(9999);
-    CU_ASSERT_EQUAL(do_kv(kv, KV_PUT_NEW, "short", 9, "", 10).number, 1); /* seen again: still the first expiry */
+    CU_ASSERT_EQUAL(do_kv(kv, KV_PUT_NEW, "short", 9, "", 10).number,
+                    1); /* seen again: still the first expiry */
     CU_ASSERT_EQUAL(do_kv(kv, KV_ADD, "sum", 1, "", 10).number, 5);
     clock_virtual_advance(1);
     CU_ASSERT_EQUAL(do_kv(kv, KV_GET, "short", 0, "", 0).status, TERN_ABSENT);
@@ -195,7 +204,8 @@ static void test_eviction(void)
         for (uint64_t i = 0; i < 2 * sizes[s] + 10; i++) {
             (void)snprintf(key, sizeof(key), "k%llu", (unsigned long long)i);
             (void)do_kv(kv, KV_PUT, key, (int64_t)i, "", 1000 + i);
-            CU_ASSERT_EQUAL(do_kv(kv, KV_GET, key, 0, "", 0).status, TERN_FOUND); /* the newest is there */
+            CU_ASSERT_EQUAL(do_kv(kv, KV_GET, key, 0, "", 0).status,
+                            TERN_FOUND); /* the newest is there */
         }
         CU_ASSERT_TRUE(kv_count(kv) <= sizes[s]);
         CU_ASSERT_TRUE(kv_count(kv) >= sizes[s] * 9 / 10);
@@ -236,7 +246,8 @@ static void test_octets_bound(void)
     memset(value, 'v', sizeof(value));
     for (unsigned i = 0; i < 1000; i++) {
         int n = snprintf(key, sizeof(key), "big%u", i);
-        struct kv_request r = { KV_PUT, SLICE("t"), { key, (size_t)n }, 1, { value, sizeof(value) }, 0 };
+        struct kv_request r = { KV_PUT, SLICE("t"), { key, (size_t)n }, 1, { value, sizeof(value) },
+                                0 };
         kv_do(kv, &r, keep_answer, &got);
         CU_ASSERT_EQUAL(got.octets, sizeof(value));
     }
@@ -315,8 +326,12 @@ static void fake_close(void *store)
 }
 
 static const struct tern_kv_store fake_store = {
-    .size = sizeof(struct tern_kv_store), .type = "fake", .open = fake_open,
-    .load = fake_load, .write = fake_write, .close = fake_close,
+    .size = sizeof(struct tern_kv_store),
+    .type = "fake",
+    .open = fake_open,
+    .load = fake_load,
+    .write = fake_write,
+    .close = fake_close,
 };
 
 static size_t fake_count(void)
@@ -386,6 +401,34 @@ static void test_store_fails(void)
     table_free(&fake.rows, free);
 }
 
+/* Removals wait for the store up to a bound; the rest is forgotten, and counted. */
+static size_t lost(void)
+{
+    return (size_t)metric_value(metric_counter("tern_kv_removals_lost_total", "", ""));
+}
+
+static void test_store_fails_long(void)
+{
+    struct kv *kv = open_kv(&fake_store, 10);
+    size_t before = lost();
+    char key[32];
+
+    fake.fail = true;
+    for (unsigned i = 0; i < 65536 + 10; i++) { /* GONE_MAX and ten */
+        (void)snprintf(key, sizeof(key), "k%u", i);
+        (void)do_kv(kv, KV_PUT, key, 1, "", 0);
+        (void)do_kv(kv, KV_REMOVE, key, 0, "", 0);
+        if (i == 65535)
+            CU_ASSERT_EQUAL(lost(), before);
+    }
+    CU_ASSERT_TRUE(comes_true(lost, before + 10));
+    (void)pthread_mutex_lock(&fake.lock);
+    fake.fail = false;
+    (void)pthread_mutex_unlock(&fake.lock);
+    kv_close(kv);
+    CU_ASSERT_EQUAL(fake_count(), 0);
+}
+
 static void test_store_does_not_open(void)
 {
     struct kv *kv = NULL;
@@ -434,7 +477,9 @@ static void *add_on(void *arg)
         struct got got;
         kv_do(kv, &r, keep_answer, &got);
         if (i % 50 == 0) {
-            r = (struct kv_request){ i % 100 == 0 ? KV_PUT : KV_REMOVE, SLICE("u"), slice_cstr(key), 1, SLICE("value"), 5 };
+            r = (struct kv_request){
+                i % 100 == 0 ? KV_PUT : KV_REMOVE, SLICE("u"), slice_cstr(key), 1, SLICE("value"), 5
+            };
             kv_do(kv, &r, keep_answer, &got);
         }
     }
@@ -494,6 +539,7 @@ int main(void)
     CU_add_test(suite, "bound of octets", test_octets_bound);
     CU_add_test(suite, "store", test_store);
     CU_add_test(suite, "store: fails", test_store_fails);
+    CU_add_test(suite, "store: fails for long", test_store_fails_long);
     CU_add_test(suite, "store: does not open", test_store_does_not_open);
     CU_add_test(suite, "store: evicted entries", test_store_shrinks);
     CU_add_test(suite, "threads", test_threads);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_kv_lmdb.c - the LMDB store as the server loads it: dlopen, options by the schema, the core's
- * table above it; over restarts, kill -9, a full map, and paths that are something else.
+ * test_kv_lmdb.c - the LMDB store as the server loads it: dlopen, options by the schema,
+ * the core's table above it; over restarts, kill -9, a full map, and paths that are
+ * something else.
  */
 #include <CUnit/Basic.h>
 #include <dlfcn.h>
@@ -36,7 +37,8 @@ static void *options_for(const char *name, const char *more)
     struct yaml_node *root = yaml_load_text(&arena, slice_cstr(text), "t.yaml", folder, &errors);
     void *conf = arena_zalloc(&arena, type->conf_size);
 
-    CU_ASSERT_EQUAL_FATAL(schema_parse(&env, root, root->place, type->options, conf, NULL, NULL, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(
+        schema_parse(&env, root, root->place, type->options, conf, NULL, NULL, NULL), 0);
     config_errors_free(&errors);
     return conf;
 }
@@ -61,11 +63,12 @@ struct got {
 
 static void keep_answer(void *arg, const struct tern_kv_answer *answer)
 {
-    *(struct got *)arg = (struct got){ answer->status, answer->number, answer->value.len, answer->value.ptr[0] };
+    *(struct got *)arg =
+        (struct got){ answer->status, answer->number, answer->value.len, answer->value.ptr[0] };
 }
 
-static struct got do_kv(struct kv *kv, enum kv_op op, struct slice key, int64_t number, struct slice value,
-                        uint64_t expire_s)
+static struct got do_kv(struct kv *kv, enum kv_op op, struct slice key, int64_t number,
+                        struct slice value, uint64_t expire_s)
 {
     struct kv_request r = { op, SLICE("test"), key, number, value, expire_s };
     struct got got;
@@ -100,8 +103,12 @@ static void test_restart(void)
     CU_ASSERT_EQUAL(do_kv(kv, KV_GET, SLICE("big"), 0, SLICE(""), 0).octets, sizeof(value));
     CU_ASSERT_EQUAL(do_kv(kv, KV_GET, SLICE("gone"), 0, SLICE(""), 0).status, TERN_ABSENT);
     CU_ASSERT_EQUAL(do_kv(kv, KV_GET, SLICE("brief"), 0, SLICE(""), 0).status, TERN_ABSENT);
-    CU_ASSERT_EQUAL(do_kv(kv, KV_GET, slice_make(long_keys[2], sizeof(long_keys[2])), 0, SLICE(""), 0).number, 2);
-    CU_ASSERT_EQUAL(do_kv(kv, KV_GET, slice_make(long_keys[1], sizeof(long_keys[1])), 0, SLICE(""), 0).status, TERN_ABSENT);
+    CU_ASSERT_EQUAL(
+        do_kv(kv, KV_GET, slice_make(long_keys[2], sizeof(long_keys[2])), 0, SLICE(""), 0).number,
+        2);
+    CU_ASSERT_EQUAL(
+        do_kv(kv, KV_GET, slice_make(long_keys[1], sizeof(long_keys[1])), 0, SLICE(""), 0).status,
+        TERN_ABSENT);
     kv_close(kv);
 }
 
@@ -116,7 +123,8 @@ static void test_key_lengths(void)
         for (size_t len = 500; len < 512; len++) {
             if (round == 0)
                 (void)do_kv(kv, KV_PUT, slice_make(key, len), (int64_t)len, SLICE(""), 0);
-            CU_ASSERT_EQUAL(do_kv(kv, KV_GET, slice_make(key, len), 0, SLICE(""), 0).number, (int64_t)len);
+            CU_ASSERT_EQUAL(do_kv(kv, KV_GET, slice_make(key, len), 0, SLICE(""), 0).number,
+                            (int64_t)len);
         }
         CU_ASSERT_EQUAL(kv_count(kv), 12);
         kv_close(kv);
@@ -215,7 +223,7 @@ static void test_strange_formats(void)
     check_refused("other", "/other is an LMDB store, but not one of Tern's");
 }
 
-/* ---- a full map -------------------------------------------------------------------------------- */
+/* ---- a full map ---- */
 
 static int fill(void *store, unsigned from, unsigned count)
 {
@@ -251,13 +259,14 @@ static void test_growth(void)
     CU_ASSERT_EQUAL(type->write(store, &gone, 1), 0); /* a full store still forgets */
     CU_ASSERT_EQUAL(type->write(store, &gone, 1), 0); /* what is not there, too */
     type->close(store);
-    CU_ASSERT_EQUAL_FATAL(type->open(conf, &store, error, sizeof(error)), 0); /* a file larger than the first map */
+    CU_ASSERT_EQUAL_FATAL(type->open(conf, &store, error, sizeof(error)),
+                          0); /* a file larger than the first map */
     CU_ASSERT_EQUAL(type->load(store, count_one, &count), 0);
     CU_ASSERT_TRUE(count >= 899);
     type->close(store);
 }
 
-/* ---- kill -9 -------------------------------------------------------------------------------------- */
+/* ---- kill -9 ---- */
 
 /* Writes batches for ever; each puts the same number into all of ten keys. */
 static void write_on(int said)
@@ -272,9 +281,12 @@ static void write_on(int said)
         char keys[10][8];
         for (unsigned i = 0; i < 10; i++) {
             int n = snprintf(keys[i], sizeof(keys[i]), "key%u", i);
-            changes[i] = (struct tern_kv_change){ { keys[i], (size_t)n }, { "value", 5 }, round, UINT64_MAX };
+            changes[i] = (struct tern_kv_change){
+                { keys[i], (size_t)n }, { "value", 5 }, round, UINT64_MAX
+            };
         }
-        if (type->write(store, changes, 10) < 0 || write(said, &round, sizeof(round)) != sizeof(round))
+        if (type->write(store, changes, 10) < 0 ||
+            write(said, &round, sizeof(round)) != sizeof(round))
             _exit(1);
     }
 }
@@ -321,7 +333,7 @@ static void test_killed(void)
         CU_ASSERT_EQUAL_FATAL(r, 0);
         CU_ASSERT_EQUAL(type->load(store, see, &seen), 0);
         CU_ASSERT_EQUAL(seen.least, seen.most); /* all of a batch or nothing of it */
-        CU_ASSERT_TRUE(seen.most >= written); /* what was committed is in the page cache */
+        CU_ASSERT_TRUE(seen.most >= written);   /* what was committed is in the page cache */
         CU_ASSERT_TRUE(seen.count == 10 || written == 0);
         type->close(store);
     }

@@ -74,8 +74,12 @@ static const struct tern_option options[] = {
     TERN_OPTION_ADDRESS(struct all, source, "", "An address."),
     TERN_OPTION_PATH(struct all, file, "", "A file."),
     TERN_OPTION_SECRET(struct all, password, "", "A secret | not shown."),
-    { .size = sizeof(struct tern_option), .key = "pattern", .type = TERN_TYPE_REGEX, .text = "",
-      .offset = offsetof(struct all, pattern), .doc = "Later." },
+    { .size = sizeof(struct tern_option),
+      .key = "pattern",
+      .type = TERN_TYPE_REGEX,
+      .text = "",
+      .offset = offsetof(struct all, pattern),
+      .doc = "Later." },
     TERN_OPTION_TABLE(struct all, users, "", "Users."),
     TERN_OPTION_RECORDS(struct all, rules, rule_options, struct rule, 0, 3, "Rules."),
     TERN_OPTIONS_END,
@@ -143,7 +147,8 @@ static void test_secrets(void)
     int fd = mkstemp(path);
     CU_ASSERT_EQUAL(write(fd, SECRET "\n", sizeof(SECRET)), sizeof(SECRET));
     (void)close(fd);
-    const char *text = arena_printf(&arena, "password: !file %s\nfile: !env TERN_TEST_SECRET\n", path + 5);
+    const char *text =
+        arena_printf(&arena, "password: !file %s\nfile: !env TERN_TEST_SECRET\n", path + 5);
     struct yaml_node *root = yaml_load_text(&arena, slice_cstr(text), "t.yaml", "/tmp", &errors);
     (void)unlink(path);
     CU_ASSERT_TRUE(same("secrets", said(), ""));
@@ -159,14 +164,17 @@ static void test_secrets_are_not_printed(void)
     struct all conf;
 
     for (const struct tern_option *o = options; o->size != 0; o = schema_next(o)) {
-        static const char *const forms[] = { "%s: !env TERN_TEST_SECRET\n", "%s: [!env TERN_TEST_SECRET]\n",
-                                             "%s: { x: !env TERN_TEST_SECRET }\n", "%s: [[!env TERN_TEST_SECRET]]\n" };
+        static const char *const forms[] = { "%s: !env TERN_TEST_SECRET\n",
+                                             "%s: [!env TERN_TEST_SECRET]\n",
+                                             "%s: { x: !env TERN_TEST_SECRET }\n",
+                                             "%s: [[!env TERN_TEST_SECRET]]\n" };
         for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
             CLEANUP_BUF struct buf text = BUF_INIT;
             begin();
             memset(&conf, 0, sizeof(conf));
             buf_printf(&text, forms[i], o->key);
-            struct yaml_node *root = yaml_load_text(&arena, buf_slice(&text), "t.yaml", "/tmp", &errors);
+            struct yaml_node *root =
+                yaml_load_text(&arena, buf_slice(&text), "t.yaml", "/tmp", &errors);
             CU_ASSERT_PTR_NOT_NULL_FATAL(root);
             (void)schema_parse(&env, root, root->place, options, &conf, NULL, NULL, NULL);
             CU_ASSERT_PTR_NULL(strstr(said(), SECRET));
@@ -196,34 +204,45 @@ static const struct {
     { "uint one above", "max: 10001\n", "max: expected a whole number: 1 to 10000; got \"10001\"" },
     { "uint zero", "max: 0\n", "max: expected a whole number: 1 to 10000; got \"0\"" },
     { "uint negative", "max: -1\n", "max: expected a whole number, not negative; got \"-1\"" },
-    { "uint hexadecimal", "max: 0x10\n", "max: expected a whole number, not negative; got \"0x10\"" },
+    { "uint hexadecimal", "max: 0x10\n",
+      "max: expected a whole number, not negative; got \"0x10\"" },
     { "uint enormous", "max: 18446744073709551615\n",
       "max: expected a whole number: 1 to 10000; got \"18446744073709551615\"" },
     { "size with unit", "room: 64KB\n", "" },
     { "size at the bound", "room: 1GB\n", "" },
-    { "size one above", "room: 1073741825\n", "room: expected a size: 1KB to 1GB; got \"1073741825\"" },
-    { "size of another unit", "room: 5 bananas\n", "room: expected a size such as 64KB or 10MB; got \"5 bananas\"" },
-    { "size that overflows", "room: 99999999999TB\n", "room: expected a size such as 64KB or 10MB; got \"99999999999TB\"" },
+    { "size one above", "room: 1073741825\n",
+      "room: expected a size: 1KB to 1GB; got \"1073741825\"" },
+    { "size of another unit", "room: 5 bananas\n",
+      "room: expected a size such as 64KB or 10MB; got \"5 bananas\"" },
+    { "size that overflows", "room: 99999999999TB\n",
+      "room: expected a size such as 64KB or 10MB; got \"99999999999TB\"" },
     { "duration in words", "delay: 5 minutes\n",
       "delay: expected a duration such as 30s, 5m, 4h, 5d; got \"5 minutes\"" },
     { "duration in quotes", "delay: \"90\"\n", "" },
     { "duration at the bound", "delay: 1d\n", "" },
-    { "duration one above", "delay: 86401\n", "delay: expected a duration: 1s to 1d; got \"86401\"" },
-    { "duration below a second", "delay: 1500ms\n", "delay: expected a duration in whole seconds; got \"1500ms\"" },
+    { "duration one above", "delay: 86401\n",
+      "delay: expected a duration: 1s to 1d; got \"86401\"" },
+    { "duration below a second", "delay: 1500ms\n",
+      "delay: expected a duration in whole seconds; got \"1500ms\"" },
     { "duration that overflows", "delay: 99999999999999d\n",
       "delay: expected a duration such as 30s, 5m, 4h, 5d; got \"99999999999999d\"" },
     { "pause too long", "pause: 61\n", "pause: expected a duration: 1ms to 1m; got \"61\"" },
-    { "pause in another unit", "pause: 5y\n", "pause: expected a duration such as 300ms, 5s, 1m; got \"5y\"" },
+    { "pause in another unit", "pause: 5y\n",
+      "pause: expected a duration such as 300ms, 5s, 1m; got \"5y\"" },
     { "rate", "rate: 5/s\n", "" },
     { "rate without time", "rate: 5\n", "rate: expected a rate such as 100/1m; got \"5\"" },
     { "rate over no time", "rate: 5/0s\n", "rate: expected a rate such as 100/1m; got \"5/0s\"" },
     { "rate of none", "rate: 0/1s\n", "rate: expected a rate such as 100/1m; got \"0/1s\"" },
     { "percent at the bound", "share: 100%\n", "" },
-    { "percent one above", "share: 101%\n", "share: expected a percentage from 0% to 100%; got \"101%\"" },
-    { "percent that is none", "share: many\n", "share: expected a percentage such as 20%; got \"many\"" },
+    { "percent one above", "share: 101%\n",
+      "share: expected a percentage from 0% to 100%; got \"101%\"" },
+    { "percent that is none", "share: many\n",
+      "share: expected a percentage such as 20%; got \"many\"" },
     { "enum", "colour: blue\n", "" },
-    { "enum almost", "colour: gren\n", "colour: expected one of red, green, blue; got \"gren\"; did you mean \"green\"?" },
-    { "enum not at all", "colour: mauve\n", "colour: expected one of red, green, blue; got \"mauve\"" },
+    { "enum almost", "colour: gren\n",
+      "colour: expected one of red, green, blue; got \"gren\"; did you mean \"green\"?" },
+    { "enum not at all", "colour: mauve\n",
+      "colour: expected one of red, green, blue; got \"mauve\"" },
     { "list of one", "zones: x.example\n", "" },
     { "list at the bound", "zones: [a, b, c]\n", "" },
     { "list one above", "zones: [a, b, c, d]\n", "zones: expected 1 to 3 entries; got 4" },
@@ -232,50 +251,69 @@ static const struct {
     { "list as a table", "zones: { table: x }\n",
       "zones: expected a list such as [a, b]; got a table, which this option does not take" },
     { "list without a value", "zones:\n", "zones: expected a list such as [a, b]; got nothing" },
-    { "list with a list", "zones: [[a]]\n", "zones: expected a word as entry of the list; got a list" },
+    { "list with a list", "zones: [[a]]\n",
+      "zones: expected a word as entry of the list; got a list" },
     { "map as a list", "names: [a]\n", "names: expected a map such as { key: value }; got a list" },
-    { "map of maps", "names: { a: { b: c } }\n", "names: expected a word as value of the map; got a map" },
+    { "map of maps", "names: { a: { b: c } }\n",
+      "names: expected a word as value of the map; got a map" },
     { "networks", "nets: [10.0.0.0/8, \"2001:db8::/32\", 192.0.2.1]\n", "" },
     { "host bits", "nets: [10.0.0.1/8]\n",
-      "nets: the address has bits set behind its prefix; the network is 10.0.0.0/8; got \"10.0.0.1/8\"" },
+      "nets: the address has bits set behind its prefix; the network is 10.0.0.0/8; got "
+      "\"10.0.0.1/8\"" },
     { "host bits of IPv6", "nets: \"2001:db8::1/32\"\n",
-      "nets: the address has bits set behind its prefix; the network is 2001:db8::/32; got \"2001:db8::1/32\"" },
+      "nets: the address has bits set behind its prefix; the network is 2001:db8::/32; got "
+      "\"2001:db8::1/32\"" },
     { "prefix too long", "nets: 10.0.0.0/33\n",
       "nets: expected a prefix length from 0 to 32 behind the slash; got \"10.0.0.0/33\"" },
     { "prefix with a zero", "nets: 10.0.0.0/08\n",
       "nets: expected a prefix length from 0 to 32 behind the slash; got \"10.0.0.0/08\"" },
     { "not a network", "nets: localhost\n",
-      "nets: expected a network such as 192.0.2.0/24 or 2001:db8::/32, or an address; got \"localhost\"" },
+      "nets: expected a network such as 192.0.2.0/24 or 2001:db8::/32, or an address; got "
+      "\"localhost\"" },
     { "address", "source: \"[2001:db8::1]:25\"\n", "" },
     { "address with port 0", "source: 192.0.2.1:0\n",
-      "source: expected an address such as 192.0.2.1, 192.0.2.1:25 or \"[2001:db8::1]:25\"; got \"192.0.2.1:0\"" },
+      "source: expected an address such as 192.0.2.1, 192.0.2.1:25 or \"[2001:db8::1]:25\"; got "
+      "\"192.0.2.1:0\"" },
     { "address that is a name", "source: mx.example\n",
-      "source: expected an address such as 192.0.2.1, 192.0.2.1:25 or \"[2001:db8::1]:25\"; got \"mx.example\"" },
+      "source: expected an address such as 192.0.2.1, 192.0.2.1:25 or \"[2001:db8::1]:25\"; got "
+      "\"mx.example\"" },
     { "path empty", "file: \"\"\n", "file: expected the path of a file or folder; got \"\"" },
-    { "secret as a map", "password: { a: b }\n", "password: expected a secret: !env NAME, !file PATH, or in clear; got a map" },
+    { "secret as a map", "password: { a: b }\n",
+      "password: expected a secret: !env NAME, !file PATH, or in clear; got a map" },
     { "regex", "pattern: a.*\n", "pattern: regular expressions are not supported yet" },
     { "records", "rules: [{ host: a, port: 1 }, { host: b, inner: { on: no } }]\n", "" },
     { "one record", "rules: { host: a }\n", "" },
-    { "record without host", "rules: [{ port: 26 }]\n", "@1:9 option \"host\" is missing (string)" },
-    { "record that is a word", "rules: [x]\n", "rules: expected a map as entry of the list; got \"x\"" },
-    { "records that are a word", "rules: x\n", "rules: expected a list of maps such as [{ key: value }]; got \"x\"" },
+    { "record without host", "rules: [{ port: 26 }]\n",
+      "@1:9 option \"host\" is missing (string)" },
+    { "record that is a word", "rules: [x]\n",
+      "rules: expected a map as entry of the list; got \"x\"" },
+    { "records that are a word", "rules: x\n",
+      "rules: expected a list of maps such as [{ key: value }]; got \"x\"" },
     { "one record too many", "rules: [{ host: a }, { host: a }, { host: a }, { host: a }]\n",
       "rules: expected 0 to 3 entries; got 4" },
     { "record with a bad value", "rules: [{ host: a }, { host: b, port: 0 }]\n",
       "@1:39 port: expected a whole number: 1 to 65535; got \"0\"" },
-    { "record in a record", "rules:\n  - host: a\n    inner: [{ on: 5 }]\n", "@3:19 on: expected true or false; got \"5\"" },
-    { "unknown key of a record", "rules: [{ host: a, prot: 1 }]\n", "@1:20 unknown option \"prot\"; did you mean \"port\"?" },
-    { "unknown key, almost", "dealy: 5m\n", "@1:1 unknown option \"dealy\"; did you mean \"delay\"?" },
-    { "unknown key, dash for underscore", "pass-word: x\n", "@1:1 unknown option \"pass-word\"; did you mean \"password\"?" },
-    { "unknown key like a reserved one", "whem: x\n", "@1:1 unknown option \"whem\"; did you mean \"when\"?" },
-    { "long values are cut", "flag: aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffff1\n",
-      "flag: expected true or false; got \"aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffff...\"" },
+    { "record in a record", "rules:\n  - host: a\n    inner: [{ on: 5 }]\n",
+      "@3:19 on: expected true or false; got \"5\"" },
+    { "unknown key of a record", "rules: [{ host: a, prot: 1 }]\n",
+      "@1:20 unknown option \"prot\"; did you mean \"port\"?" },
+    { "unknown key, almost", "dealy: 5m\n",
+      "@1:1 unknown option \"dealy\"; did you mean \"delay\"?" },
+    { "unknown key, dash for underscore", "pass-word: x\n",
+      "@1:1 unknown option \"pass-word\"; did you mean \"password\"?" },
+    { "unknown key like a reserved one", "whem: x\n",
+      "@1:1 unknown option \"whem\"; did you mean \"when\"?" },
+    { "long values are cut",
+      "flag: aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffff1\n",
+      "flag: expected true or false; got "
+      "\"aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffff...\"" },
 };
 
 static bool parse_text(const char *text, struct all *conf)
 {
     struct place where = { "t.yaml", 9, 9 };
-    struct yaml_node *root = yaml_load_text(&arena, slice_cstr(text), "t.yaml", "/etc/tern", &errors);
+    struct yaml_node *root =
+        yaml_load_text(&arena, slice_cstr(text), "t.yaml", "/etc/tern", &errors);
 
     memset(conf, 0, sizeof(*conf));
     if (root == NULL)
@@ -324,8 +362,9 @@ static void test_defaults(void)
     struct all c;
 
     begin();
-    CU_ASSERT_EQUAL(schema_parse(&env, NULL, (struct place){ "t", 1, 1 }, options, memset(&c, 0xff, sizeof(c)), NULL,
-                                 NULL, NULL), 0);
+    CU_ASSERT_EQUAL(schema_parse(&env, NULL, (struct place){ "t", 1, 1 }, options,
+                                 memset(&c, 0xff, sizeof(c)), NULL, NULL, NULL),
+                    0);
     CU_ASSERT_TRUE(same("defaults", said(), ""));
     CU_ASSERT_TRUE(c.flag);
     CU_ASSERT_EQUAL(c.offset, -3);
@@ -357,9 +396,11 @@ static void test_values(void)
     struct all c;
 
     begin();
-    CU_ASSERT_TRUE(parse_text("flag: off\npause: 2\nsource: 192.0.2.1:26\nfile: ./keys/a.pem\nusers: [a]\n"
-                              "rules:\n  - { host: a, inner: [{ on: yes }, { on: no }] }\n  - { host: b, port: 26 }\n"
-                              "zones: \"a, b\"\n", &c));
+    CU_ASSERT_TRUE(parse_text(
+        "flag: off\npause: 2\nsource: 192.0.2.1:26\nfile: ./keys/a.pem\nusers: [a]\n"
+        "rules:\n  - { host: a, inner: [{ on: yes }, { on: no }] }\n  - { host: b, port: 26 }\n"
+        "zones: \"a, b\"\n",
+        &c));
     CU_ASSERT_TRUE(same("values", said(), ""));
     CU_ASSERT_FALSE(c.flag);
     CU_ASSERT_EQUAL(c.pause_ms, 2000); /* no unit: seconds */
@@ -377,7 +418,8 @@ static void test_values(void)
     end();
     begin();
     CU_ASSERT_TRUE(parse_text("zones: a, b\n", &c)); /* probably a list; said, not guessed */
-    CU_ASSERT_STRING_EQUAL(said(), "t.yaml:1:8: warning: zones: this is one value; a list is written [a, b]\n");
+    CU_ASSERT_STRING_EQUAL(
+        said(), "t.yaml:1:8: warning: zones: this is one value; a list is written [a, b]\n");
     CU_ASSERT_EQUAL(c.zones.count, 1);
     end();
 }
@@ -387,7 +429,8 @@ static void test_all_errors_at_once(void)
     struct all c;
 
     begin();
-    CU_ASSERT_FALSE(parse_text("flag: maybe\nmax: 0\nmax: 1\nfoo: bar\nnets: [1.2.3.4/5, x]\n", &c));
+    CU_ASSERT_FALSE(
+        parse_text("flag: maybe\nmax: 0\nmax: 1\nfoo: bar\nnets: [1.2.3.4/5, x]\n", &c));
     CU_ASSERT_EQUAL(errors.errors, 6);
     end();
 }
@@ -404,18 +447,23 @@ static void test_missing(void)
     begin();
     struct yaml_node *root = yaml_load_text(&arena, SLICE("max: 1\n"), "t.yaml", NULL, &errors);
     CU_ASSERT_EQUAL(schema_parse(&env, root, where, strict_options, &c, NULL, NULL, NULL), -EINVAL);
-    CU_ASSERT_STRING_EQUAL(said(), "t.yaml:1:6: error: max: expected a whole number: at least 2; got \"1\"\n");
+    CU_ASSERT_STRING_EQUAL(
+        said(), "t.yaml:1:6: error: max: expected a whole number: at least 2; got \"1\"\n");
     end();
     begin();
     root = yaml_load_text(&arena, SLICE("a: [x]\n"), "t.yaml", NULL, &errors);
-    CU_ASSERT_EQUAL(schema_parse(&env, yaml_get(root, "a"), where, strict_options, &c, NULL, NULL, NULL), -EINVAL);
-    CU_ASSERT_STRING_EQUAL(said(), "t.yaml:1:4: error: expected a map of options (key: value); got a list\n"
-                                   "t.yaml:7:5: error: option \"max\" is missing (number)\n");
+    CU_ASSERT_EQUAL(
+        schema_parse(&env, yaml_get(root, "a"), where, strict_options, &c, NULL, NULL, NULL),
+        -EINVAL);
+    CU_ASSERT_STRING_EQUAL(said(),
+                           "t.yaml:1:4: error: expected a map of options (key: value); got a list\n"
+                           "t.yaml:7:5: error: option \"max\" is missing (number)\n");
     end();
     begin();
     root = yaml_load_text(&arena, SLICE("max: 3\nzzzzzz: 1\n"), "t.yaml", NULL, &errors);
     CU_ASSERT_EQUAL(schema_parse(&env, root, where, strict_options, &c, NULL, NULL, NULL), -EINVAL);
-    CU_ASSERT_STRING_EQUAL(said(), "t.yaml:2:1: error: unknown option \"zzzzzz\"; known here: max\n");
+    CU_ASSERT_STRING_EQUAL(said(),
+                           "t.yaml:2:1: error: unknown option \"zzzzzz\"; known here: max\n");
     end();
 }
 
@@ -426,12 +474,14 @@ static void test_override(void)
 
     begin();
     CU_ASSERT_TRUE(parse_text("max: 7\ndelay: 1m\n", &c));
-    struct yaml_node *profile = yaml_load_text(&arena, SLICE("delay: 15m\nmode: x\n"), "t.yaml", NULL, &errors);
+    struct yaml_node *profile =
+        yaml_load_text(&arena, SLICE("delay: 15m\nmode: x\n"), "t.yaml", NULL, &errors);
     CU_ASSERT_EQUAL(schema_override(&env, profile, options, &c, reserved), 0);
     CU_ASSERT_EQUAL(c.delay_s, 900);
     CU_ASSERT_EQUAL(c.max, 7); /* absent keys stay, defaults are not put back */
     profile = yaml_load_text(&arena, SLICE("delay: 16m\nport: 99\n"), "t.yaml", NULL, &errors);
-    CU_ASSERT_EQUAL(schema_override_both(&env, profile, options, &c, rule_options, &script, reserved), 0);
+    CU_ASSERT_EQUAL(
+        schema_override_both(&env, profile, options, &c, rule_options, &script, reserved), 0);
     CU_ASSERT_EQUAL(c.delay_s, 960);
     CU_ASSERT_EQUAL(script.port, 99);
     CU_ASSERT_EQUAL(schema_override(&env, profile, options, &c, reserved), -EINVAL);
@@ -445,30 +495,97 @@ static void test_two_tables(void)
     struct rule script;
 
     begin();
-    struct yaml_node *root = yaml_load_text(&arena, SLICE("max: 3\nhost: h\n"), "t.yaml", NULL, &errors);
-    CU_ASSERT_EQUAL(schema_parse(&env, root, root->place, strict_options, &c, rule_options, &script, NULL), 0);
+    struct yaml_node *root =
+        yaml_load_text(&arena, SLICE("max: 3\nhost: h\n"), "t.yaml", NULL, &errors);
+    CU_ASSERT_EQUAL(
+        schema_parse(&env, root, root->place, strict_options, &c, rule_options, &script, NULL), 0);
     CU_ASSERT_EQUAL(c.max, 3);
     CU_ASSERT_TRUE(is(script.host, "h"));
     CU_ASSERT_EQUAL(script.port, 25);
     end();
 }
 
-/* An older module's entries are smaller, a newer one's larger than ours: the stride is the entry's. */
+/* Entries of a newer module may be larger than ours: the stride is the entry's. */
 static void test_stride(void)
 {
     struct wide_option {
         struct tern_option option;
         uint64_t later[3];
-    } wide[3] = { { .option = strict_options[0] }, { .option = options[4] }, { .option = { .size = 0 } } };
+    } wide[3] = { { .option = strict_options[0] },
+                  { .option = options[4] },
+                  { .option = { .size = 0 } } };
     struct all c;
 
     begin();
     wide[0].option.size = wide[1].option.size = sizeof(wide[0]);
-    struct yaml_node *root = yaml_load_text(&arena, SLICE("max: 3\ndelay: 9s\n"), "t.yaml", NULL, &errors);
-    CU_ASSERT_EQUAL(schema_parse(&env, root, root->place, &wide[0].option, &c, NULL, NULL, NULL), 0);
+    struct yaml_node *root =
+        yaml_load_text(&arena, SLICE("max: 3\ndelay: 9s\n"), "t.yaml", NULL, &errors);
+    CU_ASSERT_EQUAL(schema_parse(&env, root, root->place, &wide[0].option, &c, NULL, NULL, NULL),
+                    0);
     CU_ASSERT_EQUAL(c.max, 3);
     CU_ASSERT_EQUAL(c.delay_s, 9);
     end();
+}
+
+/* ---- tables of modules that cannot be used ------------------------------------------------- */
+
+static const struct tern_option endless_options[] = {
+    TERN_OPTION_RECORDS(struct rule, inner, endless_options, struct rule, 0, 0, ""),
+    TERN_OPTIONS_END,
+};
+
+#define BAD_TABLE(...)                                                                             \
+    (const struct tern_option[])                                                                   \
+    {                                                                                              \
+        { __VA_ARGS__ }, TERN_OPTIONS_END                                                          \
+    }
+#define ENTRY(k, t) .size = sizeof(struct tern_option), .key = k, .type = t, .text = ""
+
+static void test_check(void)
+{
+    const struct {
+        const char *name;
+        const struct tern_option *options;
+        size_t conf_size;
+        const char *want; /* "": good */
+    } cases[] = {
+        { "no table", NULL, 0, "" },
+        { "a rule", rule_options, sizeof(struct rule), "" },
+        { "a later type", options, sizeof(struct all),
+          "option 17 (pattern): its type is unknown or not supported yet" },
+        { "a field behind the end", rule_options, sizeof(struct rule) - 1,
+          "option 3 (inner): its field lies outside the struct" },
+        { "no struct", rule_options, 0, "option 1 (host): its field lies outside the struct" },
+        { "records in themselves", endless_options, sizeof(struct rule),
+          "option 1: records lie too deep" },
+        { "no key", BAD_TABLE(ENTRY(NULL, TERN_TYPE_BOOL)), 8,
+          "option 1 (): its key is not a word of a-z, 0-9 and _" },
+        { "a strange key", BAD_TABLE(ENTRY("a-b", TERN_TYPE_BOOL)), 8,
+          "option 1 (a-b): its key is not a word of a-z, 0-9 and _" },
+        { "a type of a later server", BAD_TABLE(ENTRY("a", 99)), 8,
+          "option 1 (a): its type is unknown or not supported yet" },
+        { "no values", BAD_TABLE(ENTRY("a", TERN_TYPE_ENUM)), 8, "option 1 (a): it has no values" },
+        { "no records", BAD_TABLE(ENTRY("a", TERN_TYPE_RECORDS)), 16,
+          "option 1 (a): it has no table of records" },
+        { "a range without numbers", BAD_TABLE(ENTRY("a", TERN_TYPE_INT), .min = 5, .max = 4), 8,
+          "option 1 (a): its range is empty" },
+        { "a wrong offset", BAD_TABLE(ENTRY("a", TERN_TYPE_INT), .offset = SIZE_MAX), 8,
+          "option 1 (a): its field lies outside the struct" },
+        { "too small an entry", BAD_TABLE(.size = 8, .key = "a"), 8,
+          "option 1: its entry has a wrong size" },
+        { "a default of another type",
+          BAD_TABLE(.size = sizeof(struct tern_option), .key = "a", .type = TERN_TYPE_SECONDS,
+                    .text = "soon"),
+          8,
+          "default of option error: a: expected a duration such as 30s, 5m, 4h, 5d; got \"soon\"" },
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char error[200] = "";
+        int r = schema_check(cases[i].options, cases[i].conf_size, error, sizeof(error));
+        CU_ASSERT_TRUE(same(cases[i].name, error, cases[i].want));
+        CU_ASSERT_EQUAL(r, cases[i].want[0] == '\0' ? 0 : -EINVAL);
+    }
 }
 
 /* ---- networks --------------------------------------------------------------------------- */
@@ -488,16 +605,21 @@ static void test_cidrs(void)
         const char *address;
         bool in;
     } cases[] = {
-        { "10.0.0.0", true },     { "10.255.255.255", true }, { "9.255.255.255", false },  { "11.0.0.0", false },
-        { "10.1.2.3", true },     { "192.0.2.1", true },      { "192.0.2.2", false },      { "0.0.0.0", false },
-        { "2001:db8::", true },   { "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", true },      { "2001:db9::", false },
-        { "::", false },          { "255.255.255.255", true }, { "::ffff:10.1.2.3", true }, { "::10.0.0.1", false },
-        { "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", true },
+        { "10.0.0.0", true },        { "10.255.255.255", true },
+        { "9.255.255.255", false },  { "11.0.0.0", false },
+        { "10.1.2.3", true },        { "192.0.2.1", true },
+        { "192.0.2.2", false },      { "0.0.0.0", false },
+        { "2001:db8::", true },      { "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", true },
+        { "2001:db9::", false },     { "::", false },
+        { "255.255.255.255", true }, { "::ffff:10.1.2.3", true },
+        { "::10.0.0.1", false },     { "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", true },
     };
 
     begin();
-    CU_ASSERT_TRUE(parse_text("nets: [255.255.255.255, 10.1.0.0/16, 10.0.0.0/8, 10.0.0.0/9, 192.0.2.1, 192.0.2.1/32,"
-                              " \"2001:db8::/32\", \"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\"]\n", &c));
+    CU_ASSERT_TRUE(parse_text(
+        "nets: [255.255.255.255, 10.1.0.0/16, 10.0.0.0/8, 10.0.0.0/9, 192.0.2.1, 192.0.2.1/32,"
+        " \"2001:db8::/32\", \"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\"]\n",
+        &c));
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         tern_address a = address(cases[i].address);
         if (cidrs_match(c.nets, &a) != cases[i].in)
@@ -527,11 +649,14 @@ static void test_many_cidrs(void)
     uint64_t began = clock_now_us();
     unsigned found = 0;
     for (unsigned i = 0; i < 200000; i++) {
-        tern_address a = { .family = 4, .octets = { (uint8_t)(1 + i / 65536), (uint8_t)(i / 256), (uint8_t)i, 9 } };
+        tern_address a = {
+            .family = 4, .octets = { (uint8_t)(1 + i / 65536), (uint8_t)(i / 256), (uint8_t)i, 9 }
+        };
         found += cidrs_match(c.nets, &a);
     }
     CU_ASSERT_EQUAL(found, 100000);
-    printf("(200000 look-ups in 100000 networks: %llu us) ", (unsigned long long)(clock_now_us() - began));
+    printf("(200000 look-ups in 100000 networks: %llu us) ",
+           (unsigned long long)(clock_now_us() - began));
     end();
 }
 
@@ -545,13 +670,26 @@ static void test_addresses(void)
         uint8_t family;
         uint16_t port;
     } cases[] = {
-        { "192.0.2.1", true, 4, 0 },       { "192.0.2.1:65535", true, 4, 65535 }, { "192.0.2.1:65536", false, 0, 0 },
-        { "192.0.2.1:", false, 0, 0 },     { "::1", true, 6, 0 },                 { "[::1]", true, 6, 0 },
-        { "[::1]:25", true, 6, 25 },       { "[::1]:", false, 0, 0 },             { "[::1", false, 0, 0 },
-        { "[::1]25", false, 0, 0 },        { "[192.0.2.1]:25", false, 0, 0 },     { "01.2.3.4", false, 0, 0 },
-        { "1.2.3", false, 0, 0 },          { "fe80::1%eth0", false, 0, 0 },       { "", false, 0, 0 },
-        { "[]", false, 0, 0 },             { "[]:25", false, 0, 0 },              { ":25", false, 0, 0 },
-        { "::ffff:192.0.2.1", true, 4, 0 }, { "1.2.3.4:5:6", false, 0, 0 },
+        { "192.0.2.1", true, 4, 0 },
+        { "192.0.2.1:65535", true, 4, 65535 },
+        { "192.0.2.1:65536", false, 0, 0 },
+        { "192.0.2.1:", false, 0, 0 },
+        { "::1", true, 6, 0 },
+        { "[::1]", true, 6, 0 },
+        { "[::1]:25", true, 6, 25 },
+        { "[::1]:", false, 0, 0 },
+        { "[::1", false, 0, 0 },
+        { "[::1]25", false, 0, 0 },
+        { "[192.0.2.1]:25", false, 0, 0 },
+        { "01.2.3.4", false, 0, 0 },
+        { "1.2.3", false, 0, 0 },
+        { "fe80::1%eth0", false, 0, 0 },
+        { "", false, 0, 0 },
+        { "[]", false, 0, 0 },
+        { "[]:25", false, 0, 0 },
+        { ":25", false, 0, 0 },
+        { "::ffff:192.0.2.1", true, 4, 0 },
+        { "1.2.3.4:5:6", false, 0, 0 },
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -571,16 +709,33 @@ static void test_amounts(void)
         const char *text;
         uint64_t ms; /* UINT64_MAX: bad */
     } durations[] = {
-        { "90", 90000 }, { "300ms", 300 }, { "5m", 300000 }, { "4h", 14400000 }, { "5d", 432000000 },
-        { "1w", 604800000 }, { "0", 0 }, { "36500d", VALUE_DURATION_MS_MAX }, { "36501d", UINT64_MAX },
-        { "-5s", UINT64_MAX }, { "5 s", UINT64_MAX }, { "s", UINT64_MAX }, { "", UINT64_MAX }, { "1h30m", UINT64_MAX },
+        { "90", 90000 },
+        { "300ms", 300 },
+        { "5m", 300000 },
+        { "4h", 14400000 },
+        { "5d", 432000000 },
+        { "1w", 604800000 },
+        { "0", 0 },
+        { "36500d", VALUE_DURATION_MS_MAX },
+        { "36501d", UINT64_MAX },
+        { "-5s", UINT64_MAX },
+        { "5 s", UINT64_MAX },
+        { "s", UINT64_MAX },
+        { "", UINT64_MAX },
+        { "1h30m", UINT64_MAX },
     };
     static const struct {
         const char *text;
         uint64_t octets;
     } sizes[] = {
-        { "64KB", 65536 }, { "10mb", 10485760 }, { "1G", 1u << 30 }, { "2TB", UINT64_C(2) << 40 }, { "7", 7 },
-        { "9223372036854775807", INT64_MAX }, { "9223372036854775808", UINT64_MAX }, { "1.5MB", UINT64_MAX },
+        { "64KB", 65536 },
+        { "10mb", 10485760 },
+        { "1G", 1u << 30 },
+        { "2TB", UINT64_C(2) << 40 },
+        { "7", 7 },
+        { "9223372036854775807", INT64_MAX },
+        { "9223372036854775808", UINT64_MAX },
+        { "1.5MB", UINT64_MAX },
     };
 
     for (size_t i = 0; i < sizeof(durations) / sizeof(durations[0]); i++) {
@@ -630,6 +785,7 @@ int main(void)
     CU_add_test(suite, "override", test_override);
     CU_add_test(suite, "two tables", test_two_tables);
     CU_add_test(suite, "stride", test_stride);
+    CU_add_test(suite, "tables of modules", test_check);
     CU_add_test(suite, "networks", test_cidrs);
     CU_add_test(suite, "100,000 networks", test_many_cidrs);
     CU_add_test(suite, "addresses", test_addresses);

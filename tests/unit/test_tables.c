@@ -101,20 +101,31 @@ static const struct {
     { "an empty list", "x: []", "a", "(absent)" },
     { "an empty map", "x: {}", "a", "(absent)" },
     { "by name", "x: { table: t }", "k", "v" },
-    { "by a name that is not there", "x: { table: tt }", "k", "t.yaml:2:13: error: there is no table \"tt\"; did you mean \"t\"?\n" },
-    { "by a strange name", "x: { table: zzz }", "k", "t.yaml:2:13: error: there is no table \"zzz\"\n" },
-    { "by a list of names", "x: { table: [t] }", "k", "t.yaml:2:13: error: table: expected a name from \"tables\"; got a list\n" },
+    { "by a name that is not there", "x: { table: tt }", "k",
+      "t.yaml:2:13: error: there is no table \"tt\"; did you mean \"t\"?\n" },
+    { "by a strange name", "x: { table: zzz }", "k",
+      "t.yaml:2:13: error: there is no table \"zzz\"\n" },
+    { "by a list of names", "x: { table: [t] }", "k",
+      "t.yaml:2:13: error: table: expected a name from \"tables\"; got a list\n" },
     { "by name and more", "x: { table: t, b: c }", "k",
-      "t.yaml:2:16: error: unknown key \"b\" beside \"table\" (an entry of that name is written in quotes)\n" },
+      "t.yaml:2:16: error: unknown key \"b\" beside \"table\" (an entry of that name is written in "
+      "quotes)\n" },
     { "an entry called table", "x: { \"table\": t, b: c }", "table", "t" },
-    { "a list of lists", "x: [[a]]", "k", "t.yaml:2:5: error: expected a word in the table; got a list\n" },
-    { "a map of maps", "x: { a: { b: c } }", "k", "t.yaml:2:9: error: expected a word in the table; got a map\n" },
+    { "a list of lists", "x: [[a]]", "k",
+      "t.yaml:2:5: error: expected a word in the table; got a list\n" },
+    { "a map of maps", "x: { a: { b: c } }", "k",
+      "t.yaml:2:9: error: expected a word in the table; got a map\n" },
     { "a list with nothing in it", "x: [a, ]", "a", "" },
-    { "an empty entry", "x: [\"\"]", "k", "t.yaml:2:5: error: expected a word in the table; got \"\"\n" },
-    { "sql", "x: { sql: \"SELECT\" }", "k", "t.yaml:2:6: error: tables by sql: are not supported yet\n" },
-    { "ldap with more", "x: { ldap: ldaps://x, base: y }", "k", "t.yaml:2:6: error: tables by ldap: are not supported yet\n" },
-    { "redis", "x: { redis: y }", "k", "t.yaml:2:6: error: tables by redis: are not supported yet\n" },
-    { "twice but for case", "x: [a, A]", "a", "t.yaml:2:4: warning: 1 entries stand twice (case does not count); the first is taken\n" },
+    { "an empty entry", "x: [\"\"]", "k",
+      "t.yaml:2:5: error: expected a word in the table; got \"\"\n" },
+    { "sql", "x: { sql: \"SELECT\" }", "k",
+      "t.yaml:2:6: error: tables by sql: are not supported yet\n" },
+    { "ldap with more", "x: { ldap: ldaps://x, base: y }", "k",
+      "t.yaml:2:6: error: tables by ldap: are not supported yet\n" },
+    { "redis", "x: { redis: y }", "k",
+      "t.yaml:2:6: error: tables by redis: are not supported yet\n" },
+    { "twice but for case", "x: [a, A]", "a",
+      "t.yaml:2:4: warning: 1 entries stand twice (case does not count); the first is taken\n" },
     { "a secret as value is found and not said", "x: { a: !env TERN_TEST_SECRET }", "a", "hush" },
 };
 
@@ -122,14 +133,17 @@ static void test_nodes(void)
 {
     for (size_t i = 0; i < sizeof(node_cases) / sizeof(node_cases[0]); i++) {
         begin();
-        struct yaml_node *root = yaml(arena_printf(&arena, "tables: { t: { k: v } }\n%s\n", node_cases[i].text));
+        struct yaml_node *root =
+            yaml(arena_printf(&arena, "tables: { t: { k: v } }\n%s\n", node_cases[i].text));
         struct tables *tables = tables_new(&arena, yaml_get(root, "tables"), &errors);
         const struct tern_table *x = tables_resolve(tables, yaml_get(root, "x"));
         bool bad = strncmp(node_cases[i].want, "t.yaml", 6) == 0;
-        CU_ASSERT_TRUE(same(node_cases[i].name, bad ? said() : look(x, node_cases[i].key), node_cases[i].want));
+        CU_ASSERT_TRUE(same(node_cases[i].name, bad ? said() : look(x, node_cases[i].key),
+                            node_cases[i].want));
         CU_ASSERT_TRUE(bad || errors.errors == 0);
         CU_ASSERT_EQUAL(x == NULL, bad && errors.errors > 0);
-        CU_ASSERT_PTR_EQUAL(tables_resolve(tables, yaml_get(root, "x")), x); /* the same node, the same table */
+        CU_ASSERT_PTR_EQUAL(tables_resolve(tables, yaml_get(root, "x")),
+                            x); /* the same node, the same table */
         tables_free(tables);
         end();
     }
@@ -140,13 +154,19 @@ static const struct {
 } tables_cases[] = {
     { "nothing", "tables:\n", "" },
     { "no map", "tables: [a]\n", "t.yaml:1:9: error: tables: expected a map of names\n" },
-    { "one without contents", "tables: { a: }\n", "t.yaml:1:14: error: the table has no contents; an empty one is []\n" },
-    { "one for another", "tables: { a: [x], b: { table: a } }\n", "t.yaml:1:24: error: a table cannot stand for another one\n" },
-    { "sql, with the line", "tables:\n  a: [x]\n  b: { sql: y }\n", "t.yaml:3:8: error: tables by sql: are not supported yet\n" },
-    { "file without path", "tables: { a: { file: [x] } }\n", "t.yaml:1:22: error: file: expected the path of a file\n" },
+    { "one without contents", "tables: { a: }\n",
+      "t.yaml:1:14: error: the table has no contents; an empty one is []\n" },
+    { "one for another", "tables: { a: [x], b: { table: a } }\n",
+      "t.yaml:1:24: error: a table cannot stand for another one\n" },
+    { "sql, with the line", "tables:\n  a: [x]\n  b: { sql: y }\n",
+      "t.yaml:3:8: error: tables by sql: are not supported yet\n" },
+    { "file without path", "tables: { a: { file: [x] } }\n",
+      "t.yaml:1:22: error: file: expected the path of a file\n" },
     { "file with more", "tables: { a: { file: x, reload: 5 } }\n",
-      "t.yaml:1:25: error: unknown key \"reload\" beside \"file\" (an entry of that name is written in quotes)\n" },
-    { "a device", "tables: { a: { file: /dev/null } }\n", "t.yaml:1:22: error: cannot read the table /dev/null: not a regular file\n" },
+      "t.yaml:1:25: error: unknown key \"reload\" beside \"file\" (an entry of that name is "
+      "written in quotes)\n" },
+    { "a device", "tables: { a: { file: /dev/null } }\n",
+      "t.yaml:1:22: error: cannot read the table /dev/null: not a regular file\n" },
     { "no such file", "tables: { a: { file: /nonexistent/x } }\n",
       "t.yaml:1:22: error: cannot read the table /nonexistent/x: No such file or directory\n" },
 };
@@ -155,7 +175,8 @@ static void test_tables(void)
 {
     for (size_t i = 0; i < sizeof(tables_cases) / sizeof(tables_cases[0]); i++) {
         begin();
-        struct tables *tables = tables_new(&arena, yaml_get(yaml(tables_cases[i].text), "tables"), &errors);
+        struct tables *tables =
+            tables_new(&arena, yaml_get(yaml(tables_cases[i].text), "tables"), &errors);
         CU_ASSERT_TRUE(same(tables_cases[i].name, said(), tables_cases[i].want));
         tables_free(tables);
         end();
@@ -174,25 +195,31 @@ static const struct {
 } line_cases[] = {
     { "a key", SLICE("example.org"), TABLE_LINE_ENTRY, "example.org", "" },
     { "key: value", SLICE("example.org: strict"), TABLE_LINE_ENTRY, "example.org", "strict" },
-    { "key value", SLICE("example.org   strict mode "), TABLE_LINE_ENTRY, "example.org", "strict mode" },
+    { "key value", SLICE("example.org   strict mode "), TABLE_LINE_ENTRY, "example.org",
+      "strict mode" },
     { "key : value", SLICE("example.org : strict"), TABLE_LINE_ENTRY, "example.org", "strict" },
     { "key:", SLICE("example.org:"), TABLE_LINE_ENTRY, "example.org", "" },
-    { "a tab between", SLICE("\texample.org\tstrict\r"), TABLE_LINE_ENTRY, "example.org", "strict" },
+    { "a tab between", SLICE("\texample.org\tstrict\r"), TABLE_LINE_ENTRY, "example.org",
+      "strict" },
     { "nothing", SLICE("  \t "), TABLE_LINE_EMPTY, NULL, NULL },
     { "a comment", SLICE("  # x"), TABLE_LINE_EMPTY, NULL, NULL },
     { "a comment behind", SLICE("a: b # c"), TABLE_LINE_ENTRY, "a", "b" },
     { "a comment behind a key", SLICE("a # c"), TABLE_LINE_ENTRY, "a", "" },
-    { "# in a local part", SLICE("a#b@example.org: c#d"), TABLE_LINE_ENTRY, "a#b@example.org", "c#d" },
-    { "a quoted local part", SLICE("\"john doe\"@example.org: x"), TABLE_LINE_ENTRY, "\"john doe\"@example.org", "x" },
+    { "# in a local part", SLICE("a#b@example.org: c#d"), TABLE_LINE_ENTRY, "a#b@example.org",
+      "c#d" },
+    { "a quoted local part", SLICE("\"john doe\"@example.org: x"), TABLE_LINE_ENTRY,
+      "\"john doe\"@example.org", "x" },
     { "a quoted quote", SLICE("\"a\\\" b\"@x y"), TABLE_LINE_ENTRY, "\"a\\\" b\"@x", "y" },
-    { "a quote that does not end", SLICE("\"john doe@example.org: x"), TABLE_LINE_BAD, NULL, "quote that does not end" },
+    { "a quote that does not end", SLICE("\"john doe@example.org: x"), TABLE_LINE_BAD, NULL,
+      "quote that does not end" },
     { "a backslash at the end", SLICE("\"a\\"), TABLE_LINE_BAD, NULL, "quote that does not end" },
     { "an IPv6 address", SLICE("2001:db8::1: x"), TABLE_LINE_ENTRY, "2001:db8::1", "x" },
     { "an IPv6 network", SLICE("2001:db8:: x"), TABLE_LINE_ENTRY, "2001:db8::", "x" },
     { "NUL", SLICE("a\0b"), TABLE_LINE_BAD, NULL, "control character" },
     { "CR inside", SLICE("a\rb"), TABLE_LINE_BAD, NULL, "control character" },
     { "Latin-1", SLICE("m\xfcller@example.org"), TABLE_LINE_BAD, NULL, "not UTF-8" },
-    { "UTF-8", SLICE("m\xc3\xbcller@example.org"), TABLE_LINE_ENTRY, "m\xc3\xbcller@example.org", "" },
+    { "UTF-8", SLICE("m\xc3\xbcller@example.org"), TABLE_LINE_ENTRY, "m\xc3\xbcller@example.org",
+      "" },
     { "a lone colon", SLICE(": x"), TABLE_LINE_ENTRY, ":", "x" },
 };
 
@@ -219,7 +246,11 @@ static void test_line_bounds(void)
     static const struct {
         size_t key, value;
         bool good;
-    } cases[] = { { 1024, 65535, true }, { 1025, 1, false }, { 1024, 65536, false }, { 1, 70000, false }, { 300000, 1, false } };
+    } cases[] = { { 1024, 65535, true },
+                  { 1025, 1, false },
+                  { 1024, 65536, false },
+                  { 1, 70000, false },
+                  { 300000, 1, false } };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct buf text = BUF_INIT;
@@ -426,8 +457,9 @@ static void test_million(void)
         table_hold_release(hold);
     }
     CU_ASSERT_EQUAL(found, rows);
-    printf("(a million rows: %llu ms, %lu KB more; a look-up %llu ns) ", (unsigned long long)(loaded - began) / 1000,
-           resident_kb() - before_kb, (unsigned long long)(clock_now_us() - loaded) / 1000);
+    printf("(a million rows: %llu ms, %lu KB more; a look-up %llu ns) ",
+           (unsigned long long)(loaded - began) / 1000, resident_kb() - before_kb,
+           (unsigned long long)(clock_now_us() - loaded) / 1000);
     tables_free(tables);
     end();
 }
@@ -515,6 +547,55 @@ static void test_many_versions(void)
     snapshot_release(last);
 }
 
+/* As many snapshots as there are numbers, and one more. */
+static void test_numbers_end(void)
+{
+    const unsigned count = 65535;
+    struct snapshot_place *places = calloc(count + 1, sizeof(places[0]));
+    int r = 0;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(places);
+    for (unsigned i = 0; i < count && r == 0; i++) {
+        struct snapshot_build build = SNAPSHOT_BUILD_INIT;
+        r = snapshot_publish(&places[i], snapshot_finish(&build));
+    }
+    CU_ASSERT_EQUAL(r, 0);
+    struct snapshot_build build = SNAPSHOT_BUILD_INIT;
+    struct snapshot *s = snapshot_finish(&build);
+    CU_ASSERT_EQUAL(snapshot_publish(&places[count], s), -ENOSPC);
+    CU_ASSERT_PTR_NULL(snapshot_take(&places[count]));
+    CU_ASSERT_EQUAL(snapshot_publish(&places[7], NULL), 0);
+    CU_ASSERT_EQUAL(snapshot_publish(&places[count], s), 0);
+    for (unsigned i = 0; i <= count; i++)
+        CU_ASSERT_EQUAL(snapshot_publish(&places[i], NULL), 0);
+    free(places);
+}
+
+static void test_many_files(void)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+    char name[32], path[128];
+
+    begin();
+    buf_add_cstr(&text, "tables:\n");
+    for (unsigned i = 0; i <= 4096; i++) {
+        (void)snprintf(name, sizeof(name), "many%u", i);
+        write_file(name, SLICE("a\n"));
+        buf_printf(&text, "  t%u: { file: %s }\n", i, name);
+    }
+    struct tables *tables = tables_new(&arena, yaml_get(yaml(text.data), "tables"), &errors);
+    (void)snprintf(path, sizeof(path), "%s/many4096", folder);
+    CU_ASSERT_STRING_EQUAL(said(), arena_printf(&arena,
+                                                "t.yaml:4098:18: error: cannot read the table %s: "
+                                                "more than 4096 table files\n",
+                                                path));
+    CU_ASSERT_PTR_NOT_NULL(tables_get(tables, SLICE("t4095")));
+    tables_poll();
+    tables_free(tables);
+    tables_poll();
+    end();
+}
+
 static void remove_folder(void)
 {
     char command[128];
@@ -542,6 +623,8 @@ int main(void)
     CU_add_test(suite, "a million rows", test_million);
     CU_add_test(suite, "threads", test_threads);
     CU_add_test(suite, "many versions", test_many_versions);
+    CU_add_test(suite, "snapshots at once", test_numbers_end);
+    CU_add_test(suite, "many files", test_many_files);
     CU_add_test(suite, "clean up", remove_folder);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     (void)CU_basic_run_tests();

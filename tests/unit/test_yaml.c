@@ -47,47 +47,68 @@ static const struct {
     { "a map is good", SLICE("a: 1\nb: [x, y]\nc: { d: e }\n"), "" },
     { "an empty file is an empty map", SLICE(""), "" },
     { "comments alone are an empty map", SLICE("# nothing\n---\n"), "" },
-    { "a byte order mark is skipped", SLICE("\xef\xbb\xbf" "a: 1\n"), "" },
-    { "a key twice", SLICE("a: 1\nb: 2\na: 3\n"), "t.yaml:3:1: error: \"a\" stands twice; first in line 1\n" },
+    { "a byte order mark is skipped",
+      SLICE("\xef\xbb\xbf"
+            "a: 1\n"),
+      "" },
+    { "a key twice", SLICE("a: 1\nb: 2\na: 3\n"),
+      "t.yaml:3:1: error: \"a\" stands twice; first in line 1\n" },
     { "a key three times", SLICE("a: 1\na: 2\n'a': 3\n"),
       "t.yaml:2:1: error: \"a\" stands twice; first in line 1\n"
       "t.yaml:3:1: error: \"a\" stands twice; first in line 1\n" },
     { "a tab", SLICE("a:\n\tb: 1\n"), "t.yaml:2:1: error: a tab cannot indent here; use blanks\n" },
-    { "a tab behind blanks", SLICE("a:\n  \tb: 1\n"), "t.yaml:2:3: error: a tab cannot indent here; use blanks\n" },
-    { "NUL", SLICE("a: 1\nb: \0\n"), "t.yaml:2:4: error: the file holds the control character 0x00\n" },
+    { "a tab behind blanks", SLICE("a:\n  \tb: 1\n"),
+      "t.yaml:2:3: error: a tab cannot indent here; use blanks\n" },
+    { "NUL", SLICE("a: 1\nb: \0\n"),
+      "t.yaml:2:4: error: the file holds the control character 0x00\n" },
     { "NUL by escape", SLICE("a: \"x\\0y\"\n"), "t.yaml:1:4: error: a value cannot hold NUL\n" },
-    { "escape", SLICE("a: \x1b[2J\n"), "t.yaml:1:4: error: the file holds the control character 0x1b\n" },
+    { "escape", SLICE("a: \x1b[2J\n"),
+      "t.yaml:1:4: error: the file holds the control character 0x1b\n" },
     { "a control character in two octets", SLICE("a: \xc2\x9b\n"),
       "t.yaml:1:4: error: the file holds a control character (0xc2 ...)\n" },
     { "Latin-1", SLICE("name: M\xfcller\n"), "t.yaml:1:8: error: octet 0xfc is not UTF-8 here\n" },
-    { "columns count characters", SLICE("\xc3\xa4: \xff\n"), "t.yaml:1:4: error: octet 0xff is not UTF-8 here\n" },
-    { "merge key", SLICE("a: &x { b: 1 }\nc:\n  <<: *x\n"), "t.yaml:3:3: error: merge keys (<<) are not supported\n" },
+    { "columns count characters", SLICE("\xc3\xa4: \xff\n"),
+      "t.yaml:1:4: error: octet 0xff is not UTF-8 here\n" },
+    { "merge key", SLICE("a: &x { b: 1 }\nc:\n  <<: *x\n"),
+      "t.yaml:3:3: error: merge keys (<<) are not supported\n" },
     { "a quoted << is a key", SLICE("\"<<\": 1\n"), "" },
     { "alias", SLICE("a: &x [1, 2]\nb: *x\n"), "" },
-    { "alias before its anchor", SLICE("a: *x\n"), "t.yaml:1:4: error: alias *x has no anchor &x before it\n" },
-    { "alias of itself", SLICE("a: &x [*x]\n"), "t.yaml:1:8: error: alias *x has no anchor &x before it\n" },
+    { "alias before its anchor", SLICE("a: *x\n"),
+      "t.yaml:1:4: error: alias *x has no anchor &x before it\n" },
+    { "alias of itself", SLICE("a: &x [*x]\n"),
+      "t.yaml:1:8: error: alias *x has no anchor &x before it\n" },
     { "unknown tag", SLICE("a: !int 5\nb: !!str x\nc: !x [1]\nd: !y {e: 1}\n"),
       "t.yaml:1:4: error: tag !int is not supported; only !env and !file are, before a word\n"
-      "t.yaml:2:4: error: tag tag:yaml.org,2002:str is not supported; only !env and !file are, before a word\n"
+      "t.yaml:2:4: error: tag tag:yaml.org,2002:str is not supported; only !env and !file are, "
+      "before a word\n"
       "t.yaml:3:4: error: tag !x is not supported; only !env and !file are, before a word\n"
       "t.yaml:4:4: error: tag !y is not supported; only !env and !file are, before a word\n" },
     { "!env before a list", SLICE("a: !env [B]\n"),
       "t.yaml:1:4: error: tag !env is not supported; only !env and !file are, before a word\n" },
-    { "a secret as key", SLICE("!env TERN_TEST_SECRET : 1\n"), "t.yaml:1:1: error: a key cannot be a secret\n" },
-    { "a list as key", SLICE("? [a]\n: b\n"), "t.yaml:1:3: error: a key must be a word, not a list\n" },
+    { "a secret as key", SLICE("!env TERN_TEST_SECRET : 1\n"),
+      "t.yaml:1:1: error: a key cannot be a secret\n" },
+    { "a list as key", SLICE("? [a]\n: b\n"),
+      "t.yaml:1:3: error: a key must be a word, not a list\n" },
     { "an empty key", SLICE("\"\": b\n"), "t.yaml:1:1: error: a key is empty\n" },
-    { "two documents", SLICE("a: 1\n---\nb: 2\n"), "t.yaml:2:1: error: a second document begins here; one file holds one\n" },
+    { "two documents", SLICE("a: 1\n---\nb: 2\n"),
+      "t.yaml:2:1: error: a second document begins here; one file holds one\n" },
     { "a list that does not end", SLICE("a: [1,\nb: 2\n"),
-      "t.yaml:3:1: error: did not find expected ',' or ']' (while parsing a flow sequence that began at line 1)\n" },
-    { "variable not set", SLICE("a: !env TERN_TEST_UNSET\n"), "t.yaml:1:4: error: environment variable TERN_TEST_UNSET is not set\n" },
-    { "variable empty", SLICE("a: !env TERN_TEST_EMPTY\n"), "t.yaml:1:4: error: environment variable TERN_TEST_EMPTY is empty\n" },
+      "t.yaml:3:1: error: did not find expected ',' or ']' (while parsing a flow sequence that "
+      "began at line 1)\n" },
+    { "variable not set", SLICE("a: !env TERN_TEST_UNSET\n"),
+      "t.yaml:1:4: error: environment variable TERN_TEST_UNSET is not set\n" },
+    { "variable empty", SLICE("a: !env TERN_TEST_EMPTY\n"),
+      "t.yaml:1:4: error: environment variable TERN_TEST_EMPTY is empty\n" },
     { "no such secret file", SLICE("a: !file /nonexistent/x\n"),
       "t.yaml:1:4: error: cannot read !file /nonexistent/x: No such file or directory\n" },
-    { "a folder as secret file", SLICE("a: !file /\n"), "t.yaml:1:4: error: cannot read !file /: Is a directory\n" },
+    { "a folder as secret file", SLICE("a: !file /\n"),
+      "t.yaml:1:4: error: cannot read !file /: Is a directory\n" },
     { "a device as secret file", SLICE("a: !file /dev/zero\n"),
       "t.yaml:1:4: error: cannot read !file /dev/zero: it is not a regular file\n" },
-    { "include of a map", SLICE("include: { a: b }\n"), "t.yaml:1:10: error: include: expected a list of files; got a map\n" },
-    { "include of a list", SLICE("include: [[x]]\n"), "t.yaml:1:11: error: include: expected the name of a file\n" },
+    { "include of a map", SLICE("include: { a: b }\n"),
+      "t.yaml:1:10: error: include: expected a list of files; got a map\n" },
+    { "include of a list", SLICE("include: [[x]]\n"),
+      "t.yaml:1:11: error: include: expected the name of a file\n" },
     { "include of nothing", SLICE("include: no-such.yaml\n"),
       "t.yaml:1:10: error: cannot read no-such.yaml: No such file or directory\n" },
 };
@@ -105,7 +126,8 @@ static void test_yaml(void)
 static void test_places(void)
 {
     begin();
-    struct yaml_node *root = yaml_load_text(&arena, SLICE("a:\n  - x\n  - { b: \"no\" }\n"), "t.yaml", "/etc", &errors);
+    struct yaml_node *root =
+        yaml_load_text(&arena, SLICE("a:\n  - x\n  - { b: \"no\" }\n"), "t.yaml", "/etc", &errors);
     CU_ASSERT_PTR_NOT_NULL_FATAL(root);
     const struct yaml_node *a = yaml_get(root, "a");
     CU_ASSERT_PTR_NOT_NULL_FATAL(a);
@@ -148,8 +170,9 @@ static void test_depth(void)
         CLEANUP_BUF struct buf text = BUF_INIT;
         begin();
         nest(&text, depth);
-        CU_ASSERT_TRUE(same("depth", load_said(&text),
-                            depth == 32 ? "" : "t.yaml:1:35: error: lists and maps more than 32 deep\n"));
+        CU_ASSERT_TRUE(
+            same("depth", load_said(&text),
+                 depth == 32 ? "" : "t.yaml:1:35: error: lists and maps more than 32 deep\n"));
         end();
     }
 }
@@ -170,8 +193,9 @@ static void test_alias_depth(void)
         buf_add_cstr(&text, "*x");
         for (unsigned i = 0; i < 16 + more; i++)
             buf_add_char(&text, ']');
-        CU_ASSERT_TRUE(same("alias depth", load_said(&text),
-                            more == 0 ? "" : "t.yaml:2:21: error: lists and maps more than 32 deep\n"));
+        CU_ASSERT_TRUE(
+            same("alias depth", load_said(&text),
+                 more == 0 ? "" : "t.yaml:2:21: error: lists and maps more than 32 deep\n"));
         end();
     }
 }
@@ -184,7 +208,8 @@ static void test_aliases(void)
         buf_add_cstr(&text, "a: &x y\n");
         for (unsigned i = 0; i < count; i++)
             buf_printf(&text, "b%u: *x\n", i);
-        CU_ASSERT_TRUE(same("aliases", load_said(&text), count == 64 ? "" : "t.yaml:66:6: error: more than 64 aliases\n"));
+        CU_ASSERT_TRUE(same("aliases", load_said(&text),
+                            count == 64 ? "" : "t.yaml:66:6: error: more than 64 aliases\n"));
         end();
     }
 }
@@ -212,7 +237,8 @@ static void test_nodes(void)
         buf_add_cstr(&text, "a:\n"); /* the map, the key and the list are three */
         for (unsigned i = 0; i < 1000000 - 3 + more; i++)
             buf_add_cstr(&text, "- x\n");
-        CU_ASSERT_TRUE(same("nodes", load_said(&text), more == 0 ? "" : "t.yaml:999999:3: error: more than 1000000 values\n"));
+        CU_ASSERT_TRUE(same("nodes", load_said(&text),
+                            more == 0 ? "" : "t.yaml:999999:3: error: more than 1000000 values\n"));
         end();
     }
 }
@@ -225,7 +251,8 @@ static void test_octets(void)
         begin();
         memset(buf_reserve(&text, octets), '\n', octets);
         text.len = octets;
-        CU_ASSERT_TRUE(same("octets", load_said(&text), more == 0 ? "" : "t.yaml: error: the text is longer than 16 MB\n"));
+        CU_ASSERT_TRUE(same("octets", load_said(&text),
+                            more == 0 ? "" : "t.yaml: error: the text is longer than 16 MB\n"));
         end();
     }
 }
@@ -325,15 +352,15 @@ static void test_include_cycle(void)
     write_file("l2.yaml", "include: [l3.yaml]\n");
     write_file("l3.yaml", "a: 1\ninclude: [l1.yaml]\n");
     CU_ASSERT_PTR_NULL(load("l1.yaml"));
-    CU_ASSERT_STRING_EQUAL(said(), arena_printf(&arena, "%s:2:11: error: %s includes itself\n", path_of("l3.yaml"),
-                                                path_of("l1.yaml")));
+    CU_ASSERT_STRING_EQUAL(said(), arena_printf(&arena, "%s:2:11: error: %s includes itself\n",
+                                                path_of("l3.yaml"), path_of("l1.yaml")));
     end();
     begin();
     write_file("d.yaml", "include: [e.yaml, e.yaml]\n");
     write_file("e.yaml", "a: 1\n");
     CU_ASSERT_PTR_NULL(load("d.yaml"));
-    CU_ASSERT_STRING_EQUAL(said(), arena_printf(&arena, "%s:1:19: error: %s is included twice\n", path_of("d.yaml"),
-                                                path_of("e.yaml")));
+    CU_ASSERT_STRING_EQUAL(said(), arena_printf(&arena, "%s:1:19: error: %s is included twice\n",
+                                                path_of("d.yaml"), path_of("e.yaml")));
     end();
 }
 
@@ -372,13 +399,16 @@ static void test_include_bad(void)
     write_file("list.yaml", "- a\n");
     write_file("broken.yaml", "a: [\n");
     CU_ASSERT_PTR_NULL(load("i.yaml"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(said(), "list.yaml:1:1: error: the file must hold a map (key: value)\n"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(said(), "list.yaml:1:1: error: the file must hold a map (key: value)\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(said(), "broken.yaml:2:1: error: "));
     CU_ASSERT_EQUAL(errors.errors, 2);
     end();
     begin();
     CU_ASSERT_PTR_NULL(yaml_load_file(&arena, "/nonexistent/t.yaml", &errors));
-    CU_ASSERT_STRING_EQUAL(said(), "/nonexistent/t.yaml: error: cannot read /nonexistent/t.yaml: No such file or directory\n");
+    CU_ASSERT_STRING_EQUAL(
+        said(),
+        "/nonexistent/t.yaml: error: cannot read /nonexistent/t.yaml: No such file or directory\n");
     end();
 }
 
@@ -388,14 +418,21 @@ static void test_did_you_mean(void)
     static const struct {
         const char *word, *want;
     } cases[] = {
-        { "listener", "listeners" }, { "spol", "spool" },  { "frmo", "from" }, { "fxyz", NULL },
-        { "x", NULL },               { "max-size", "max_size" }, { "MAX_SIZE", "max_size" }, { "", NULL },
+        { "listener", "listeners" },
+        { "spol", "spool" },
+        { "frmo", "from" },
+        { "fxyz", NULL },
+        { "x", NULL },
+        { "max-size", "max_size" },
+        { "MAX_SIZE", "max_size" },
+        { "", NULL },
         { "listenersandmuchmorethanfortyoctetsofatext", NULL },
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const char *got = config_did_you_mean(slice_cstr(cases[i].word), words, 5);
-        CU_ASSERT_TRUE(same(cases[i].word, got != NULL ? got : "-", cases[i].want != NULL ? cases[i].want : "-"));
+        CU_ASSERT_TRUE(same(cases[i].word, got != NULL ? got : "-",
+                            cases[i].want != NULL ? cases[i].want : "-"));
     }
 }
 

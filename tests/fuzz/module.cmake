@@ -1,0 +1,1 @@
+tern_fuzz_target(fuzz_policy LIBS tern_module)

@@ -12,3 +12,13 @@ tern_unit_test(test_new LIBS tern_module
 # The engine: calls, chains, groups, records.
 set(engine_fixture engine_fixture.c ${PROJECT_SOURCE_DIR}/tests/support/testplan.c)
 tern_unit_test(test_engine SOURCES test_engine.c ${engine_fixture} LIBS tern_module dep::jansson)
+tern_unit_test(test_engine_message SOURCES test_engine_message.c ${engine_fixture} LIBS tern_module)
+tern_unit_test(test_runner SOURCES test_runner.c ${engine_fixture} LIBS tern_module)
+# The ABI: the module of tests/abi/v1, as kept and built afresh with today's header.
+add_library(test_abi_v1 MODULE ${PROJECT_SOURCE_DIR}/tests/abi/v1/abi_v1.c)
+target_link_libraries(test_abi_v1 PRIVATE tern_options tern_api)
+set_target_properties(test_abi_v1 PROPERTIES PREFIX "" OUTPUT_NAME abi_v1
+  LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/abi)
+tern_unit_test(test_abi SOURCES test_abi.c policy_fixture.c LIBS tern_module)
+target_compile_definitions(test_abi PRIVATE TERN_ABI_BUILD_DIR="${CMAKE_CURRENT_BINARY_DIR}/abi")
+add_dependencies(test_abi test_abi_v1)

@@ -77,10 +77,16 @@ static uint64_t id_after(uint64_t last, uint64_t now_ms, unsigned node)
     return (ms & ((1ull << 40) - 1)) << 24 | (uint64_t)(node & 0xff) << 16 | counter;
 }
 
-uint64_t spool_id_new(struct spool *spool)
+static uint64_t now_since_epoch(void)
 {
     uint64_t wall = clock_wall_ms();
-    uint64_t now_ms = wall > EPOCH_MS ? wall - EPOCH_MS : 0;
+
+    return wall > EPOCH_MS ? wall - EPOCH_MS : 0;
+}
+
+uint64_t spool_id_new(struct spool *spool)
+{
+    uint64_t now_ms = now_since_epoch();
     uint64_t last = atomic_load_explicit(&spool->last_id, memory_order_relaxed), id;
 
     do
@@ -97,9 +103,9 @@ void spool_key_raise(struct spool *spool, uint64_t txn)
 
 uint64_t spool_id_ceiling(struct spool *spool)
 {
-    uint64_t last = atomic_load(&spool->last_id);
+    uint64_t last = atomic_load(&spool->last_id), now = now_since_epoch() << 24;
 
     if (atomic_load(&spool->closing))
         return last;
-    return last + ((uint64_t)ID_RESERVE_MS << 24);
+    return (last > now ? last : now) + ((uint64_t)ID_RESERVE_MS << 24);
 }

@@ -7,7 +7,7 @@ add_dependencies(test_loader test_bad_modules)
 tern_unit_test(test_policy SOURCES test_policy.c policy_fixture.c LIBS tern_module)
 tern_unit_test(test_routes SOURCES test_routes.c fake_call.c policy_fixture.c LIBS tern_module)
 add_dependencies(test_routes module_routes module_rcpt_limit module_hello)
-tern_unit_test(test_new LIBS tern_module
+tern_unit_test(test_new LIBS tern_lua tern_module
   SOURCES test_new.c policy_fixture.c ${PROJECT_SOURCE_DIR}/core/cli/new.c)
 # The engine: calls, chains, groups, records.
 set(engine_fixture engine_fixture.c ${PROJECT_SOURCE_DIR}/tests/support/testplan.c)

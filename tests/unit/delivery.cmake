@@ -1,2 +1,2 @@
-tern_unit_test(test_client LIBS tern_delivery)
+tern_unit_test(test_client SOURCES test_client.c client_server.c LIBS tern_delivery)
 tern_unit_test(test_bounce LIBS tern_delivery)

@@ -46,7 +46,7 @@ struct tables {
     struct config_errors *errors;
     pthread_mutex_t lock; /* profiles are resolved at run time, on any loop */
     struct table names;   /* name -> tern_table */
-    struct table nodes;   /* address of a yaml_node -> tern_table */
+    struct table made;    /* digest of what a node says -> tern_table */
     struct list owned;    /* inline tables */
     struct list used;     /* struct use: files */
 };
@@ -412,7 +412,7 @@ struct tables *tables_new(struct arena *arena, const struct yaml_node *node,
     tables->errors = e;
     (void)pthread_mutex_init(&tables->lock, NULL);
     table_init(&tables->names);
-    table_init(&tables->nodes);
+    table_init(&tables->made);
     list_init(&tables->owned);
     list_init(&tables->used);
     if (node == NULL || (node->kind == YAML_SCALAR && node->text.len == 0 && !node->quoted))
@@ -456,21 +456,52 @@ void tables_free(struct tables *tables)
         free(use);
     }
     table_free(&tables->names, NULL);
-    table_free(&tables->nodes, NULL);
+    table_free(&tables->made, NULL);
     (void)pthread_mutex_destroy(&tables->lock);
+}
+
+static void add_text(struct buf *out, const struct yaml_node *node)
+{
+    buf_printf(out, "%d %d %zu ", node->kind, node->quoted, node->text.len);
+    buf_add(out, node->text);
+    if (node->kind != YAML_SCALAR) /* no table can be made of it */
+        buf_printf(out, "%p", (const void *)node);
+}
+
+/*
+ * Nodes that say the same mean the same table, so profiles that repeat a list share it. Not
+ * the node's address: a default's node lives no longer than the call that parses it.
+ */
+static struct slice digest(const struct yaml_node *node, uint64_t ret[2])
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    buf_printf(&text, "1 %d %d %u %s ", node->kind, node->quoted, node->count,
+               node->dir != NULL ? node->dir : "");
+    buf_add(&text, node->text);
+    for (unsigned i = 0; i < node->count; i++) {
+        if (node->kind == YAML_MAP)
+            add_text(&text, node->keys[i]);
+        add_text(&text, node->items[i]);
+    }
+    ret[0] = table_hash(buf_slice(&text));
+    text.data[0] = '2'; /* SipHash gives 64 bits; two of them never meet by chance */
+    ret[1] = table_hash(buf_slice(&text));
+    return slice_make((const char *)ret, 2 * sizeof(ret[0]));
 }
 
 const struct tern_table *tables_resolve(void *arg, const struct yaml_node *node)
 {
     struct tables *tables = arg;
-    struct slice id = slice_make((const char *)&node, sizeof(node)); /* the address itself */
+    uint64_t octets[2];
+    struct slice id = digest(node, octets);
 
     (void)pthread_mutex_lock(&tables->lock);
-    struct tern_table *t = table_get(&tables->nodes, id);
+    struct tern_table *t = table_get(&tables->made, id);
     if (t == NULL) {
         t = make_table(tables, node, true);
         if (t != NULL)
-            (void)table_put(&tables->nodes, id, t);
+            (void)table_put(&tables->made, id, t);
     }
     (void)pthread_mutex_unlock(&tables->lock);
     return t;

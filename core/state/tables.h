@@ -29,9 +29,8 @@ struct tables *tables_new(struct arena *arena, const struct yaml_node *node,
 void tables_quiet(struct tables *tables);
 void tables_free(struct tables *tables); /* with the generation */
 /*
- * For schema_env.table: arg is the struct tables. `node` is { table: NAME }, { file: PATH
- * }, a list, a map or a word; the same node gives the same table, without work. Any
- * thread.
+ * For schema_env.table: arg is the struct tables. `node` is { table: NAME } or { file: PATH },
+ * a list, a map or a word; nodes that say the same give the same table. Any thread.
  */
 const struct tern_table *tables_resolve(void *tables, const struct yaml_node *node);
 const struct tern_table *tables_get(struct tables *tables, struct slice name);

@@ -405,6 +405,36 @@ static void test_file_is_one(void)
     end();
 }
 
+/* The node of an option's default is gone after the call, and the next may lie at its address. */
+static void test_same_address(void)
+{
+    struct yaml_node item = { .kind = YAML_SCALAR, .text = SLICE("a"), .dir = "/tmp" };
+    struct yaml_node key = item;
+    struct yaml_node *items[] = { &item }, *keys[] = { &key };
+    struct yaml_node list = { .kind = YAML_LIST, .items = items, .count = 1, .dir = "/tmp" };
+    struct yaml_node map = {
+        .kind = YAML_MAP, .items = items, .keys = keys, .count = 1, .dir = "/tmp"
+    };
+
+    begin();
+    struct tables *tables = tables_new(&arena, NULL, &errors);
+    const struct tern_table *a = tables_resolve(tables, &list);
+    item.text = SLICE("b");
+    const struct tern_table *b = tables_resolve(tables, &list);
+    CU_ASSERT_PTR_NOT_EQUAL(a, b);
+    CU_ASSERT_STRING_EQUAL(look(a, "a"), "");
+    CU_ASSERT_STRING_EQUAL(look(b, "a"), "(absent)");
+    CU_ASSERT_STRING_EQUAL(look(tables_resolve(tables, &map), "a"), "b");
+    item.text = SLICE("a");
+    CU_ASSERT_PTR_EQUAL(tables_resolve(tables, &list), a); /* the same said again */
+    key.text = SLICE("table");
+    CU_ASSERT_PTR_NULL(tables_resolve(tables, &map));
+    key.quoted = true;
+    CU_ASSERT_STRING_EQUAL(look(tables_resolve(tables, &map), "table"), "a");
+    tables_free(tables);
+    end();
+}
+
 static void test_error_sinks(void)
 {
     begin();
@@ -619,6 +649,7 @@ int main(void)
     CU_add_test(suite, "a file is written in place", test_file_written_in_place);
     CU_add_test(suite, "a file is truncated", test_file_truncated);
     CU_add_test(suite, "a file is one table", test_file_is_one);
+    CU_add_test(suite, "nodes at one address", test_same_address);
     CU_add_test(suite, "errors have an end", test_error_sinks);
     CU_add_test(suite, "a million rows", test_million);
     CU_add_test(suite, "threads", test_threads);

@@ -51,7 +51,7 @@ bool header_value_is_valid(struct slice value);
 void header_unfold(struct slice value, struct buf *out);
 /*
  * Appends `value` as people read it: unfolded, encoded words (RFC 2047) decoded, always well-formed
- * UTF-8 (other octets become U+FFFD), at most octets_max octets, cut at a whole character. An encoded
+ * UTF-8 (other octets become U+FFFD, controls but tab a blank), at most octets_max octets, cut at a whole character. An encoded
  * word of an unknown charset or encoding is left as it stands.
  */
 void header_decode(struct slice value, struct buf *out, size_t octets_max);

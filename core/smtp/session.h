@@ -95,6 +95,7 @@ void smtp_session_start(struct smtp_session *session);
 /*
  * Feeds octets. Those behind a question that is not yet answered are kept (at most
  * SMTP_HELD_OCTETS_MAX, above that 421; the owner pauses reading while smtp_session_waiting()).
+ * Not from inside an op.
  */
 #define SMTP_HELD_OCTETS_MAX 131072
 void smtp_session_input(struct smtp_session *session, struct slice octets);

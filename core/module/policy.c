@@ -153,6 +153,7 @@ struct policies *policies_build(const struct policies_env *env)
     out->arena = env->arena;
     table_init(&out->table_memo);
     table_init(&out->when_memo);
+    table_init(&out->failed);
     table_init(&out->late_ids);
     table_init(&out->profile_names);
     arena_init(&out->plan_arena);
@@ -162,6 +163,7 @@ struct policies *policies_build(const struct policies_env *env)
     transports_build(&b);
     profiles_read(&b);
     policies_read(&b);
+    policies_rules(&b);
     profiles_check(&b);
     if (env->errors->errors == before)
         plans_begin(&b);
@@ -180,6 +182,7 @@ void policies_free(struct policies *policies)
             s->host->script_free(s->raw);
     table_free(&policies->table_memo, NULL);
     table_free(&policies->when_memo, NULL);
+    table_free(&policies->failed, NULL);
     table_free(&policies->late_ids, NULL);
     table_free(&policies->profile_names, NULL);
     arena_fini(&policies->plan_arena);

@@ -101,7 +101,9 @@ struct policies {
     const struct tern_table *by_domain, *by_user;
     struct script *scripts;
     struct table table_memo; /* yaml node -> table: resolved once, while the generation is built */
-    struct table when_memo;  /* policy/expression -> compiled */
+    struct table failed;     /* names of steps that were refused: what misses them is no news */
+    bool domain_by_table;   /* profile_for.domain is a file: which profiles it names is not known */
+    struct table when_memo; /* policy/expression -> compiled */
 
     pthread_mutex_t lock; /* below: plans made after the build */
     struct arena plan_arena;
@@ -133,13 +135,15 @@ bool step_check(struct policies *owner, const struct policy *policy, unsigned st
 void policy_schema_env(struct policies *owner, struct arena *arena, struct config_errors *errors,
                        struct schema_env *ret);
 /* Compiles a `when` of this policy unless it is known; empty is fine. All its steps are there. */
-bool when_compile(struct building *b, const struct policy *policy, tern_str text,
-                  struct place place);
+bool policy_when_compile(struct building *b, const struct policy *policy, tern_str text,
+                         struct place place);
 /* A compiled one, or NULL for none. */
 const void *when_get(const struct policies *owner, const struct policy *policy, tern_str text);
 
 /* policy_rules.c */
 void policy_rules(struct building *b, const struct policy *policy);
+/* What must hold between policies; only warnings. */
+void policies_rules(struct building *b);
 
 /* policy_profile.c */
 void profiles_read(struct building *b);

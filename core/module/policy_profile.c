@@ -49,12 +49,18 @@ static const char **profile_names(struct building *b)
     return names;
 }
 
+/* `{ table: NAME }` or a file: its contents are not the configuration's. */
+static bool is_table(const struct yaml_node *node)
+{
+    return node->kind != YAML_MAP || (node->count == 1 && yaml_get(node, "table") != NULL);
+}
+
 /* The values of an inline map are names of profiles; a named table is read at run time. */
 static void check_inline(struct building *b, const struct yaml_node *node, bool domain)
 {
     struct policies *out = b->out;
 
-    if (node->kind != YAML_MAP || (node->count == 1 && yaml_get(node, "table") != NULL))
+    if (is_table(node))
         return;
     for (unsigned i = 0; i < node->count; i++) {
         const struct yaml_node *value = node->items[i];
@@ -100,6 +106,7 @@ static void read_profile_for(struct building *b)
                             key->text.ptr);
         } else {
             check_inline(b, value, domain);
+            b->out->domain_by_table |= domain && is_table(value);
             *(domain ? &b->out->by_domain : &b->out->by_user) =
                 tables_resolve(b->env->tables, value);
         }
@@ -139,15 +146,19 @@ static bool allowed(struct building *b, const struct profile *profile, const str
     bool mode_only =
         options == NULL &&
         (settings == NULL || (settings->count == 1 && yaml_get(settings, "mode") != NULL));
-    if (profile->for_domain && step_is_early(s) && !mode_only) {
-        config_error_at(
-            errors, &node->place,
-            "profile %s: step %s acts before the recipient is known, so the profile of a "
-            "domain may set its mode only",
-            profile->name.ptr, name);
-        return false;
-    }
-    return true;
+    if (mode_only || !step_is_early(s))
+        return true;
+    if (profile->for_domain)
+        config_error_at(errors, &node->place,
+                        "profile %s: step %s acts before the recipient is known, so the profile of "
+                        "a domain may set its mode only",
+                        profile->name.ptr, name);
+    else if (b->out->domain_by_table)
+        config_warning_at(errors, &node->place,
+                          "profile %s: step %s acts before the recipient is known; where a domain "
+                          "has this profile only its mode counts",
+                          profile->name.ptr, name);
+    return !profile->for_domain;
 }
 
 /* The settings as they come out: what a policy may not say a profile may not either. */
@@ -166,7 +177,7 @@ static bool check_settings(struct building *b, const struct policy *policy, unsi
         return true;
     return schema_override(&env, settings, settings_options, &merged, NULL) == 0 &&
            settings_allowed(b->env->errors, policy, step, &merged, node->place) &&
-           when_compile(b, policy, merged.when, node->place);
+           policy_when_compile(b, policy, merged.when, node->place);
 }
 
 /* Tries the profile on one policy; false after errors, which other policies would only repeat. */
@@ -232,7 +243,7 @@ static void check_profile(struct building *b, int index)
         }
         for (unsigned i = 0; i < b->out->count && fine; i++)
             fine = try_on(b, index, b->out->list[i], key->text.ptr, node, &found);
-        if (!found)
+        if (!found && table_get(&b->out->failed, key->text) == NULL)
             unknown_step(b, profile, key);
     }
 }

@@ -80,13 +80,49 @@ static void warn_of_holes(struct config_errors *errors, const struct policy *pol
             policy->name.ptr);
 }
 
+static bool has_module(const struct policy *policy, const char *name)
+{
+    for (unsigned i = 0; i < policy->step_count; i++)
+        if (strcmp(policy->sources[i].module_name, name) == 0)
+            return true;
+    return false;
+}
+
+/*
+ * A policy for one's own customers that does not know one's own mailboxes takes mail for those
+ * that do not exist, and bounces it later.
+ */
+void policies_rules(struct building *b)
+{
+    const struct policies *out = b->out;
+    const struct policy *knows = NULL;
+
+    for (unsigned i = 0; i < out->count && knows == NULL; i++)
+        if (has_module(out->list[i], "domains"))
+            knows = out->list[i];
+    for (unsigned i = 0; i < out->count && knows != NULL; i++) {
+        const struct policy *p = out->list[i];
+        bool claims = false;
+
+        for (unsigned k = 0; k < p->step_count; k++)
+            claims |= p->sources[k].claims;
+        if (claims && !has_module(p, "domains"))
+            config_warning_at(
+                b->env->errors, &p->place,
+                "policy %s takes recipients without a step domains, which %s has: mail "
+                "for mailboxes that do not exist will bounce instead of being refused",
+                p->name.ptr, knows->name.ptr);
+    }
+}
+
 void policy_rules(struct building *b, const struct policy *policy)
 {
     check_order(b->env->errors, policy);
     check_once(b->env->errors, policy);
     warn_of_holes(b->env->errors, policy);
     for (unsigned i = 0; i < policy->step_count; i++)
-        (void)when_compile(b, policy, policy->sources[i].settings.when, policy->steps[i].place);
+        (void)policy_when_compile(b, policy, policy->sources[i].settings.when,
+                                  policy->steps[i].place);
 }
 
 /* ---- when ---- */
@@ -126,8 +162,8 @@ static struct slice *declared(struct arena *arena, const struct policy *policy, 
     return names;
 }
 
-bool when_compile(struct building *b, const struct policy *policy, tern_str text,
-                  struct place place)
+bool policy_when_compile(struct building *b, const struct policy *policy, tern_str text,
+                         struct place place)
 {
     char buffer[WHEN_OCTETS_MAX + 80], error[SENTENCE_MAX] = "";
     struct arena scratch;

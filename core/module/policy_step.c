@@ -374,6 +374,20 @@ static void make_metrics(const struct policy *policy, struct step *st)
                                 "Calls of a step that failed or timed out.");
 }
 
+/* Under every name it may have been meant to have. */
+static void remember_failed(struct building *b, const struct step *st, const struct step_source *s)
+{
+    tern_str script = s->settings.script;
+
+    (void)table_put(&b->out->failed, slice_cstr(s->module_name), b);
+    if (st->name.len > 0)
+        (void)table_put(&b->out->failed, slice_of(st->name), b);
+    if (script.len == 0)
+        return;
+    script = script_step_name(b->env->arena, script);
+    (void)table_put(&b->out->failed, slice_of(script), b);
+}
+
 bool step_add(struct building *b, struct policy *policy, const char *module_name,
               const struct yaml_node *map, struct place place, bool off)
 {
@@ -386,8 +400,10 @@ bool step_add(struct building *b, struct policy *policy, const char *module_name
     st->index = index;
     st->place = place;
     st->pool_share = STEP_POOL_SHARE;
-    if (!identify(b, policy, map, off, st, s))
+    if (!identify(b, policy, map, off, st, s)) {
+        remember_failed(b, st, s);
         return false;
+    }
     st->host = s->host;
     note_hooks(st->module, s);
     if (s->hooks == 0) {

@@ -78,6 +78,8 @@ MODULE(login, .hooks = login_hooks);
 ACTS(router, { TERN_HOOK(ROUTE, run), .answers = TERN_MAY_ACCEPT });
 MODULE(router, .hooks = router_hooks);
 
+MODULE(domains, .hooks = claimer_hooks);
+
 static void deliver(tern_delivery *delivery, const void *conf)
 {
     (void)delivery;
@@ -126,9 +128,9 @@ static void free_script(const struct tern_module *script)
 }
 MODULE(lua, .script = run_script, .script_free = free_script);
 
-static const struct tern_module *const builtin[] = { &claimer, &limit, &early, &verify,
-                                                     &filter,  &ahead, &login, &router,
-                                                     &box,     &lua,   NULL };
+static const struct tern_module *const builtin[] = { &claimer, &domains, &limit, &early,
+                                                     &verify,  &filter,  &ahead, &login,
+                                                     &router,  &box,     &lua,   NULL };
 
 /* ---- the table: YAML and all that is said about it ---- */
 
@@ -259,6 +261,28 @@ static const struct {
                                                        "}\nprofile_for: { domain: { a.example: big "
                                                        "} }\n",
       "" },
+    { "a domain's profile by file: perhaps mode only",
+      IN("    - claimer\n    - router\n    - early\n") "tables: { d: { file: domains.txt } }\n"
+                                                       "profiles:\n  big: { early: { max: 3 } "
+                                                       "}\nprofile_for: { domain: { table: d } }\n",
+      "t.yaml:8:17: warning: profile big: step early acts before the recipient is known; where a "
+      "domain has this profile only its mode counts\n" },
+    { "a profile of a step that was refused is no second error",
+      IN("    - claimer\n    - router\n    - nonesuch\n    - lua: { script: none.lua }\n") "profile"
+                                                                                           "s:\n  "
+                                                                                           "big: { "
+                                                                                           "nonesuc"
+                                                                                           "h: "
+                                                                                           "off, "
+                                                                                           "none: "
+                                                                                           "off "
+                                                                                           "}\n",
+      "t.yaml:5:7: error: module nonesuch: FOLDER/nonesuch.so: No such file or directory\n"
+      "t.yaml:6:7: error: script FOLDER/none.lua: No such file or directory\n" },
+    { "one policy knows our mailboxes, the other does not",
+      "policies:\n  in: [ domains, router ]\n  out: [ claimer, router ]\n",
+      "t.yaml:3:3: warning: policy out takes recipients without a step domains, which in has: mail "
+      "for mailboxes that do not exist will bounce instead of being refused\n" },
     { "profile_for names no profile",
       IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: off "
                                                        "}\nprofile_for: { user: { a@a.example: bag "
@@ -271,12 +295,15 @@ static const struct {
 /* FOLDER stands for the fixture's. */
 static void expand(const char *text, char *ret, size_t octets)
 {
-    const char *at = strstr(text, "FOLDER");
+    struct buf out = BUF_INIT;
 
-    if (at == NULL)
-        (void)snprintf(ret, octets, "%s", text);
-    else
-        (void)snprintf(ret, octets, "%.*s%s%s", (int)(at - text), text, fix.folder, at + 6);
+    for (const char *at = strstr(text, "FOLDER"); at != NULL; at = strstr(text, "FOLDER")) {
+        buf_printf(&out, "%.*s%s", (int)(at - text), text, fix.folder);
+        text = at + strlen("FOLDER");
+    }
+    buf_add_cstr(&out, text);
+    (void)snprintf(ret, octets, "%s", out.data);
+    buf_free(&out);
 }
 
 static void test_cases(void)

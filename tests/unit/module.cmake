@@ -22,3 +22,4 @@ set_target_properties(test_abi_v1 PROPERTIES PREFIX "" OUTPUT_NAME abi_v1
 tern_unit_test(test_abi SOURCES test_abi.c policy_fixture.c LIBS tern_module)
 target_compile_definitions(test_abi PRIVATE TERN_ABI_BUILD_DIR="${CMAKE_CURRENT_BINARY_DIR}/abi")
 add_dependencies(test_abi test_abi_v1)
+tern_unit_test(test_runner_property SOURCES test_runner_property.c ${engine_fixture} LIBS tern_module)

@@ -293,14 +293,13 @@ void dispatch_free(struct dispatch *d)
         if (set->dispatches[i] != NULL)
             delivery_links_close(set->dispatches[i]);
     }
-    port_close(d->port);
+    port_close(d->port); /* gives the reference back, too */
     while (!list_empty(&d->messages))
         delivery_message_free(list_entry(d->messages.next, struct message, link));
     delivery_paths_flush(d);
     table_free(&d->paths, NULL);
     table_free(&d->dead, free);
     loop_timer_stop(&d->tidy);
-    port_unref(d->port);
     set->dispatches[d->index] = NULL;
     free(d);
 }

@@ -150,6 +150,12 @@ enum fate {
     FATE_DISCARDED,
 };
 
+enum outcome_job {
+    JOB_PARTIAL, /* some were delivered while shipments are out */
+    JOB_FINAL,   /* the rest of the visit, with its notice */
+    JOB_HOLD,    /* hook `deliver` wants it held: a job of its own, as a unit changes a message once */
+};
+
 /* One pending recipient in this visit. */
 struct delivery_rcpt {
     uint32_t index; /* in the envelope */
@@ -215,10 +221,12 @@ struct message {
     /* outcome */
     struct spool_job job;
     struct port_item job_item;
-    struct spool_change changes[2];
+    struct spool_change change;
     struct spool_rcpt_change *rcpt_changes;
     struct notice *notice;
-    bool job_active, job_final, is_undurable, is_waiting, decided;
+    enum outcome_job job_kind;
+    bool job_active, is_undurable, is_waiting, decided;
+    bool attempt_stored;       /* all outcomes of the visit are durable; what is left is to hold it */
     uint64_t undurable_wait_ms;
     struct loop_timer retry;
     uint64_t due_ms;

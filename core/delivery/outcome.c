@@ -152,30 +152,25 @@ static void on_job_done(struct spool_job *job)
 
 static void after_job(struct port_item *item, bool gone);
 
-static void submit(struct message *m, unsigned count, bool final)
+static void submit(struct message *m, enum outcome_job kind, unsigned count)
 {
-    struct dispatch_set *set = m->dispatch->set;
-    unsigned changes = 0;
+    bool partial = kind == JOB_PARTIAL;
 
-    if (count > 0 || final)
-        m->changes[changes++] = (struct spool_change){
-            .key = m->entry.key,
-            .kind = SPOOL_ATTEMPTED,
-            .due_ms = final ? m->due_ms : clock_wall_ms(),
-            .attempts = final ? m->attempts : m->entry.attempts,
-            .rcpts = m->rcpt_changes,
-            .rcpt_count = count,
-        };
-    if (final && m->must_hold)
-        m->changes[changes++] = (struct spool_change){ .key = m->entry.key, .kind = SPOOL_HELD,
-                                                       .due_ms = m->due_ms, .attempts = m->attempts };
-    m->job = (struct spool_job){ .changes = m->changes, .change_count = changes, .done = on_job_done, .arg = m };
-    if (final && m->notice != NULL)
+    m->change = (struct spool_change){
+        .key = m->entry.key,
+        .kind = kind == JOB_HOLD ? SPOOL_HELD : SPOOL_ATTEMPTED,
+        .due_ms = partial ? clock_wall_ms() : m->due_ms,
+        .attempts = partial ? m->entry.attempts : m->attempts,
+        .rcpts = m->rcpt_changes,
+        .rcpt_count = count,
+    };
+    m->job = (struct spool_job){ .changes = &m->change, .change_count = 1, .done = on_job_done, .arg = m };
+    if (kind == JOB_FINAL && m->notice != NULL)
         delivery_notice_fill(m->notice, &m->job);
     m->job_active = true;
-    m->job_final = final;
+    m->job_kind = kind;
     m->job_item.run = after_job;
-    spool_submit(set->options.spool, &m->job);
+    spool_submit(m->dispatch->set->options.spool, &m->job);
 }
 
 /* ---- after the disk ---- */
@@ -261,11 +256,18 @@ static void tell_policy(struct message *m)
     free(run);
 }
 
+static uint32_t still_pending(const struct message *m)
+{
+    uint32_t pending = m->entry.pending_count;
+
+    for (unsigned i = 0; i < m->rcpt_count; i++)
+        pending -= m->rcpts[i].stored && is_final_fate(m->rcpts[i].fate);
+    return pending;
+}
+
 static void finish(struct message *m, uint32_t pending)
 {
-    struct dispatch *d = m->dispatch;
-
-    scheduler_done(d->set->scheduler, m->entry.key, pending, m->attempts, m->due_ms, m->must_hold);
+    scheduler_done(m->dispatch->set->scheduler, m->entry.key, pending, m->attempts, m->due_ms, m->must_hold);
     delivery_message_free(m);
 }
 
@@ -297,15 +299,6 @@ static void log_hold(const struct message *m)
               m->hold_reason.len > 0 ? m->hold_reason.ptr : "");
 }
 
-static uint32_t still_pending(const struct message *m)
-{
-    uint32_t pending = m->entry.pending_count;
-
-    for (unsigned i = 0; i < m->rcpt_count; i++)
-        pending -= m->rcpts[i].stored && is_final_fate(m->rcpts[i].fate);
-    return pending;
-}
-
 static void write_again(struct loop_timer *timer)
 {
     struct message *m = list_entry(timer, struct message, retry);
@@ -332,6 +325,15 @@ static void undurable(struct message *m)
     loop_timer_start(m->dispatch->loop, &m->retry, m->undurable_wait_ms);
 }
 
+/* Removed by an operator meanwhile: nothing was stored, and nothing need be. */
+static void was_removed(struct message *m)
+{
+    m->job.status = 0;
+    delivery_notice_free(m->notice);
+    m->notice = NULL;
+    m->must_hold = false;
+}
+
 static void after_job(struct port_item *item, bool gone)
 {
     struct message *m = list_entry(item, struct message, job_item);
@@ -339,55 +341,61 @@ static void after_job(struct port_item *item, bool gone)
     if (gone)
         return;
     m->job_active = false;
-    if (m->job.status == -ENOENT) { /* removed by an operator meanwhile: nothing was stored, and nothing need be */
-        m->job.status = 0;
-        delivery_notice_free(m->notice);
-        m->notice = NULL;
-        m->job_final = list_empty(&m->shipments);
-    }
+    if (m->job.status == -ENOENT)
+        was_removed(m);
     if (m->job.status < 0) {
         undurable(m);
         return;
     }
     durable(m);
-    if (!m->job_final) {
-        delivery_outcome_advance(m);
+    if (m->job_kind == JOB_FINAL) {
+        m->attempt_stored = true;
+        if (m->notice != NULL)
+            delivery_notice_stored(m->notice, m);
+    } else if (m->job_kind == JOB_HOLD) {
+        log_hold(m);
+        finish(m, still_pending(m));
         return;
     }
-    if (m->notice != NULL)
-        delivery_notice_stored(m->notice, m);
-    if (m->must_hold)
-        log_hold(m);
-    finish(m, still_pending(m));
+    delivery_outcome_advance(m);
 }
 
 /* ---- the next thing ---- */
 
-void delivery_outcome_advance(struct message *m)
+/* The last of the visit: the rest of the outcomes, then the hold, then the scheduler. */
+static void advance_home(struct message *m)
 {
-    unsigned count;
+    unsigned count = 0;
 
-    if (!m->prepared || m->job_active || m->is_waiting)
-        return;
-    if (!list_empty(&m->shipments)) {
-        count = gather(m, false);
-        if (count > 0)
-            submit(m, count, false);
-        return;
-    }
     if (!m->decided)
         decide(m);
-    if (m->notice == NULL && needs_notice(m))
+    if (!m->attempt_stored && m->notice == NULL && needs_notice(m))
         m->notice = delivery_notice_new(m);
     if (m->notice != NULL && !delivery_notice_ready(m->notice))
         return;
     if (m->notice != NULL && !delivery_notice_ok(m->notice))
         take_back_failures(m);
-    count = gather(m, true);
-    if (count > 0 || m->must_hold)
-        submit(m, count, true);
+    if (!m->attempt_stored)
+        count = gather(m, true);
+    if (count > 0)
+        submit(m, JOB_FINAL, count);
+    else if (m->must_hold && still_pending(m) > 0)
+        submit(m, JOB_HOLD, 0);
     else
         finish(m, still_pending(m));
+}
+
+void delivery_outcome_advance(struct message *m)
+{
+    if (!m->prepared || m->job_active || m->is_waiting)
+        return;
+    if (list_empty(&m->shipments)) {
+        advance_home(m);
+        return;
+    }
+    unsigned count = gather(m, false);
+    if (count > 0)
+        submit(m, JOB_PARTIAL, count);
 }
 
 void delivery_outcome_free(struct message *m)

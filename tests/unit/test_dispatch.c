@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_dispatch.c - from a due message to its durable outcome, in the world of dispatch_world.h: with one
+ * loop and with two, with a policy that answers at once and one that answers later.
+ */
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "dispatch_world.h"
+#include "queue/verbs.h"
+
+#define DAY_MS (24 * 3600000ull)
+
+static bool async;
+
+static void start(struct world_options options)
+{
+    options.async = async;
+    world_start(&options);
+}
+
+static void test_one_message_many_ways(void)
+{
+    start((struct world_options){ 0 });
+    unsigned m = world_send("s@sender.mx", "a@box.test b@fixed.test c@good.mx bad@fixed.test later@good.mx d@discard.test");
+    CU_ASSERT(world_wait(m, 1));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL(world_state(m, 1), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL(world_state(m, 2), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL(world_state(m, 3), SPOOL_RCPT_BOUNCED);
+    CU_ASSERT_EQUAL(world_state(m, 4), SPOOL_RCPT_QUEUED);
+    CU_ASSERT_EQUAL(world_state(m, 5), SPOOL_RCPT_DISCARDED);
+    CU_ASSERT_STRING_EQUAL(world_text(m, 4), "451 4.2.1 full");
+    CU_ASSERT_STRING_EQUAL(world_text(m, 0), "250 2.0.0 stored");
+    CU_ASSERT_EQUAL_FATAL(world_notices(), 1);
+    CU_ASSERT_EQUAL(world_messages[m]->attempts, 1);
+    uint64_t wait_ms = world_messages[m]->due_ms - clock_wall_ms();
+    CU_ASSERT(wait_ms > 290000 && wait_ms <= 300000);
+    CU_ASSERT(world_wait(1, 0)); /* the notice goes its own way */
+    CU_ASSERT_PTR_NOT_NULL(strstr(world_messages[1]->body, "bad@fixed.test"));
+    CU_ASSERT_PTR_NULL(strstr(world_messages[1]->body, "later@good.mx"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(world_messages[1]->body, "Subject: test"));
+    CU_ASSERT_PTR_NULL(strstr(world_messages[1]->body, "Hello."));
+    world_stop();
+    CU_ASSERT_EQUAL(world_results[0], 3 + 1);
+    CU_ASSERT_EQUAL(world_results[1], 1);
+    CU_ASSERT_EQUAL(world_results[2], 1);
+}
+
+static void test_what_dns_and_policy_say(void)
+{
+    static const struct {
+        const char *rcpt;
+        enum spool_rcpt_state want;
+        const char *text;
+    } cases[] = {
+        { "x@good.mx", SPOOL_RCPT_DELIVERED, "250 2.0.0 taken" },
+        { "x@null.mx", SPOOL_RCPT_BOUNCED, "556 5.1.10 " },
+        { "x@none.mx", SPOOL_RCPT_BOUNCED, "550 5.1.2 " },
+        { "x@noaddr.mx", SPOOL_RCPT_BOUNCED, "550 5.4.4 " },
+        { "x@fail.mx", SPOOL_RCPT_QUEUED, "451 4.4.3 as asked for" },
+        { "x@own.mx", SPOOL_RCPT_BOUNCED, "554 5.4.6 " },
+        { "x@worse.mx", SPOOL_RCPT_BOUNCED, "554 5.4.6 " },
+        { "x@better.mx", SPOOL_RCPT_DELIVERED, "250 2.0.0 taken" },
+        { "x@[192.0.2.3]", SPOOL_RCPT_DELIVERED, "250 2.0.0 taken" },
+        { "x@[192.0.2.77]", SPOOL_RCPT_BOUNCED, "554 5.4.6 " },
+        { "x@reject.test", SPOOL_RCPT_BOUNCED, "550 5.7.1 no" },
+        { "x@defer.test", SPOOL_RCPT_QUEUED, "451 4.7.1 later" },
+        { "x@nowhere.test", SPOOL_RCPT_QUEUED, "451 4.3.5 no transport is called gone" },
+        { "refuse@good.mx", SPOOL_RCPT_BOUNCED, "550 5.7.0 no" },
+        { "reroute@fixed.test", SPOOL_RCPT_DELIVERED, "250 2.0.0 taken" },
+        { "reroute@down.test", SPOOL_RCPT_DELIVERED, "250 2.0.0 taken" },
+        { "x@fallback.test", SPOOL_RCPT_DELIVERED, "250 2.0.0 taken" },
+        { "x@down.test", SPOOL_RCPT_QUEUED, "451 4.4.1 down1[" },
+        { "x@busy.test", SPOOL_RCPT_QUEUED, "451 4.4.1 busy1[" },
+        { "bad@box.test", SPOOL_RCPT_BOUNCED, "550 5.1.1 no such box" },
+        { "later@box.test", SPOOL_RCPT_QUEUED, "451 4.3.0 box is full" },
+        { "none@box.test", SPOOL_RCPT_QUEUED, "451 4.3.0 the transport gave no outcome" },
+    };
+    enum { COUNT = sizeof(cases) / sizeof(cases[0]) };
+    unsigned numbers[COUNT];
+
+    start((struct world_options){ 0 });
+    for (unsigned i = 0; i < COUNT; i++)
+        numbers[i] = world_send("", cases[i].rcpt);
+    for (unsigned i = 0; i < COUNT; i++) {
+        CU_ASSERT(world_wait(numbers[i], 1));
+        bool same = world_state(numbers[i], 0) == cases[i].want &&
+                    strncmp(world_text(numbers[i], 0), cases[i].text, strlen(cases[i].text)) == 0;
+        if (!same)
+            fprintf(stderr, "  %s: state %d, \"%s\"\n", cases[i].rcpt, (int)world_state(numbers[i], 0),
+                    world_text(numbers[i], 0));
+        CU_ASSERT(same);
+    }
+    CU_ASSERT_EQUAL(world_notices(), 0); /* never a bounce of a bounce */
+    world_stop();
+}
+
+static void test_notify_never(void)
+{
+    start((struct world_options){ 0 });
+    unsigned m = world_send_aged("s@sender.mx", "bad@fixed.test", 0, "NEVER");
+    CU_ASSERT(world_wait(m, 0));
+    CU_ASSERT_EQUAL(world_notices(), 0);
+    world_stop();
+}
+
+static void test_notice_refused_means_no_bounce(void)
+{
+    start((struct world_options){ .notice = TERN_DEFER });
+    unsigned m = world_send("s@sender.mx", "bad@fixed.test ok@fixed.test");
+    CU_ASSERT(world_wait(m, 1));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_QUEUED);
+    CU_ASSERT_EQUAL(world_state(m, 1), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL(world_notices(), 0);
+    world_stop();
+}
+
+static void test_soft_bounce(void)
+{
+    start((struct world_options){ .soft_bounce = true });
+    unsigned m = world_send("s@sender.mx", "bad@fixed.test x@reject.test");
+    CU_ASSERT(world_wait(m, 1));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_QUEUED);
+    CU_ASSERT_EQUAL(world_state(m, 1), SPOOL_RCPT_QUEUED);
+    world_stop();
+}
+
+static void test_expiry(void)
+{
+    start((struct world_options){ 0 });
+    unsigned old = world_send_aged("s@sender.mx", "later@fixed.test ok@fixed.test", 5 * DAY_MS, "");
+    unsigned young = world_send_aged("s@sender.mx", "later@fixed.test", 5 * DAY_MS - 60000, "");
+    unsigned bounce = world_send_aged("", "later@fixed.test", 2 * DAY_MS, "");
+    CU_ASSERT(world_wait(old, 0));
+    CU_ASSERT(world_wait(young, 1));
+    CU_ASSERT(world_wait(bounce, 0));
+    CU_ASSERT_EQUAL(world_state(old, 0), SPOOL_RCPT_BOUNCED);
+    CU_ASSERT_EQUAL(world_state(young, 0), SPOOL_RCPT_QUEUED);
+    CU_ASSERT(world_messages[young]->due_ms <= clock_wall_ms() + 60000); /* a last time at the end of the fifth day */
+    CU_ASSERT_EQUAL(world_state(bounce, 0), SPOOL_RCPT_BOUNCED);
+    CU_ASSERT_EQUAL_FATAL(world_notices(), 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(world_messages[3]->body, "Status: 4.4.7"));
+    world_stop();
+    CU_ASSERT_EQUAL(world_results[3], 2);
+}
+
+static void test_hold_by_hook(void)
+{
+    start((struct world_options){ 0 });
+    unsigned m = world_send("s@sender.mx", "hold@good.mx ok@fixed.test");
+    for (unsigned i = 0; i < 5000 && !world_messages[m]->held; i++)
+        (void)usleep(1000);
+    CU_ASSERT(world_messages[m]->held);
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_QUEUED);
+    CU_ASSERT_EQUAL(world_state(m, 1), SPOOL_RCPT_DELIVERED);
+    world_stop();
+}
+
+static void send_many(struct buf *rcpts, unsigned count, const char *domain)
+{
+    buf_clear(rcpts);
+    for (unsigned i = 0; i < count; i++)
+        buf_printf(rcpts, "u%u@%s ", i, domain);
+}
+
+static void test_recipients_of_a_transaction(void)
+{
+    struct buf rcpts = BUF_INIT;
+
+    start((struct world_options){ .rcpts_max = 100 });
+    send_many(&rcpts, 100, "fixed.test");
+    CU_ASSERT(world_wait(world_send("", rcpts.data), 0));
+    CU_ASSERT_EQUAL(world_transactions, 1);
+    CU_ASSERT_EQUAL(world_parcel_rcpts_max, 100);
+    send_many(&rcpts, 101, "fixed.test");
+    CU_ASSERT(world_wait(world_send("", rcpts.data), 0));
+    CU_ASSERT_EQUAL(world_transactions, 3);
+    CU_ASSERT_EQUAL(world_parcel_rcpts_max, 100);
+    world_stop();
+    buf_free(&rcpts);
+}
+
+static void test_recipients_of_a_visit(void)
+{
+    struct buf rcpts = BUF_INIT;
+
+    start((struct world_options){ 0 });
+    send_many(&rcpts, 2501, "fixed.test"); /* three visits of at most 1000 */
+    unsigned m = world_send("", rcpts.data);
+    CU_ASSERT(world_wait(m, 0));
+    CU_ASSERT_EQUAL(world_messages[m]->attempts, 0);
+    world_stop();
+    buf_free(&rcpts);
+}
+
+static void test_a_connection_is_reused(void)
+{
+    start((struct world_options){ .connections_max = 1, .messages_max = 7, .idle_ms = 2000 });
+    for (unsigned i = 0; i < 21; i++)
+        CU_ASSERT(world_wait(world_send("", "a@fixed.test"), 0));
+    CU_ASSERT_EQUAL(world_transactions, 21);
+    CU_ASSERT_EQUAL(world_connections, 3);
+    world_stop();
+}
+
+static bool no_links(void)
+{
+    struct dispatch_stats stats;
+
+    world_stats(&stats);
+    return stats.links == 0;
+}
+
+static void test_an_idle_connection_ends(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 50 });
+    CU_ASSERT(world_wait(world_send("", "a@fixed.test"), 0));
+    CU_ASSERT(world_wait_for(no_links));
+    CU_ASSERT(world_wait(world_send("", "a@fixed.test"), 0));
+    CU_ASSERT_EQUAL(world_connections, 2);
+    world_stop();
+}
+
+static void test_a_dropped_connection_costs_no_attempt(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 2000 });
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned m = world_send("", "a@drop.test");
+        CU_ASSERT(world_wait(m, 0));
+        CU_ASSERT_EQUAL(world_messages[m]->attempts, 0);
+    }
+    CU_ASSERT_EQUAL(world_connections, 5);
+    world_stop();
+}
+
+static void test_a_dead_site_is_not_asked_again(void)
+{
+    start((struct world_options){ .connections_max = 1 });
+    CU_ASSERT(world_wait(world_send("", "a@down.test"), 1));
+    for (unsigned i = 0; i < 50; i++)
+        CU_ASSERT(world_wait(world_send("", "a@down.test"), 1));
+    CU_ASSERT_EQUAL(world_connecting_failed, 1);
+    world_stop();
+}
+
+static void test_a_dead_host_is_tried_last(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 0 });
+    for (unsigned i = 0; i < 10; i++)
+        CU_ASSERT(world_wait(world_send("", "a@fallback.test"), 0));
+    CU_ASSERT_EQUAL(world_connecting_failed, 1);
+    world_stop();
+}
+
+static bool two_failures(void)
+{
+    return world_jobs_failed >= 2;
+}
+
+static void test_a_full_disk_makes_no_duplicate(void)
+{
+    struct dispatch_stats stats;
+    char rcpt[64];
+
+    start((struct world_options){ 0 });
+    atomic_store(&world_disk_full, true);
+    for (unsigned i = 0; i < 20; i++) {
+        (void)snprintf(rcpt, sizeof(rcpt), "m%u.0@fixed.test", 1001 + i);
+        (void)world_send("s@sender.mx", rcpt);
+    }
+    CU_ASSERT(world_wait_for(two_failures));
+    unsigned sent = world_transactions;
+    unsigned late = world_send("s@sender.mx", "m1021.0@fixed.test");
+    (void)usleep(100000);
+    world_stats(&stats);
+    CU_ASSERT(stats.undurable > 0);
+    CU_ASSERT_EQUAL(atomic_load(&world_messages[late]->carried[0]), 0); /* nothing new is tried */
+    CU_ASSERT(world_transactions <= sent + 5); /* but what was under way */
+    atomic_store(&world_disk_full, false);
+    for (unsigned i = 0; i <= 20; i++) {
+        CU_ASSERT(world_wait(i, 0));
+        CU_ASSERT_EQUAL(atomic_load(&world_messages[i]->carried[0]), 1);
+    }
+    world_stats(&stats);
+    CU_ASSERT_EQUAL(stats.undurable, 0);
+    world_stop();
+}
+
+static void test_a_disk_that_stays_full_loses_nothing(void)
+{
+    start((struct world_options){ 0 });
+    atomic_store(&world_disk_full, true);
+    unsigned m = world_send("s@sender.mx", "bad@fixed.test");
+    CU_ASSERT(world_wait_for(two_failures));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_QUEUED);
+    CU_ASSERT_EQUAL(world_notices(), 0); /* notice and outcome, both or none */
+    world_stop();
+}
+
+static void test_a_stuck_module_harms_nobody(void)
+{
+    start((struct world_options){ .module_timeout_ms = 200 });
+    unsigned stuck = world_send("", "stuck@box.test");
+    CU_ASSERT(world_wait(stuck, 1));
+    CU_ASSERT_STRING_EQUAL(world_text(stuck, 0), "451 4.3.0 the transport took too long");
+    CU_ASSERT(world_wait(world_send("", "a@box.test"), 0));
+    atomic_store(&world_stuck_released, true);
+    world_stop();
+}
+
+static void test_verbs(void)
+{
+    start((struct world_options){ 0 });
+    unsigned m = world_send("", "later@fixed.test");
+    struct spool_key key = world_messages[m]->key;
+    CU_ASSERT(world_wait(m, 1));
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_RELEASE, key), -EALREADY);
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_RETRY, key), 0);
+    CU_ASSERT(world_wait(m, 2));
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_HOLD, key), 0);
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_HOLD, key), -EALREADY);
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_RETRY, key), -EALREADY);
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_RELEASE, key), 0);
+    CU_ASSERT(world_wait(m, 3));
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_DELETE, key), 0);
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_DELETE, key), -ENOENT);
+    world_stop();
+}
+
+/* Many messages over two loops and few connections: each recipient gets its copy once. */
+static void test_many(void)
+{
+    enum { MANY = 3000 };
+    static const char *const domains[] = { "fixed.test", "good.mx", "box.test", "fallback.test", "drop.test" };
+    char rcpts[200];
+
+    start((struct world_options){ .loops = 2, .connections_max = 3, .messages_max = 20, .ready_max = 60,
+                                  .idle_ms = 20 });
+    for (unsigned i = 0; i < MANY; i++) {
+        const char *a = domains[i % 5], *b = domains[i / 5 % 5];
+        (void)snprintf(rcpts, sizeof(rcpts), "m%u.0@%s m%u.1@%s", 1001 + i, a, 1001 + i, b);
+        (void)world_send("", rcpts);
+    }
+    unsigned late = 0, twice = 0;
+    for (unsigned i = 0; i < MANY; i++)
+        late += !world_wait(i, 0);
+    for (unsigned i = 0; i < MANY; i++)
+        twice += atomic_load(&world_messages[i]->carried[0]) != 1 || atomic_load(&world_messages[i]->carried[1]) != 1;
+    CU_ASSERT_EQUAL(late, 0);
+    CU_ASSERT_EQUAL(twice, 0);
+    world_stop();
+}
+
+/* The server ends in the middle of it: nothing hangs, nothing leaks, nothing is carried twice. */
+static void test_drain_in_the_middle(void)
+{
+    char rcpt[64];
+
+    for (unsigned round = 0; round < 5; round++) {
+        start((struct world_options){ .loops = 2, .connections_max = 2, .idle_ms = 1000 });
+        for (unsigned i = 0; i < 500; i++) {
+            (void)snprintf(rcpt, sizeof(rcpt), "m%u.0@fixed.test", 1001 + i);
+            (void)world_send("", rcpt);
+        }
+        (void)usleep(round * 3000);
+        world_stop();
+    }
+}
+
+static void add_tests(CU_pSuite suite)
+{
+    CU_add_test(suite, "one message, many ways", test_one_message_many_ways);
+    CU_add_test(suite, "what DNS and policy say", test_what_dns_and_policy_say);
+    CU_add_test(suite, "NOTIFY=NEVER", test_notify_never);
+    CU_add_test(suite, "a refused notice means no bounce", test_notice_refused_means_no_bounce);
+    CU_add_test(suite, "soft_bounce", test_soft_bounce);
+    CU_add_test(suite, "expiry", test_expiry);
+    CU_add_test(suite, "hold by hook deliver", test_hold_by_hook);
+    CU_add_test(suite, "recipients of a transaction", test_recipients_of_a_transaction);
+    CU_add_test(suite, "recipients of a visit", test_recipients_of_a_visit);
+    CU_add_test(suite, "a connection is reused", test_a_connection_is_reused);
+    CU_add_test(suite, "an idle connection ends", test_an_idle_connection_ends);
+    CU_add_test(suite, "a dropped connection costs no attempt", test_a_dropped_connection_costs_no_attempt);
+    CU_add_test(suite, "a dead site is not asked again", test_a_dead_site_is_not_asked_again);
+    CU_add_test(suite, "a dead host is tried last", test_a_dead_host_is_tried_last);
+    CU_add_test(suite, "a full disk makes no duplicate", test_a_full_disk_makes_no_duplicate);
+    CU_add_test(suite, "a disk that stays full loses nothing", test_a_disk_that_stays_full_loses_nothing);
+    CU_add_test(suite, "a stuck module harms nobody", test_a_stuck_module_harms_nobody);
+    CU_add_test(suite, "verbs", test_verbs);
+    CU_add_test(suite, "many", test_many);
+    CU_add_test(suite, "drain in the middle", test_drain_in_the_middle);
+}
+
+static int be_async(void)
+{
+    async = true;
+    return 0;
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    add_tests(CU_add_suite("dispatch", NULL, NULL));
+    add_tests(CU_add_suite("dispatch, all answers come later", be_async, NULL));
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures != 0;
+}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/commit.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -127,8 +128,7 @@ struct commit *commit_new(struct serve_loop *l, const struct session_facts *sess
 
     for (unsigned i = 0; i < result->group_count; i++)
         kept += result->groups[i].disposition != DISPOSE_DISCARD && result->groups[i].facts->rcpt_count > 0;
-    if (kept == 0)
-        return NULL;
+    assert(kept > 0);
     struct commit *c = mem_zalloc(sizeof(*c));
     arena_init(&c->arena);
     c->l = l;

@@ -16,7 +16,7 @@ struct commit;
 /* status: 0 or a negative errno of the spool. */
 typedef void (*commit_done)(void *arg, int status);
 
-/* The groups that are to be stored; NULL when all of them are discarded. */
+/* The groups that are to be stored; there is at least one. */
 struct commit *commit_new(struct serve_loop *l, const struct session_facts *session,
                           const struct engine_message_result *result);
 /* Hands it to the spool; `done` is called on the loop, unless forgotten. Frees itself. */

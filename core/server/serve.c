@@ -126,7 +126,8 @@ static void open_delivery(struct serve *s, const struct generation *g)
             own[own_count++] = g->conf.listeners[i].binds[k];
     struct dispatch_set_options o = { .loops = s->loop_count, .spool = s->spool,
                                       .hostname = g->conf.hostname.ptr, .own = own, .own_count = own_count,
-                                      .generation = present_for_delivery, .arg = s };
+                                      .generation = present_for_delivery, .arg = s,
+                                      .pool = s->pool };
     s->dispatches = dispatch_set_new(&o);
     struct scheduler_options so;
     serve_scheduler_options(s, g, &so);
@@ -155,6 +156,8 @@ int serve_open(struct serve *s, const struct worker_start *start, struct generat
     s->loop_count = wanted_loops(&g->conf);
     s->limits = session_limits_new();
     (void)pthread_mutex_init(&s->reload_lock, NULL);
+    (void)pthread_barrier_init(&s->loops_stopped, NULL, s->loop_count + 1);
+    (void)pthread_barrier_init(&s->deliveries_gone, NULL, s->loop_count + 1);
     make_metrics(&s->metrics);
     r = open_spool(s, &g->conf, error, octets);
     if (r < 0)
@@ -188,7 +191,9 @@ static void *loop_main(void *arg)
     loop_run(l->loop);
     listeners_close(l);
     sessions_free(l);
-    dispatch_free(l->dispatch);
+    /* What a loop holds in its scripts ends on its own thread, but behind everybody's deliveries. */
+    (void)pthread_barrier_wait(&l->serve->loops_stopped);
+    (void)pthread_barrier_wait(&l->serve->deliveries_gone);
     engine_free(l->engine);
     dns_free(l->dns);
     return NULL;
@@ -363,25 +368,36 @@ void serve_drain_force(struct serve *s)
     post_drain(s, true);
 }
 
+/* A thread of the pool that never came back may still use anything: the process ends as it stands. */
+static void end_as_it_stands(void)
+{
+    log_event(LOG_WARNING, LOG_EV_stop, NULL, "a BLOCKING step or delivery is stuck; ending without it");
+    log_stop();
+    _exit(0);
+}
+
 void serve_close(struct serve *s)
 {
-    scheduler_stop(s->scheduler);
-    spool_close(s->spool);
     atomic_store(&s->start->page->watchdog_ms, 0);
     for (unsigned i = 0; i < s->loop_count; i++)
         loop_stop(s->loops[i]->loop);
+    (void)pthread_barrier_wait(&s->loops_stopped);
+    bool stuck = pool_free(s->pool, POOL_STUCK_WAIT_MS) > 0;
+    scheduler_stop(s->scheduler);
+    spool_close(s->spool);
+    if (stuck)
+        end_as_it_stands();
     for (unsigned i = 0; i < s->loop_count; i++)
-        (void)pthread_join(s->loops[i]->thread, NULL);
+        dispatch_free(s->loops[i]->dispatch);
     dispatch_set_free(s->dispatches);
     scheduler_free(s->scheduler);
-    bool stuck = pool_free(s->pool, POOL_STUCK_WAIT_MS) > 0;
-    kv_close(s->kv);
-    if (stuck)
-        return; /* a thread that never came back may still use the rest: the process ends anyway */
+    (void)pthread_barrier_wait(&s->deliveries_gone);
     for (unsigned i = 0; i < s->loop_count; i++) {
+        (void)pthread_join(s->loops[i]->thread, NULL);
         loop_free(s->loops[i]->loop);
         free(s->loops[i]);
     }
+    kv_close(s->kv);
     session_limits_free(s->limits);
     generation_set_present(NULL);
     modules_free(s->modules);

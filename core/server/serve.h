@@ -54,6 +54,7 @@ struct serve {
     tern_address listening[LISTENERS_MAX * LISTENER_BINDS_MAX]; /* those asked of the supervisor */
     unsigned listening_count;
     pthread_mutex_t reload_lock;
+    pthread_barrier_t loops_stopped, deliveries_gone; /* the two steps of the end, see serve_close() */
 };
 
 /* A listening socket as one loop polls it. */

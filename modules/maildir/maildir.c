@@ -11,7 +11,6 @@
  *
  * Source: https://cr.yp.to/proto/maildir.html
  */
-#define _GNU_SOURCE
 #include <tern/module.h>
 
 #include <errno.h>

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/dialogue.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "server/received.h"
+
+struct dialogue {
+    const struct dialogue_ops *ops;
+    void *owner;
+    struct smtp_session *smtp;
+    struct engine_session *engine;
+    struct generation *generation;
+    struct body *body;
+    bool ending;
+};
+
+/* ---- answers ---- */
+
+static void answer(struct dialogue *s, const struct decision *d)
+{
+    struct smtp_answer a = { .code = 0 };
+
+    if (s->ending)
+        return;
+    if (d->verdict == TERN_REJECT || d->verdict == TERN_DEFER || d->verdict == TERN_CLOSE)
+        a = (struct smtp_answer){ d->code, d->enhanced, d->text };
+    if (a.code >= 400)
+        s->ops->count(s->owner, a.code >= 500 ? DIALOGUE_REFUSED : DIALOGUE_DEFERRED);
+    smtp_session_answer(s->smtp, &a);
+}
+
+static void answer_code(struct dialogue *s, unsigned code, const char *enhanced, const char *text)
+{
+    struct smtp_answer a = { code, enhanced, slice_cstr(text) };
+
+    smtp_session_answer(s->smtp, &a);
+}
+
+static void on_decided(void *arg, const struct decision *d)
+{
+    struct dialogue *s = arg;
+
+    if (s->ending)
+        return;
+    s->ops->gather(s->owner);
+    answer(s, d);
+    s->ops->resumed(s->owner);
+}
+
+static void log_refusal(const struct dialogue *s, const struct decision *d)
+{
+    const struct txn_facts *t = engine_txn(s->engine);
+    struct log_line l;
+
+    log_begin(&l, LOG_INFO, d->verdict == TERN_REJECT ? LOG_EV_reject : LOG_EV_defer,
+              t != NULL ? t->id.ptr : engine_session_facts(s->engine)->id.ptr);
+    log_str(&l, "client", slice_of(engine_session_facts(s->engine)->client_text));
+    if (t != NULL)
+        log_str(&l, "from", slice_of(t->sender.address));
+    log_str(&l, "step", d->step);
+    log_textf(&l, "reply", "%u %s %.*s", d->code, d->enhanced, (int)d->text.len, d->text.ptr);
+    log_end(&l);
+}
+
+static void on_decided_logged(void *arg, const struct decision *d)
+{
+    struct dialogue *s = arg;
+
+    if (!s->ending && (d->verdict == TERN_REJECT || d->verdict == TERN_DEFER || d->verdict == TERN_CLOSE))
+        log_refusal(s, d);
+    on_decided(arg, d);
+}
+
+/* ---- questions of the protocol ---- */
+
+static void op_connect(void *owner)
+{
+    struct dialogue *s = owner;
+
+    engine_connect(s->engine, on_decided_logged, s);
+}
+
+static void on_helo_decided(void *arg, const struct decision *d)
+{
+    struct dialogue *s = arg;
+
+    if (!s->ending)
+        for (unsigned i = 0; i < engine_withheld_count(s->engine); i++)
+            smtp_session_withhold(s->smtp, engine_withheld(s->engine, i));
+    on_decided_logged(arg, d);
+}
+
+static void op_helo(void *owner, struct slice name, bool esmtp)
+{
+    struct dialogue *s = owner;
+
+    engine_helo(s->engine, name, esmtp, on_helo_decided, s);
+}
+
+static struct tern_mailbox copy_mailbox(struct arena *arena, const struct tern_mailbox *m)
+{
+    return (struct tern_mailbox){ tern_str_dup(arena, slice_of(m->address)),
+                                  tern_str_dup(arena, slice_of(m->local)),
+                                  tern_str_dup(arena, slice_of(m->domain)) };
+}
+
+static struct txn_facts *new_txn(struct dialogue *s, const struct smtp_mail_params *p)
+{
+    struct txn_facts *t = txn_facts_new();
+    struct arena *arena = &t->memory->arena;
+    char id[32];
+
+    s->ops->new_id(s->owner, id, sizeof(id));
+    t->id = tern_str_dup(arena, slice_cstr(id));
+    t->sender = copy_mailbox(arena, &p->sender);
+    t->sender_original = t->sender;
+    t->body = p->body;
+    t->smtputf8 = p->smtputf8;
+    t->declared_octets = p->size;
+    t->envid = t->ret = (tern_str){ "", 0 };
+    return t;
+}
+
+static void op_mail(void *owner, const struct smtp_mail_params *params)
+{
+    struct dialogue *s = owner;
+
+    unsigned code = s->ops->may_begin(s->owner);
+
+    if (code == 421) {
+        answer_code(s, 421, "4.3.2", "Service restarting, please try again");
+        return;
+    }
+    if (code != 0) {
+        answer_code(s, 452, "4.3.1", "Not enough room in the queue, please try again later");
+        return;
+    }
+    engine_mail(s->engine, new_txn(s, params), on_decided_logged, s);
+}
+
+static void op_rcpt(void *owner, const struct tern_mailbox *rcpt, struct slice orcpt, struct slice notify)
+{
+    struct dialogue *s = owner;
+
+    engine_rcpt(s->engine, rcpt, orcpt, notify, on_decided_logged, s);
+}
+
+static void op_data(void *owner)
+{
+    struct dialogue *s = owner;
+
+    engine_data(s->engine, on_decided_logged, s);
+}
+
+static int op_body(void *owner, struct slice octets)
+{
+    struct dialogue *s = owner;
+
+    if (s->body == NULL)
+        s->body = s->ops->new_body(s->owner);
+    return body_append(s->body, octets);
+}
+
+static void drop_body(struct dialogue *s)
+{
+    body_unref(s->body);
+    s->body = NULL;
+}
+
+static void op_abort(void *owner)
+{
+    struct dialogue *s = owner;
+
+    drop_body(s);
+    engine_txn_end(s->engine, SLICE(""), 0);
+}
+
+/* ---- the message ---- */
+
+static void log_accepted(const struct dialogue *s, const char *what)
+{
+    const struct txn_facts *t = engine_txn(s->engine);
+    struct log_line l;
+
+    log_begin(&l, LOG_INFO, what == NULL ? LOG_EV_accepted : LOG_EV_discarded, t->id.ptr);
+    log_str(&l, "client", slice_of(engine_session_facts(s->engine)->client_text));
+    log_str(&l, "from", slice_of(t->sender.address));
+    log_uint(&l, "rcpts", t->rcpt_count);
+    log_uint(&l, "size", s->body != NULL ? body_octets(s->body) : 0);
+    log_end(&l);
+}
+
+static void accepted(struct dialogue *s, const char *discarded)
+{
+    char text[64];
+    const struct txn_facts *t = engine_txn(s->engine);
+
+    log_accepted(s, discarded);
+    s->ops->count(s->owner, DIALOGUE_ACCEPTED);
+    (void)snprintf(text, sizeof(text), "Ok: queued as %s", t->id.ptr);
+    engine_txn_end(s->engine, slice_of(t->id), 250);
+    drop_body(s);
+    answer_code(s, 250, "2.0.0", text);
+}
+
+void dialogue_stored(struct dialogue *s, int status)
+{
+    if (s->ending)
+        return;
+    s->ops->gather(s->owner);
+    if (status == 0) {
+        accepted(s, NULL);
+    } else {
+        const char *text = status == -ENOSPC ? "Not enough room in the queue, please try again later"
+                                             : "The queue cannot be written, please try again later";
+        log_event(LOG_ERROR, LOG_EV_disk, engine_txn(s->engine)->id.ptr, "not stored: %s",
+                  strerror(-status));
+        engine_txn_end(s->engine, SLICE(""), status == -ENOSPC ? 452 : 451);
+        drop_body(s);
+        answer_code(s, status == -ENOSPC ? 452 : 451, status == -ENOSPC ? "4.3.1" : "4.3.0", text);
+    }
+    s->ops->resumed(s->owner);
+}
+
+static bool any_stored(const struct engine_message_result *result)
+{
+    for (unsigned i = 0; i < result->group_count; i++)
+        if (result->groups[i].disposition != DISPOSE_DISCARD && result->groups[i].facts->rcpt_count > 0)
+            return true;
+    return false;
+}
+
+static void on_message_decided(void *arg, const struct engine_message_result *result)
+{
+    struct dialogue *s = arg;
+
+    if (s->ending)
+        return;
+    s->ops->gather(s->owner);
+    if (result->decision.verdict == TERN_REJECT || result->decision.verdict == TERN_DEFER ||
+        result->decision.verdict == TERN_CLOSE) {
+        struct decision d = result->decision;
+        char *text = mem_dup(d.text.ptr, d.text.len);
+        log_refusal(s, &d);
+        d.text.ptr = text;
+        engine_txn_end(s->engine, SLICE(""), d.code);
+        drop_body(s);
+        answer(s, &d);
+        free(text);
+        s->ops->resumed(s->owner);
+        return;
+    }
+    if (any_stored(result)) {
+        s->ops->store(s->owner, engine_session_facts(s->engine), result);
+        return;
+    }
+    accepted(s, "all recipients discarded");
+    s->ops->resumed(s->owner);
+}
+
+static void op_message(void *owner)
+{
+    struct dialogue *s = owner;
+    CLEANUP_BUF struct buf received = BUF_INIT;
+
+    if (s->body == NULL)
+        s->body = body_new(-1);
+    received_add(&received, engine_session_facts(s->engine), engine_txn(s->engine),
+                 s->generation->conf.hostname.ptr, clock_wall_ms());
+    engine_message(s->engine, s->body, buf_slice(&received), on_message_decided, s);
+}
+
+/* ---- the owner's side ---- */
+
+static void op_send(void *owner, struct slice octets)
+{
+    struct dialogue *s = owner;
+
+    s->ops->send(s->owner, octets);
+}
+
+static void op_close(void *owner)
+{
+    struct dialogue *s = owner;
+
+    s->ending = true;
+    s->ops->close(s->owner);
+}
+
+static void op_expect(void *owner, enum smtp_phase phase)
+{
+    struct dialogue *s = owner;
+
+    s->ops->expect(s->owner, phase);
+}
+
+static const struct smtp_ops smtp_ops = {
+    .send = op_send,       .close = op_close,   .expect = op_expect, .on_connect = op_connect,
+    .on_helo = op_helo,    .on_mail = op_mail,  .on_rcpt = op_rcpt,  .on_data = op_data,
+    .on_message = op_message, .on_body = op_body, .on_abort = op_abort,
+};
+
+void dialogue_ref_generation(void *generation)
+{
+    (void)generation_ref(generation);
+}
+
+void dialogue_unref_generation(void *generation)
+{
+    generation_unref(generation);
+}
+
+struct dialogue *dialogue_new(const struct dialogue_options *o)
+{
+    struct dialogue *s = mem_zalloc(sizeof(*s));
+    const struct server_conf *conf = &o->generation->conf;
+    struct engine_session_options eo = {
+        .policy = o->policy, .generation_ref = dialogue_ref_generation,
+        .generation_unref = dialogue_unref_generation, .generation = o->generation,
+        .soft_bounce = conf->soft_bounce, .split = conf->split, .groups_max = conf->limits.groups,
+        .facts = o->facts,
+    };
+    struct smtp_session_options so = { .hostname = conf->hostname.ptr, .ops = &smtp_ops, .owner = s };
+
+    s->ops = o->ops;
+    s->owner = o->owner;
+    s->generation = generation_ref(o->generation);
+    server_conf_smtp_limits(conf, &so.limits);
+    s->engine = engine_session_new(o->engine, &eo);
+    s->smtp = smtp_session_new(&so);
+    return s;
+}
+
+void dialogue_start(struct dialogue *s)
+{
+    smtp_session_start(s->smtp);
+}
+
+void dialogue_input(struct dialogue *s, struct slice octets)
+{
+    if (!s->ending)
+        smtp_session_input(s->smtp, octets);
+}
+
+bool dialogue_waiting(const struct dialogue *s)
+{
+    return smtp_session_waiting(s->smtp);
+}
+
+bool dialogue_in_transaction(const struct dialogue *s)
+{
+    return smtp_session_in_transaction(s->smtp);
+}
+
+void dialogue_end(struct dialogue *s, unsigned code, const char *enhanced, const char *text)
+{
+    if (!s->ending)
+        smtp_session_end(s->smtp, code, enhanced, text);
+}
+
+void dialogue_stop(struct dialogue *s)
+{
+    s->ending = true;
+}
+
+void dialogue_free(struct dialogue *s)
+{
+    if (s == NULL)
+        return;
+    s->ending = true;
+    engine_session_free(s->engine);
+    smtp_session_free(s->smtp);
+    body_unref(s->body);
+    generation_unref(s->generation);
+    free(s);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dialogue.h - the SMTP protocol (smtp/) and the policy (module/engine.h) wired into each other,
+ * without socket and without disk: session.c gives it those, `tern test` gives it none.
+ *
+ * Decides nothing itself: the protocol asks, the engine answers, the owner stores. Loop thread.
+ */
+#ifndef TERN_SERVER_DIALOGUE_H
+#define TERN_SERVER_DIALOGUE_H
+
+#include "module/engine.h"
+#include "server/generation.h"
+#include "smtp/session.h"
+
+struct dialogue;
+
+enum dialogue_reply { DIALOGUE_ACCEPTED, DIALOGUE_REFUSED, DIALOGUE_DEFERRED };
+
+struct dialogue_ops {
+    void (*send)(void *owner, struct slice octets);
+    /* Everything that was to be said was sent. No further call follows. */
+    void (*close)(void *owner);
+    void (*expect)(void *owner, enum smtp_phase phase);
+    /* An answer came later than its question: octets kept were gone through, reading may go on. */
+    void (*resumed)(void *owner);
+    /* Before a late answer is sent: gather what follows until resumed(). */
+    void (*gather)(void *owner);
+    /* 0, or the reply that MAIL gets instead: 421 (over), 452 (no room). */
+    unsigned (*may_begin)(void *owner);
+    void (*new_id)(void *owner, char out[], size_t octets);
+    struct body *(*new_body)(void *owner);
+    /* Store the message; answered once by dialogue_stored(), from inside or later. */
+    void (*store)(void *owner, const struct session_facts *session, const struct engine_message_result *result);
+    void (*count)(void *owner, enum dialogue_reply reply);
+};
+
+struct dialogue_options {
+    struct engine *engine;
+    struct generation *generation; /* a reference is taken */
+    const struct policy *policy;
+    struct session_facts *facts;   /* ownership moves here */
+    const struct dialogue_ops *ops;
+    void *owner;
+};
+
+struct dialogue *dialogue_new(const struct dialogue_options *options);
+void dialogue_start(struct dialogue *d); /* hook connect, banner */
+void dialogue_input(struct dialogue *d, struct slice octets);
+bool dialogue_waiting(const struct dialogue *d); /* a question is not answered yet: do not feed more */
+bool dialogue_in_transaction(const struct dialogue *d);
+/* status: 0 durable, else a negative errno of the spool. */
+void dialogue_stored(struct dialogue *d, int status);
+/* Says `code enhanced text` and closes: 421. */
+void dialogue_end(struct dialogue *d, unsigned code, const char *enhanced, const char *text);
+/* No answer of the engine reaches the dialogue any more; dialogue_free() comes soon, from the loop. */
+void dialogue_stop(struct dialogue *d);
+void dialogue_free(struct dialogue *d);
+
+void dialogue_ref_generation(void *generation);
+void dialogue_unref_generation(void *generation);
+
+#endif

@@ -1,0 +1,25 @@
+#!/bin/sh
+# packages.sh [build|all] - installs the Debian packages that are missing; as root, or with sudo.
+# Installs nothing, and needs no network, when all are there. Starts no daemon.
+set -eu
+build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev libyaml-dev liblua5.4-dev libsodium-dev libmicrohttpd-dev libjansson-dev libidn2-dev libxxhash-dev liblmdb-dev libcunit1-dev swaks python3"
+all="$build clang libclang-rt-14-dev curl postfix dovecot-core dovecot-lmtpd knot strace lua5.4 git"
+case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac
+missing=""
+for p in $want; do
+    dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | grep -q '^ii' || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+echo "installing:$missing"
+SUDO=""
+[ "$(id -u)" = 0 ] || SUDO="sudo"
+export DEBIAN_FRONTEND=noninteractive
+# Packages of servers must not start them here.
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' | $SUDO tee /usr/sbin/policy-rc.d >/dev/null
+    $SUDO chmod +x /usr/sbin/policy-rc.d
+    trap '$SUDO rm -f /usr/sbin/policy-rc.d' EXIT
+fi
+$SUDO apt-get update -q
+# shellcheck disable=SC2086
+$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing

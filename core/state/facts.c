@@ -21,6 +21,12 @@ struct shared_arena *shared_arena_ref(struct shared_arena *a)
     return a;
 }
 
+/* All but the count: that is the others' to change while we copy. */
+static void copy_behind(void *to, const void *from, size_t count_octets, size_t octets)
+{
+    memcpy((char *)to + count_octets, (const char *)from + count_octets, octets - count_octets);
+}
+
 /* True when the caller held the last reference; then all earlier writes are visible to it. */
 static bool drop(_Atomic unsigned *refs)
 {
@@ -90,7 +96,7 @@ struct session_facts *session_facts_own(struct session_facts *f)
     if (atomic_load_explicit(&f->refs, memory_order_acquire) == 1)
         return f;
     struct session_facts *mine = mem_alloc(sizeof(*mine));
-    memcpy(mine, f, sizeof(*mine));
+    copy_behind(mine, f, offsetof(struct session_facts, memory), sizeof(*mine));
     atomic_init(&mine->refs, 1);
     (void)shared_arena_ref(mine->memory);
     session_facts_unref(f);
@@ -126,7 +132,7 @@ struct txn_facts *txn_facts_own(struct txn_facts *f)
     if (atomic_load_explicit(&f->refs, memory_order_acquire) == 1)
         return f;
     struct txn_facts *mine = mem_alloc(sizeof(*mine));
-    memcpy(mine, f, sizeof(*mine));
+    copy_behind(mine, f, offsetof(struct txn_facts, memory), sizeof(*mine));
     atomic_init(&mine->refs, 1);
     (void)shared_arena_ref(mine->memory);
     mine->rcpts = NULL;

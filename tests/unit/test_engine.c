@@ -556,13 +556,15 @@ static void check_record(unsigned count, bool truncated)
     struct log_options log = { .level = LOG_ERROR, .path = "/dev/null", .decisions_path = folder,
                                .decisions_octets_max = 1 << 30, .decisions_days_max = 30 };
 
-    CU_ASSERT_EQUAL(log_start(&log), 0);
     world_open("inbound", NULL);
+    CU_ASSERT_EQUAL(log_start(&log), 0);
     (void)step("domains", &claiming_module, &claim_local);
     (void)step("dnsbl", &meek_module, &s);
     refuse_many(count);
-    world_close();
+    engine_session_free(w.session);
+    w.session = NULL;
     log_stop();
+    world_close();
     json_t *list = read_records(folder);
     json_t *t = find_record(list, "transaction");
     CU_ASSERT_PTR_NOT_NULL_FATAL(t);

@@ -5,7 +5,7 @@
  *
  *   sender  "refuse@..."  550 5.7.1   "later@..." 451 4.7.1   "close@..." 421 4.7.0
  *   rcpt    the same
- *   helo    "refuse"      550 5.7.1
+ *   helo    the same; "umlaut" anywhere: a 550 whose text is not ASCII
  */
 #ifndef TERN_TESTS_SMTP_PEER_H
 #define TERN_TESTS_SMTP_PEER_H
@@ -52,8 +52,10 @@ static void peer_decide_by(struct peer *p, struct slice text)
     static const struct smtp_answer refuse = { 550, "5.7.1", SLICE("Refused") };
     static const struct smtp_answer later = { 451, "4.7.1", SLICE("Later") };
     static const struct smtp_answer close_it = { 421, "4.7.0", SLICE("Go away") };
+    static const struct smtp_answer umlaut = { 550, "5.7.1", SLICE("N\303\266") };
 
-    peer_decide(p, slice_starts_nocase(text, SLICE("refuse"))  ? &refuse
+    peer_decide(p, slice_starts_nocase(text, SLICE("refuse"))   ? &refuse
+                   : slice_starts_nocase(text, SLICE("umlaut")) ? &umlaut
                    : slice_starts_nocase(text, SLICE("later")) ? &later
                    : slice_starts_nocase(text, SLICE("close")) ? &close_it
                                                                : NULL);

@@ -468,6 +468,33 @@ static void test_verdicts(void)
     check_verdict((struct smtp_answer){ 421, "4.3.2", SLICE("Bye") }, "421 4.3.2 Bye\r\n", true);
 }
 
+/* RFC 6531 3.7.4.2: UTF-8 in replies only while the client has said SMTPUTF8. */
+static void check_utf8_reply(const char *before, const char *line, const char *said)
+{
+    struct peer p;
+
+    peer_init(&p, NULL);
+    peer_converse(&p, slice_cstr(before), 0, false);
+    buf_clear(&p.said);
+    smtp_session_input(p.session, slice_cstr(line));
+    CU_ASSERT(slice_equal(buf_slice(&p.said), slice_cstr(said)));
+    peer_fini(&p);
+}
+
+static void test_utf8_replies(void)
+{
+#define U8MAIL HELLO "MAIL FROM:<a@x.org> SMTPUTF8\r\n"
+    static const char rcpt[] = "RCPT TO:<umlaut@x.org>\r\n", helo[] = "EHLO umlaut\r\n";
+    static const char good[] = "550 5.7.1 N\303\266\r\n", plain[] = "550 5.7.1 N??\r\n";
+
+    check_utf8_reply(U8MAIL, rcpt, good);
+    check_utf8_reply(HELLO "MAIL FROM:<>\r\n", rcpt, plain);
+    check_utf8_reply(U8MAIL "RSET\r\n", helo, plain);
+    check_utf8_reply(U8MAIL "RCPT TO:<b@x.org>\r\nDATA\r\n.\r\n", helo, plain);
+    check_utf8_reply(HELLO "MAIL FROM:<refuse@x.org> SMTPUTF8\r\n", helo, plain);
+    check_utf8_reply(HELLO, "MAIL FROM:<umlaut@x.org> SMTPUTF8\r\n", good);
+}
+
 static void test_data_refused(void)
 {
     static const struct smtp_answer later = { 451, "4.7.1", SLICE("Later") };
@@ -731,6 +758,7 @@ int main(void)
         { "data limits", test_data_limits },
         { "storage", test_storage },
         { "verdicts", test_verdicts },
+        { "utf8 replies", test_utf8_replies },
         { "data refused", test_data_refused },
         { "pipelines", test_pipelines },
         { "held", test_held },

@@ -45,13 +45,16 @@ static tern_str str(const char *text)
 
 /* ---- the table ---- */
 
-static const struct tern_mailbox boxes[] = {
-    { { "s@s.example", 11 }, { "s", 1 }, { "s.example", 9 } },
-    { { "o@o.example", 11 }, { "o", 1 }, { "o.example", 9 } },
-    { { "r@r.example", 11 }, { "r", 1 }, { "r.example", 9 } },
-};
+#define BOX(l, d)                                                                                  \
+    {                                                                                              \
+        { l "@" d, sizeof(l "@" d) - 1 }, { l, sizeof(l) - 1 },                                    \
+        {                                                                                          \
+            d, sizeof(d) - 1                                                                       \
+        }                                                                                          \
+    }
+static const struct tern_mailbox boxes[] = { BOX("s", "s.example"), BOX("o", "o.example") };
 static const struct tern_recipient one_rcpt = {
-    boxes[2], boxes[1], TERN_CLASS_FORWARD, { "who", 3 }
+    BOX("r", "r.example"), BOX("o", "o.example"), TERN_CLASS_FORWARD, { "who", 3 }
 };
 static const struct tern_address one_address = { 4, { 192, 0, 2, 1 }, 25 };
 static const struct tern_header one_header = { { "Name", 4 }, { "value", 5 } };

@@ -4,8 +4,10 @@
  * of what survives, and a second one during every 20th recovery. A crash at a call that only
  * reads leaves what a crash at the next one that writes leaves.
  *
- * test_spool_crash [messages [every [seed]]]: the size of the workload, every how many calls to crash.
+ * test_spool_crash [messages [every [seed [faults]]]]: the size of the workload, every how many calls to crash,
+ * how many in a thousand writes and syncs fail besides.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +25,9 @@ struct test {
     struct work work;
     struct simdisk *disk;
     uint64_t seed;
-    unsigned every;
-    uint64_t calls, by_call[SIM_CALL_COUNT], crashes, seconds, failures;
+    unsigned every, faults;
+    struct simrandom random;
+    uint64_t calls, by_call[SIM_CALL_COUNT], crashes, seconds, failures, faulted;
 };
 
 struct second {
@@ -99,6 +102,16 @@ static void crash_once(struct test *t, uint64_t seed)
     simdisk_free(second.crashed);
 }
 
+static int some_fault(struct test *t, enum sim_call call)
+{
+    if (t->faults == 0 || simrandom_below(&t->random, 1000) >= t->faults)
+        return 0;
+    t->faulted++;
+    if (call == SIM_WRITE && simrandom_below(&t->random, 2) == 0)
+        return SIM_SHORT;
+    return -EIO;
+}
+
 static int on_call(void *arg, enum sim_call call)
 {
     struct test *t = arg;
@@ -109,7 +122,7 @@ static int on_call(void *arg, enum sim_call call)
     if (t->calls++ % t->every == 0)
         for (unsigned i = 0; i < CHOICES; i++)
             crash_once(t, t->seed + t->calls * CHOICES + i);
-    return 0;
+    return some_fault(t, call);
 }
 
 static void summary(const struct test *t)
@@ -124,8 +137,8 @@ static void summary(const struct test *t)
     for (unsigned i = 0; i < SIM_CALL_COUNT; i++)
         if (t->by_call[i] > 0)
             printf(" %llu %s", (unsigned long long)t->by_call[i], sim_call_name((enum sim_call)i));
-    printf("\n%llu crashes, %llu second crashes, seed %llu: %llu failures\n", (unsigned long long)t->crashes,
-           (unsigned long long)t->seconds, (unsigned long long)t->seed, (unsigned long long)t->failures);
+    printf("\n%llu crashes, %llu second crashes, %llu calls that failed, seed %llu: %llu failures\n", (unsigned long long)t->crashes,
+           (unsigned long long)t->seconds, (unsigned long long)t->faulted, (unsigned long long)t->seed, (unsigned long long)t->failures);
 }
 
 int main(int argc, char **argv)
@@ -135,16 +148,20 @@ int main(int argc, char **argv)
     char error[256] = "";
 
     t.every = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 1;
+    t.faults = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
     t.seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 20261121;
-    log_set_level(LOG_ERROR);
+    t.random.state = t.seed;
+    log_set_level(t.faults > 0 ? (enum log_level)-1 : LOG_ERROR); /* of failing disks there is a lot to say */
     clock_virtual_start(1795000000000ull);
     t.disk = simdisk_new(t.seed, 1ull << 40);
     spoolwork_init(&t.work, t.disk, t.seed, messages);
-    simdisk_set_before(t.disk, on_call, &t);
+    if (t.faults == 0)
+        simdisk_set_before(t.disk, on_call, &t);
     if (spoolwork_open(t.disk, &t.work.spool, error, sizeof(error)) < 0) {
         fprintf(stderr, "%s\n", error);
         return 1;
     }
+    simdisk_set_before(t.disk, on_call, &t); /* with faults, not the first start */
     while (spoolwork_round(&t.work))
         clock_virtual_advance(simrandom_below(&t.work.random, 500));
     spoolwork_drain(&t.work);
@@ -152,5 +169,5 @@ int main(int argc, char **argv)
     spool_close(t.work.spool);
     simdisk_free(t.disk);
     spoolwork_fini(&t.work);
-    return t.failures != 0;
+    return t.failures != 0; /* and the seeds were printed */
 }

@@ -485,10 +485,11 @@ static int sim_fdatasync(void *ctx, int fd)
     struct simdisk *disk = ctx;
     struct inode *i = file_of(disk, fd);
     int r = ask(disk, SIM_SYNC);
+    unsigned percent = (unsigned)simrandom_below(&disk->random, 3) * 50;
 
     /* A failed sync leaves some of it on the disk, and forgets that the rest is not: that is what kernels do. */
     for (struct pending *p = i->first; p != NULL; p = p->next)
-        apply(&i->durable, p, r < 0 ? &disk->random : NULL, 50);
+        apply(&i->durable, p, r < 0 ? &disk->random : NULL, percent);
     pending_free(i);
     return r;
 }

@@ -27,11 +27,15 @@ struct work_job {
 
 /* ---- contents ---- */
 
-static char octet_at(uint64_t txn, uint64_t at)
+/* A body's octets from `at`, a multiple of 8; `room` is `len` rounded up to 8. */
+static void fill(uint64_t txn, uint64_t at, char *room, size_t len)
 {
-    uint64_t x = (txn ^ (at / 8)) * 0x9e3779b97f4a7c15ull;
-
-    return (char)(x >> (8 + at % 8 * 6));
+    assert(at % 8 == 0);
+    for (size_t i = 0; i < len; i += 8) {
+        uint64_t x = (txn ^ ((at + i) << 20)) * 0x9e3779b97f4a7c15ull;
+        x ^= x >> 29;
+        memcpy(room + i, &x, 8);
+    }
 }
 
 static struct body *make_body(struct simdisk *disk, struct spool *spool, uint64_t txn, uint32_t octets)
@@ -41,8 +45,7 @@ static struct body *make_body(struct simdisk *disk, struct spool *spool, uint64_
 
     for (uint32_t at = 0; at < octets;) {
         uint32_t n = octets - at < sizeof(chunk) ? octets - at : (uint32_t)sizeof(chunk);
-        for (uint32_t i = 0; i < n; i++)
-            chunk[i] = octet_at(txn, at + i);
+        fill(txn, at, chunk, n);
         if (body_append(body, slice_make(chunk, n)) < 0)
             break; /* the error comes back from the commit */
         at += n;
@@ -86,6 +89,7 @@ static void settle_created(struct work *w, const struct work_job *j, int status)
     for (unsigned i = 0; i < j->created_count; i++) {
         struct work_message *m = &w->messages[j->created[i]];
         m->state = status == 0 ? WORK_LIVE : WORK_FAILED;
+        m->failed_batch = w->spool->next_batch;
         if (status != 0)
             continue;
         w->acknowledged++;
@@ -324,6 +328,9 @@ bool spoolwork_round(struct work *w)
             submit_message(w);
         touch_staying(w);
     }
+    /* What the maker copies forward may have changed in what waits already. */
+    if (simrandom_below(&w->random, 3) == 0)
+        (void)spool_maker_run(w->spool);
     (void)spool_step(w->spool);
     if (simrandom_below(&w->random, 3) == 0)
         (void)spool_step(w->spool);
@@ -351,19 +358,23 @@ static unsigned complain(struct buf *out, const struct work_message *m, const ch
 static bool content_is(struct spool_loaded *loaded, const struct work_message *m)
 {
     const size_t head = sizeof(HEAD) - 1;
-    char chunk[8192];
+    char chunk[8192], want[8192];
     uint64_t at = 0;
-    int64_t n;
 
-    while ((n = spool_read(loaded, at, chunk, sizeof(chunk))) > 0) {
-        for (int64_t i = 0; i < n; i++) {
-            uint64_t place = at + (uint64_t)i;
-            if (chunk[i] != (place < head ? HEAD[place] : octet_at(m->key.txn, place - head)))
-                return false;
-        }
-        at += (uint64_t)n;
+    if (spool_read(loaded, 0, chunk, head) != (int64_t)head || memcmp(chunk, HEAD, head) != 0 ||
+        spool_loaded_octets(loaded) != head + m->octets)
+        return false;
+    while (at < m->octets) {
+        int64_t n = spool_read(loaded, head + at, chunk, sizeof(chunk));
+        size_t expect = m->octets - at < sizeof(chunk) ? m->octets - at : sizeof(chunk);
+        if (n != (int64_t)expect)
+            return false;
+        fill(m->key.txn, at, want, expect);
+        if (memcmp(chunk, want, expect) != 0)
+            return false;
+        at += expect;
     }
-    return n == 0 && at == head + m->octets;
+    return spool_read(loaded, head + at, chunk, sizeof(chunk)) == 0;
 }
 
 static bool state_is(const struct spool_loaded *l, const uint8_t *states, uint64_t due, uint32_t attempts, bool held)
@@ -398,8 +409,8 @@ static unsigned check_present(const struct work_message *m, struct spool *spool,
 }
 
 /* Findings of one message; *present and *changed for the unit it came in. */
-static unsigned check_message(const struct work_message *m, struct spool *spool, struct buf *out, bool *present,
-                              bool *changed)
+static unsigned check_message(const struct work *w, const struct work_message *m, struct spool *spool,
+                              struct buf *out, bool *present, bool *changed)
 {
     struct spool_entry e;
     bool may_finish = (m->change.under_way || m->doubtful) && m->change.finishes;
@@ -408,7 +419,8 @@ static unsigned check_message(const struct work_message *m, struct spool *spool,
     *changed = false;
     if (*present && m->state == WORK_FINISHED)
         return complain(out, m, "was finished and is back");
-    if (*present && m->state == WORK_FAILED)
+    /* State S7: until a later batch is durable a batch whose sync failed may be found. */
+    if (*present && m->state == WORK_FAILED && m->failed_batch != w->spool->next_batch)
         return complain(out, m, "was refused and is here");
     if (!*present && m->state == WORK_LIVE && !may_finish)
         return complain(out, m, "was acknowledged and is lost");
@@ -428,7 +440,7 @@ unsigned spoolwork_check(const struct work *w, struct spool *spool, struct buf *
     uint64_t there = 0;
 
     for (uint32_t i = 0; i < w->count; i++) {
-        findings += check_message(&w->messages[i], spool, out, &present[i], &changed[i]);
+        findings += check_message(w, &w->messages[i], spool, out, &present[i], &changed[i]);
         there += present[i];
     }
     for (uint32_t i = 0; i < w->count; i++) {
@@ -475,7 +487,7 @@ unsigned spoolwork_use(const struct work *w, struct simdisk *disk, struct spool 
     spoolwork_drain(&fresh);
     for (uint32_t i = 0; i < fresh.count; i++) {
         bool present, changed;
-        findings += check_message(&fresh.messages[i], spool, out, &present, &changed);
+        findings += check_message(&fresh, &fresh.messages[i], spool, out, &present, &changed);
     }
     if (fresh.failures > 0) {
         buf_add_cstr(out, "a job failed after recovery\n");

@@ -37,6 +37,7 @@ struct work_message {
     uint32_t attempts;
     bool held;
     struct work_change change;
+    uint64_t failed_batch;
     bool doubtful;            /* a change failed with an error: either state will do */
 };
 
@@ -57,7 +58,7 @@ void spoolwork_fini(struct work *w);
 /* Submits a handful of jobs and lets the spool take steps. False once all messages were submitted. */
 bool spoolwork_round(struct work *w);
 void spoolwork_drain(struct work *w); /* until nothing is under way */
-/* Findings go to `out`; returns how many. `lenient`: failed jobs may have happened. */
+/* Findings go to `out`; returns how many. */
 unsigned spoolwork_check(const struct work *w, struct spool *spool, struct buf *out);
 /* After recovery the spool must work: stores, finishes, and reads back a few. Findings as above. */
 unsigned spoolwork_use(const struct work *w, struct simdisk *disk, struct spool *spool, struct buf *out);

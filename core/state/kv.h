@@ -28,11 +28,16 @@ struct kv_request {
     uint64_t expire_s; /* 0: never */
 };
 
-/* answer->value is borrowed during the call. */
+/*
+ * GET, PUT_NEW and REMOVE answer what was there before (FOUND) or ABSENT; PUT and ADD answer
+ * FOUND with what is there now. PUT_NEW and ADD leave the expiry of an entry that is there. A
+ * sum stops at the ends of int64_t. FAILED: empty or too long a key, or a value past its bound.
+ * `done` runs before kv_do() returns, without a lock; answer->value is borrowed during the call.
+ */
 typedef void (*kv_fn)(void *arg, const struct tern_kv_answer *answer);
 
-/* `store` may be NULL: memory only. entries_max bounds the memory: the entry that expires first of
- * a sample goes. `error`: a sentence on failure. */
+/* `store` may be NULL: memory only. entries_max bounds the memory, with 512 octets a mean entry (a
+ * few long values count for many): the entry that expires first of a sample goes. `error`: a sentence on failure. */
 int kv_open(const struct tern_kv_store *store, const void *conf, uint64_t entries_max,
             struct kv **ret, char *error, size_t error_octets);
 void kv_close(struct kv *kv); /* writes what is left */

@@ -45,7 +45,11 @@ enum tern_status table_lookup(const struct tern_table *table, struct slice key, 
                               struct table_hold **ret_hold);
 void table_hold_release(struct table_hold *hold);
 bool table_is_empty(const struct tern_table *table); /* true for NULL */
-/* Re-reads changed files; called every 2 s by the control thread. */
+/*
+ * Re-reads changed files; called every 2 s by the control thread. A file that has lost more
+ * than half of its entries within the last second is probably half written: the next call
+ * takes it.
+ */
 void tables_poll(void);
 
 #endif

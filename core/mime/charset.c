@@ -3,10 +3,11 @@
  * charset.c - octets of a named charset to UTF-8, by iconv.
  *
  * Only charsets of this table reach iconv: the name comes from a stranger, some of glibc's
- * converters have had holes (ISO-2022-CN-EXT, CVE-2024-2961), and a name with "//" would carry options.
- * Labels that are mostly meant otherwise are taken as meant: ISO-8859-1 as Windows-1252, GB2312 as
- * GB18030, Shift_JIS as CP932, and US-ASCII as UTF-8 (RFC 6532 mail, and 8-bit under a 7-bit label).
- * Where the converters are not installed (a bare chroot) the charset counts as unknown.
+ * converters have had holes (ISO-2022-CN-EXT, CVE-2024-2961), and a name with "//" would carry
+ * options. Labels that are mostly meant otherwise are taken as meant: ISO-8859-1 as Windows-1252,
+ * GB2312 as GB18030, Shift_JIS as CP932, and US-ASCII as UTF-8 (RFC 6532 mail, and 8-bit under a
+ * 7-bit label). Where the converters are not installed (a bare chroot) the charset counts as
+ * unknown.
  */
 #include <errno.h>
 #include <iconv.h>

@@ -12,9 +12,9 @@
 #include "mime/lex.h"
 
 #define DAY_S       86400
-#define OFFSET_MAX  1439                /* minutes */
-#define YEAR_1_S    (-62135596800LL)    /* 1 Jan 0001 */
-#define YEAR_9999_S 253402300799LL      /* 31 Dec 9999 23:59:59 */
+#define OFFSET_MAX  1439             /* minutes */
+#define YEAR_1_S    (-62135596800LL) /* 1 Jan 0001 */
+#define YEAR_9999_S 253402300799LL   /* 31 Dec 9999 23:59:59 */
 
 static const char days[] = "ThuFriSatSunMonTueWed"; /* 1 Jan 1970 was a Thursday */
 static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -175,8 +175,8 @@ bool date_parse(struct slice s, int64_t *ret_unix_s, int *ret_offset_minutes)
     if (!read_number(&s, 1, 2, &day, NULL))
         return false;
     int month = read_name(&s, months);
-    if (month < 0 || !read_year(&s, &year) || !read_time(&s, &second) ||
-        !read_zone(&s, &offset) || s.len > 0)
+    if (month < 0 || !read_year(&s, &year) || !read_time(&s, &second) || !read_zone(&s, &offset) ||
+        s.len > 0)
         return false;
     if (day < 1 || day > month_days(year, (unsigned)month + 1))
         return false;

@@ -2,10 +2,10 @@
 /*
  * encoded.c - header values as people read them: RFC 2047.
  *
- * Liberal where mailers are careless: encoded words in quotes, in the middle of a word, longer than 75
- * octets, and characters torn between two words of one charset. For eyes and filters only;
- * what goes on the wire is never decoded. Decoded controls become blanks, so that no encoded word
- * can put a line break where the reader does not expect one.
+ * Liberal where mailers are careless: encoded words in quotes, in the middle of a word, longer
+ * than 75 octets, and characters torn between two words of one charset. For eyes and filters
+ * only; what goes on the wire is never decoded. Decoded controls become blanks, so that no
+ * encoded word can put a line break where the reader does not expect one.
  */
 #include "base/utf8.h"
 #include "mime/header.h"
@@ -126,7 +126,8 @@ static void flush(struct decoder *d)
 
     if (d->charset.len == 0)
         return;
-    (void)header_charset_decode(d->charset, buf_slice(&d->gathered), &text, HEADER_DECODED_OCTETS_MAX);
+    (void)header_charset_decode(d->charset, buf_slice(&d->gathered), &text,
+                                HEADER_DECODED_OCTETS_MAX);
     add_text(d, buf_slice(&text));
     buf_free(&text);
     buf_clear(&d->gathered);

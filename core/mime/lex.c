@@ -51,7 +51,8 @@ bool lex_take(struct slice *s, char c)
 
 static bool is_atext(char c)
 {
-    return (unsigned char)c >= 0x80 || (c > ' ' && c < 0x7f && strchr("()<>[]:;@\\,.\"", c) == NULL);
+    return (unsigned char)c >= 0x80 ||
+           (c > ' ' && c < 0x7f && strchr("()<>[]:;@\\,.\"", c) == NULL);
 }
 
 static bool is_token_char(char c)

@@ -2,10 +2,10 @@
 /*
  * params.c - parameters of MIME fields.
  *
- * If a name comes in several forms the extended one (name*, name*0*) beats the plain one, as RFC 6266
- * 4.3 has it for the same syntax; of two of one form the first counts. A missing section ends a
- * continuation. Sources: RFC 2045 5.1, RFC 2231 3 and 4, RFC 2047 (in quoted values, against the
- * letter of it, because that is what many mailers write).
+ * If a name comes in several forms the extended one (name*, name*0*) beats the plain one, as RFC
+ * 6266 4.3 has it for the same syntax; of two of one form the first counts. A missing section
+ * ends a continuation. Sources: RFC 2045 5.1, RFC 2231 3 and 4, RFC 2047 (in quoted values,
+ * against the letter of it, because that is what many mailers write).
  */
 #include "mime/params.h"
 
@@ -77,15 +77,16 @@ static const struct mime_param *find(const struct mime_params *p, struct slice n
 }
 
 /* "name" and what `suffix` says: "*", "*0", "*0*". */
-static const struct mime_param *find_form(const struct mime_params *p, struct slice name, int section,
-                                          bool extended)
+static const struct mime_param *find_form(const struct mime_params *p, struct slice name,
+                                          int section, bool extended)
 {
     char form[80];
 
     if (name.len > 32)
         return NULL;
-    int len = section < 0 ? snprintf(form, sizeof(form), "%.*s", (int)name.len, name.ptr)
-                          : snprintf(form, sizeof(form), "%.*s*%d", (int)name.len, name.ptr, section);
+    int len = section < 0
+                  ? snprintf(form, sizeof(form), "%.*s", (int)name.len, name.ptr)
+                  : snprintf(form, sizeof(form), "%.*s*%d", (int)name.len, name.ptr, section);
     if (extended)
         form[len++] = '*';
     return find(p, slice_make(form, (size_t)len));
@@ -175,8 +176,8 @@ struct slice mime_params_text(const struct mime_params *p, struct slice name, st
         header_decode(param->value, &text, PARTS_TEXT_OCTETS_MAX);
     } else {
         struct slice raw = buf_slice(&octets);
-        bool known = charset.len > 0 &&
-                     header_charset_decode(charset, raw, &utf8, PARTS_TEXT_OCTETS_MAX);
+        bool known =
+            charset.len > 0 && header_charset_decode(charset, raw, &utf8, PARTS_TEXT_OCTETS_MAX);
         /* Through the same door, for its controls and its bound. */
         header_decode(known ? buf_slice(&utf8) : raw, &text, PARTS_TEXT_OCTETS_MAX);
     }

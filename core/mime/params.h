@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* params.h - "; name=value" behind Content-Type and Content-Disposition (RFC 2045, 2231). For this folder. */
+/*
+ * params.h - "; name=value" behind Content-Type and Content-Disposition (RFC 2045, 2231). For
+ * this folder.
+ */
 #ifndef TERN_MIME_PARAMS_H
 #define TERN_MIME_PARAMS_H
 

@@ -17,8 +17,8 @@
 #include "mime/lex.h"
 #include "mime/params.h"
 
-#define BLOCK_OCTETS  65536
-#define LEAVES_FIRST  8
+#define BLOCK_OCTETS 65536
+#define LEAVES_FIRST 8
 
 struct boundary {
     struct slice text; /* without "--" */

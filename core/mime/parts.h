@@ -4,9 +4,10 @@
  *
  * Streaming over a reader, so that a message in a file is never in memory: what is held is one
  * block of 64 KB, one part's header and the open boundaries. Descends into multipart/... and into
- * message/rfc822 and message/global that are not encoded; their containers are no leaves. Broken input
- * gives leaves too: a multipart without boundary is a leaf of its own type, one that is never closed ends with
- * the message or with the boundary of an outer one. Decoding is the caller's business.
+ * message/rfc822 and message/global that are not encoded; their containers are no leaves. Broken
+ * input gives leaves too: a multipart without boundary is a leaf of its own type, one that is
+ * never closed ends with the message or with the boundary of an outer one. Decoding is the
+ * caller's business.
  *
  * Sources: RFC 2045, 2046, 2183, 2231, 2047.
  */
@@ -35,9 +36,10 @@ struct parts {
 typedef int64_t (*parts_read_fn)(void *arg, uint64_t offset, void *buffer, size_t octets);
 
 /*
- * `header`: the message's header block; `read` gives the octets behind its blank line, and offsets
- * count from there. Returns 0 or what read() failed with (*ret is left as it was). A message that is not
- * multipart is one leaf of depth 0. May read a disk: not on a loop when the body is in a file.
+ * `header`: the message's header block; `read` gives the octets behind its blank line, and
+ * offsets count from there. Returns 0 or what read() failed with (*ret is left as it was). A
+ * message that is not multipart is one leaf of depth 0. May read a disk: not on a loop when the
+ * body is in a file.
  */
 int parts_parse(struct slice header, parts_read_fn read, void *arg, struct arena *arena,
                 struct parts *ret);

@@ -14,8 +14,10 @@ static const struct {
     unsigned extension;
     struct slice keyword;
 } offers[] = {
-    { SMTP_EXT_PIPELINING, SLICE("PIPELINING") }, { SMTP_EXT_SIZE, SLICE("SIZE") },
-    { SMTP_EXT_8BITMIME, SLICE("8BITMIME") },     { SMTP_EXT_SMTPUTF8, SLICE("SMTPUTF8") },
+    { SMTP_EXT_PIPELINING, SLICE("PIPELINING") },
+    { SMTP_EXT_SIZE, SLICE("SIZE") },
+    { SMTP_EXT_8BITMIME, SLICE("8BITMIME") },
+    { SMTP_EXT_SMTPUTF8, SLICE("SMTPUTF8") },
     { SMTP_EXT_ENHANCED, SLICE("ENHANCEDSTATUSCODES") },
 };
 #define OFFER_COUNT (sizeof(offers) / sizeof(offers[0]))

@@ -2,9 +2,9 @@
 /*
  * cmd_mail.c - MAIL (RFC 5321 4.1.1.2), with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531).
  *
- * The parameters are read before the address, because SMTPUTF8 behind it says how to read it. A blank
- * between "FROM:" and '<' is let through (3.3 forbids sending it, many do); an address without
- * angle brackets is not.
+ * The parameters are read before the address, because SMTPUTF8 behind it says how to read it. A
+ * blank between "FROM:" and '<' is let through (3.3 forbids sending it, many do); an address
+ * without angle brackets is not.
  */
 #include <errno.h>
 

@@ -18,8 +18,7 @@ static enum smtp_reply_id address_fault(int error)
                                     : SMTP_REPLY_BAD_RCPT;
 }
 
-static enum smtp_reply_id check(struct smtp_session *s, struct slice text,
-                                struct tern_mailbox *ret)
+static enum smtp_reply_id check(struct smtp_session *s, struct slice text, struct tern_mailbox *ret)
 {
     unsigned flags = ADDRESS_ALLOW_NO_DOMAIN | (s->smtputf8 ? ADDRESS_SMTPUTF8 : 0);
     struct smtp_param param;

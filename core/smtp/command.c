@@ -3,9 +3,9 @@
  * command.c - one command line into verb and argument.
  *
  * More liberal than the grammar in two things that real clients do: blanks and tabs at the end
- * (RFC 5321 4.1.1 asks for it), and several blanks between words. Octets above 127 pass: whether they may
- * stand there is for the verb to say (RFC 6531). Controls never pass: a lone CR or LF in a
- * line that one server takes for one command and another for two is how mail is smuggled.
+ * (RFC 5321 4.1.1 asks for it), and several blanks between words. Octets above 127 pass: whether
+ * they may stand there is for the verb to say (RFC 6531). Controls never pass: a lone CR or LF in
+ * a line that one server takes for one command and another for two is how mail is smuggled.
  */
 #include "smtp/command.h"
 
@@ -17,12 +17,12 @@ static const struct {
     struct slice text;
     enum arg_rule arg;
 } verbs[SMTP_VERB_COUNT] = {
-    [SMTP_VERB_EHLO] = { SLICE("EHLO"), MUST }, [SMTP_VERB_HELO] = { SLICE("HELO"), MUST },
-    [SMTP_VERB_MAIL] = { SLICE("MAIL"), MUST }, [SMTP_VERB_RCPT] = { SLICE("RCPT"), MUST },
-    [SMTP_VERB_DATA] = { SLICE("DATA"), NONE }, [SMTP_VERB_RSET] = { SLICE("RSET"), NONE },
-    [SMTP_VERB_NOOP] = { SLICE("NOOP"), MAY },  [SMTP_VERB_QUIT] = { SLICE("QUIT"), NONE },
-    [SMTP_VERB_VRFY] = { SLICE("VRFY"), MUST }, [SMTP_VERB_HELP] = { SLICE("HELP"), MAY },
-    [SMTP_VERB_EXPN] = { SLICE("EXPN"), MAY },  [SMTP_VERB_AUTH] = { SLICE("AUTH"), MAY },
+    [SMTP_VERB_EHLO] = { SLICE("EHLO"), MUST },        [SMTP_VERB_HELO] = { SLICE("HELO"), MUST },
+    [SMTP_VERB_MAIL] = { SLICE("MAIL"), MUST },        [SMTP_VERB_RCPT] = { SLICE("RCPT"), MUST },
+    [SMTP_VERB_DATA] = { SLICE("DATA"), NONE },        [SMTP_VERB_RSET] = { SLICE("RSET"), NONE },
+    [SMTP_VERB_NOOP] = { SLICE("NOOP"), MAY },         [SMTP_VERB_QUIT] = { SLICE("QUIT"), NONE },
+    [SMTP_VERB_VRFY] = { SLICE("VRFY"), MUST },        [SMTP_VERB_HELP] = { SLICE("HELP"), MAY },
+    [SMTP_VERB_EXPN] = { SLICE("EXPN"), MAY },         [SMTP_VERB_AUTH] = { SLICE("AUTH"), MAY },
     [SMTP_VERB_STARTTLS] = { SLICE("STARTTLS"), MAY }, [SMTP_VERB_BDAT] = { SLICE("BDAT"), MAY },
 };
 

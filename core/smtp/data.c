@@ -54,7 +54,10 @@ static size_t read_to_cr(struct smtp_data_reader *r, struct slice s)
     return len;
 }
 
-/* One octet behind a CR. Returns how many of it belong to the line: 1, or 0 if it is yet to be read. */
+/*
+ * One octet behind a CR. Returns how many of it belong to the line: 1, or 0 if it is yet to be
+ * read.
+ */
 static size_t read_after_cr(struct smtp_data_reader *r, char c)
 {
     if (c != '\n') {
@@ -76,8 +79,7 @@ static size_t content_octets(struct smtp_data_reader *r, struct slice s)
     while (i < s.len) {
         if (r->place == LINE_START && s.ptr[i] == '.')
             break;
-        i += r->place == SEEN_CR ? read_after_cr(r, s.ptr[i])
-                                 : read_to_cr(r, slice_from(s, i));
+        i += r->place == SEEN_CR ? read_after_cr(r, s.ptr[i]) : read_to_cr(r, slice_from(s, i));
     }
     return i;
 }

@@ -14,8 +14,8 @@
 enum smtp_data { SMTP_DATA_CONTENT, SMTP_DATA_MORE, SMTP_DATA_END };
 
 struct smtp_data_reader {
-    unsigned place; /* where in a line; private */
-    unsigned flaws; /* SMTP_DATA_*, gathered so far */
+    unsigned place;                        /* where in a line; private */
+    unsigned flaws;                        /* SMTP_DATA_*, gathered so far */
     uint32_t line_octets, line_octets_max; /* with the CRLF, without a stuffed dot */
 };
 
@@ -32,7 +32,10 @@ struct smtp_hops {
     unsigned place; /* private */
 };
 
-#define SMTP_HOPS_INIT { 0, 0 }
+#define SMTP_HOPS_INIT                                                                             \
+    {                                                                                              \
+        0, 0                                                                                       \
+    }
 void smtp_hops_read(struct smtp_hops *h, struct slice content);
 
 #endif

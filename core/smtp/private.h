@@ -36,7 +36,7 @@ struct smtp_intake {
     struct smtp_data_reader reader;
     struct smtp_hops hops;
     uint64_t octets;
-    bool begun;    /* something came behind the 354 */
+    bool begun; /* something came behind the 354 */
     bool too_big;
     bool no_store; /* on_body failed */
 };
@@ -59,11 +59,11 @@ struct smtp_session {
     unsigned withholding; /* of the EHLO under way */
     uint32_t error_count, command_count, message_count, rcpt_count;
 
-    struct buf held;       /* octets that wait: a partial line, or behind a question */
-    size_t held_used;      /* of these are done */
-    size_t line_scanned;   /* of the line under way: known to have no CRLF */
-    bool line_skipped;     /* too long: its octets are dropped until its CRLF */
-    bool line_skipped_cr;  /* the last one dropped was a CR */
+    struct buf held;      /* octets that wait: a partial line, or behind a question */
+    size_t held_used;     /* of these are done */
+    size_t line_scanned;  /* of the line under way: known to have no CRLF */
+    bool line_skipped;    /* too long: its octets are dropped until its CRLF */
+    bool line_skipped_cr; /* the last one dropped was a CR */
 
     struct arena memory; /* of the command under way */
     struct smtp_intake intake;
@@ -80,7 +80,7 @@ void smtp_session_refuse(struct smtp_session *s, const struct smtp_answer *answe
 /* A positive answer's own words, or the reply of the table. */
 void smtp_session_confirm(struct smtp_session *s, const struct smtp_answer *answer,
                           enum smtp_reply_id id);
-void smtp_session_close(struct smtp_session *s); /* drops a transaction first */
+void smtp_session_close(struct smtp_session *s);            /* drops a transaction first */
 void smtp_session_drop_transaction(struct smtp_session *s); /* on_abort, if there is one */
 void smtp_session_ask(struct smtp_session *s, enum smtp_question question);
 unsigned smtp_session_extensions(const struct smtp_session *s);

@@ -2,8 +2,8 @@
 /*
  * reply.c - every reply that the session makes on its own account.
  *
- * One table, so that code, enhanced code and sentence do not drift apart. The owner's replies (policy,
- * queue id) come through smtp_session_answer() and are laid out by the same function.
+ * One table, so that code, enhanced code and sentence do not drift apart. The owner's replies
+ * (policy, queue id) come through smtp_session_answer() and are laid out by the same function.
  *
  * Sources: RFC 5321 4.2 (codes), 4.5.3.1.5 (line length), 4.5.3.1.10; RFC 2034 (enhanced codes on
  * every 2xx, 4xx and 5xx but the greeting and EHLO); RFC 3463, RFC 5248 (what they mean).

@@ -63,8 +63,9 @@ const struct smtp_reply *smtp_reply_get(enum smtp_reply_id id);
 /* 2xx, 4xx or 5xx with an enhanced code "c.d.d" of the same class or "", or 354 with "". */
 bool smtp_reply_is_coherent(unsigned code, const char *enhanced);
 /*
- * Appends "code enhanced text", on as many lines as RFC 5321 4.2.1 and the line limit want. A control
- * becomes '?', and so does an octet above 127 unless `utf8` is set and the text well-formed.
+ * Appends "code enhanced text", on as many lines as RFC 5321 4.2.1 and the line limit want. A
+ * control becomes '?', and so does an octet above 127 unless `utf8` is set and the text
+ * well-formed.
  */
 void smtp_reply_print(struct buf *out, unsigned code, const char *enhanced, struct slice text,
                       bool utf8);

@@ -31,9 +31,12 @@ static const command_fn commands[SMTP_VERB_COUNT] = {
 };
 
 static const answered_fn answered[SMTP_QUESTION_COUNT] = {
-    [SMTP_QUESTION_CONNECT] = smtp_connect_answered, [SMTP_QUESTION_HELO] = smtp_helo_answered,
-    [SMTP_QUESTION_MAIL] = smtp_mail_answered,       [SMTP_QUESTION_RCPT] = smtp_rcpt_answered,
-    [SMTP_QUESTION_DATA] = smtp_data_answered,       [SMTP_QUESTION_MESSAGE] = smtp_message_answered,
+    [SMTP_QUESTION_CONNECT] = smtp_connect_answered,
+    [SMTP_QUESTION_HELO] = smtp_helo_answered,
+    [SMTP_QUESTION_MAIL] = smtp_mail_answered,
+    [SMTP_QUESTION_RCPT] = smtp_rcpt_answered,
+    [SMTP_QUESTION_DATA] = smtp_data_answered,
+    [SMTP_QUESTION_MESSAGE] = smtp_message_answered,
 };
 
 /* ---- Doors -------------------------------------------------------------- */
@@ -285,7 +288,7 @@ static void run_held(struct smtp_session *s)
     run(s, &in);
     s->held_used = s->held.len - in.len;
     if (s->held_used <= s->held.len / 2 && in.len > 0)
-        return; /* a move each time would cost the square */
+        return;                 /* a move each time would cost the square */
     struct buf rest = BUF_INIT; /* a new one: a partial line is not to keep 128 KB */
     if (in.len > 0)
         buf_add(&rest, in);
@@ -406,8 +409,7 @@ bool smtp_session_waiting(const struct smtp_session *s)
     return s->question != SMTP_QUESTION_NONE;
 }
 
-void smtp_session_end(struct smtp_session *s, unsigned code, const char *enhanced,
-                      const char *text)
+void smtp_session_end(struct smtp_session *s, unsigned code, const char *enhanced, const char *text)
 {
     enter(s);
     s->question = SMTP_QUESTION_NONE;

@@ -32,9 +32,10 @@ struct smtp_limits {
     uint32_t rcpts;               /* RFC 5321 4.5.3.1.8: 100 at least; default 1000 */
     uint32_t messages;            /* transactions a session, then 421; 0: no bound */
     uint32_t errors;              /* 5xx replies; the one above is 421; default 20 */
-    uint32_t commands;            /* commands since the last message, accepted MAIL, RCPT and DATA not
-                                     counted (NOOP, RSET, VRFY ...), then 421; default 1000 */
-    uint32_t received_fields;     /* default 100; more: 554 5.4.6 */
+    /* Commands since the last message, accepted MAIL, RCPT and DATA not counted (NOOP, RSET, VRFY
+     * ...), then 421; default 1000. */
+    uint32_t commands;
+    uint32_t received_fields; /* default 100; more: 554 5.4.6 */
 };
 
 struct smtp_mail_params {
@@ -45,44 +46,63 @@ struct smtp_mail_params {
 };
 
 /* What the client is expected to send next; decides the time-out. */
-enum smtp_phase { SMTP_PHASE_COMMAND, SMTP_PHASE_DATA_START, SMTP_PHASE_DATA_BLOCK, SMTP_PHASE_ANSWER };
+enum smtp_phase {
+    SMTP_PHASE_COMMAND,
+    SMTP_PHASE_DATA_START,
+    SMTP_PHASE_DATA_BLOCK,
+    SMTP_PHASE_ANSWER
+};
 
 struct smtp_ops {
-    /* Octets to the client; written at once or kept by the owner, who corks around smtp_session_input(). */
+    /*
+     * Octets to the client; written at once or kept by the owner, who corks around
+     * smtp_session_input().
+     */
     void (*send)(void *owner, struct slice octets);
-    /* Close when all is sent. No further op is called. smtp_session_free() may be called here, as in any op. */
+    /*
+     * Close when all is sent. No further op is called. smtp_session_free() may be called here, as
+     * in any op.
+     */
     void (*close)(void *owner);
     /*
-     * The owner arms the time-out of RFC 5321 4.5.3.2 for it, from zero. Called once at the end of an input or
-     * answer when the phase changed, a command line was completed or mail data came: octets that complete
-     * nothing prolong nothing. Must not call back but for smtp_session_end() and smtp_session_free().
+     * The owner arms the time-out of RFC 5321 4.5.3.2 for it, from zero. Called once at the end
+     * of an input or answer when the phase changed, a command line was completed or mail data
+     * came: octets that complete nothing prolong nothing. Must not call back but for
+     * smtp_session_end() and smtp_session_free().
      */
     void (*expect)(void *owner, enum smtp_phase phase);
 
     /*
-     * Questions. Each is answered once by smtp_session_answer(). What they point at lives until then.
-     * on_connect: 4xx is sent as 421, 5xx as 554, behind which only QUIT is left (RFC 5321 3.1).
-     * on_helo: a positive answer during a transaction is followed by on_abort.
-     * on_data: the transaction stays after a refusal.
+     * Questions. Each is answered once by smtp_session_answer(). What they point at lives until
+     * then.
+     *   on_connect  4xx is sent as 421, 5xx as 554, behind which only QUIT is left (RFC 5321 3.1)
+     *   on_helo     a positive answer during a transaction is followed by on_abort
+     *   on_data     the transaction stays after a refusal
      */
     void (*on_connect)(void *owner);
     void (*on_helo)(void *owner, struct slice name, bool esmtp);
     void (*on_mail)(void *owner, const struct smtp_mail_params *params);
-    void (*on_rcpt)(void *owner, const struct tern_mailbox *rcpt, struct slice orcpt, struct slice notify);
+    void (*on_rcpt)(void *owner, const struct tern_mailbox *rcpt, struct slice orcpt,
+                    struct slice notify);
     void (*on_data)(void *owner);
     /* The end of the data: a positive answer has code 250 and the queue id in its text. */
     void (*on_message)(void *owner);
 
-    /* Body octets, unstuffed, CRLF line ends. A negative errno (ENOSPC) makes the session read on to the dot and reply
-     * 452 4.3.1; on_abort follows instead of on_message. */
+    /*
+     * Body octets, unstuffed, CRLF line ends. A negative errno (ENOSPC) makes the session read on
+     * to the dot and reply 452 4.3.1; on_abort follows instead of on_message.
+     */
     int (*on_body)(void *owner, struct slice octets);
-    /* The transaction that on_mail began (with a positive answer) is gone: RSET, a new EHLO, an end of
-     * data refused by the session itself, QUIT or 421 (before close). Not behind an answer to on_message. */
+    /*
+     * The transaction that on_mail began (with a positive answer) is gone: RSET, a new EHLO, an
+     * end of data refused by the session itself, QUIT or 421 (before close). Not behind an answer
+     * to on_message.
+     */
     void (*on_abort)(void *owner);
 };
 
 struct smtp_session_options {
-    const char *hostname;      /* in the banner and EHLO; borrowed as long as the session lives */
+    const char *hostname; /* in the banner and EHLO; borrowed as long as the session lives */
     struct smtp_limits limits;
     const struct smtp_ops *ops;
     void *owner;
@@ -104,8 +124,9 @@ void smtp_session_answer(struct smtp_session *session, const struct smtp_answer 
 bool smtp_session_waiting(const struct smtp_session *session);
 /* Withhold an EHLO keyword from the next EHLO reply ("SIZE"). Call in on_helo before answering. */
 void smtp_session_withhold(struct smtp_session *session, struct slice keyword);
-/* The owner ends it: sends `code enhanced text` (421 ...) and closes. Also in the middle of DATA. */
-void smtp_session_end(struct smtp_session *session, unsigned code, const char *enhanced, const char *text);
+/* The owner ends it: sends `code enhanced text` (421 ...) and closes. In the midst of DATA too. */
+void smtp_session_end(struct smtp_session *session, unsigned code, const char *enhanced,
+                      const char *text);
 bool smtp_session_in_transaction(const struct smtp_session *session);
 const char *smtp_session_state_name(const struct smtp_session *session);
 

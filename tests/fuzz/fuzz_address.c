@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_address.c - mailboxes and paths: what parses keeps its limits, has a domain in its one spelling, and
- * parses to the same when put together again.
+ * fuzz_address.c - mailboxes and paths: what parses keeps its limits, has a domain in its one
+ * spelling, and parses to the same when put together again.
  */
 #include <assert.h>
 
@@ -38,7 +38,8 @@ static void check(const struct tern_mailbox *m, unsigned flags, struct arena *ar
     /* Quoting may be written longer than it came: only then may it not fit. */
     assert(r == 0 || (text.len > m->address.len && m->address.len > 64));
     if (r == 0)
-        assert(slice_equal(of(again.local), of(m->local)) && slice_equal(of(again.domain), of(m->domain)));
+        assert(slice_equal(of(again.local), of(m->local)) &&
+               slice_equal(of(again.domain), of(m->domain)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -53,7 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (address_parse(text, flags, &arena, &m) == 0)
         check(&m, flags, &arena);
     if (address_parse_path(text, flags, &arena, &m, &rest) == 0) {
-        assert(rest.ptr > text.ptr && rest.ptr[-1] == '>' && rest.ptr + rest.len == text.ptr + text.len);
+        assert(rest.ptr > text.ptr && rest.ptr[-1] == '>' &&
+               rest.ptr + rest.len == text.ptr + text.len);
         check(&m, flags, &arena);
     }
     arena_fini(&arena);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz_date.c - dates: what parses is printed and parses to the same; any number prints in its room. */
+/*
+ * fuzz_date.c - dates: what parses is printed and parses to the same; any number prints in its
+ * room.
+ */
 #include <assert.h>
 
 #include "mime/date.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_header.c - header blocks: fields lie in order inside the block, decoded values are bounded UTF-8
- * without line breaks, mailboxes are addresses.
+ * fuzz_header.c - header blocks: fields lie in order inside the block, decoded values are bounded
+ * UTF-8 without line breaks, mailboxes are addresses.
  */
 #include <assert.h>
 #include <errno.h>
@@ -31,8 +31,8 @@ static void check_mailboxes(struct slice value)
     int count = header_mailboxes(value, &arena, m, 3);
     assert(count <= 3 && (count >= 0 || count == -EBADMSG || count == -E2BIG));
     for (int i = 0; i < count; i++)
-        assert(address_parse(slice_make(m[i].address.ptr, m[i].address.len), ADDRESS_SMTPUTF8, &arena,
-                             &again) == 0);
+        assert(address_parse(slice_make(m[i].address.ptr, m[i].address.len), ADDRESS_SMTPUTF8,
+                             &arena, &again) == 0);
     arena_fini(&arena);
 }
 

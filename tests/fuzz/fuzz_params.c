@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz_params.c - ESMTP parameters: they come out one by one and end; a fault leaves the result alone. */
+/*
+ * fuzz_params.c - ESMTP parameters: they come out one by one and end; a fault leaves the result
+ * alone.
+ */
 #include <assert.h>
 
 #include "smtp/params.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz_parts.c - MIME leaves: in order, inside the body, bounded, and the same however it is read. */
+/* fuzz_parts.c - MIME leaves: in order, inside the body, bounded, the same however it is read. */
 #include <assert.h>
 
 #include "base/utf8.h"

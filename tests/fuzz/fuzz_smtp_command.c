@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fuzz_smtp_command.c - a command line: what parses has no control in it and lies inside the line. */
+/*
+ * fuzz_smtp_command.c - a command line: what parses has no control in it and lies inside the
+ * line.
+ */
 #include <assert.h>
 
 #include "smtp/command.h"
@@ -15,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (r != SMTP_PARSE_OK)
         return 0;
     assert(slice_starts_nocase(line, slice_cstr(smtp_verb_name(c.verb))));
-    assert(c.arg.len == 0 || (c.arg.ptr > line.ptr && c.arg.ptr + c.arg.len <= line.ptr + line.len));
+    assert(c.arg.len == 0 ||
+           (c.arg.ptr > line.ptr && c.arg.ptr + c.arg.len <= line.ptr + line.len));
     for (size_t i = 0; i < c.arg.len; i++)
         assert((unsigned char)c.arg.ptr[i] >= 0x20 && c.arg.ptr[i] != 0x7f);
     if (smtp_command_after(c.arg, SLICE("FROM:"), &after))

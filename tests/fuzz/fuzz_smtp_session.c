@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuzz_smtp_session.c - whole dialogues. The first two octets choose the limits and how the input is cut; the
- * rest is what the client sends. Promises: whatever the cuts, and whether questions are answered
- * at once or later, the same is said and asked and the same mail comes out; every reply line is
- * well-formed; a mail that is taken has no lone CR or LF; a transaction ends once.
+ * fuzz_smtp_session.c - whole dialogues. The first two octets choose the limits and how the input
+ * is cut; the rest is what the client sends. Promises: whatever the cuts, and whether questions
+ * are answered at once or later, the same is said and asked and the same mail comes out; every
+ * reply line is well-formed; a mail that is taken has no lone CR or LF; a transaction ends once.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -47,7 +47,8 @@ static void on_send(void *owner, struct slice octets)
     for (struct slice rest = octets; rest.len > 0;) {
         ptrdiff_t lf = slice_find(rest, '\n');
         assert(lf >= 4 && lf < 512 && rest.ptr[lf - 1] == '\r');
-        assert(rest.ptr[0] >= '2' && rest.ptr[0] <= '5' && (rest.ptr[3] == ' ' || rest.ptr[3] == '-'));
+        assert(rest.ptr[0] >= '2' && rest.ptr[0] <= '5' &&
+               (rest.ptr[3] == ' ' || rest.ptr[3] == '-'));
         rest = slice_from(rest, (size_t)lf + 1);
     }
     buf_add(&o->log, octets);
@@ -92,7 +93,8 @@ static void on_mail(void *owner, const struct smtp_mail_params *m)
     decide(o, slice_make(m->sender.local.ptr, m->sender.local.len));
 }
 
-static void on_rcpt(void *owner, const struct tern_mailbox *m, struct slice orcpt, struct slice notify)
+static void on_rcpt(void *owner, const struct tern_mailbox *m, struct slice orcpt,
+                    struct slice notify)
 {
     struct owner *o = owner;
 
@@ -148,8 +150,8 @@ static void on_abort(void *owner)
 }
 
 static const struct smtp_ops ops = {
-    on_send, on_close, on_expect, on_connect, on_helo, on_mail,
-    on_rcpt, on_data,  on_message, on_body,   on_abort,
+    on_send, on_close, on_expect,  on_connect, on_helo,  on_mail,
+    on_rcpt, on_data,  on_message, on_body,    on_abort,
 };
 
 static void answer_all(struct owner *o)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * corpora.h - mails and vectors that others wrote, kept beside the repository and not in it:
- * $TERN_CORPORA, or ../shared/corpora. A test that wants them skips, saying so, when they are absent.
+ * $TERN_CORPORA, or ../shared/corpora. A test that wants them skips, saying so, when they are
+ * absent.
  */
 #ifndef TERN_TESTS_CORPORA_H
 #define TERN_TESTS_CORPORA_H
@@ -53,7 +54,8 @@ static inline bool corpora_read(const char *name, struct buf *out)
 }
 
 /* Calls `each` for every file below the folder; returns how many. */
-static inline unsigned corpora_walk(const char *path, void (*each)(const char *path, struct slice octets))
+static inline unsigned corpora_walk(const char *path,
+                                    void (*each)(const char *path, struct slice octets))
 {
     CLEANUP_BUF struct buf octets = BUF_INIT;
     DIR *dir = opendir(path);

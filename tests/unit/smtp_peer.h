@@ -10,8 +10,10 @@
 #ifndef TERN_TESTS_SMTP_PEER_H
 #define TERN_TESTS_SMTP_PEER_H
 
+#include <CUnit/CUnit.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -19,10 +21,10 @@
 
 struct peer {
     struct smtp_session *session;
-    struct buf said;  /* octets sent */
-    struct buf asked; /* a line per question and report */
-    struct buf body;  /* of the message under way, then of the last one */
-    bool deferred;    /* answer by peer_answer() only */
+    struct buf said;           /* octets sent */
+    struct buf asked;          /* a line per question and report */
+    struct buf body;           /* of the message under way, then of the last one */
+    bool deferred;             /* answer by peer_answer() only */
     struct smtp_answer answer; /* for the question that waits */
     const struct smtp_answer *connect, *data, *message;
     bool storage_fails;
@@ -56,9 +58,9 @@ static void peer_decide_by(struct peer *p, struct slice text)
 
     peer_decide(p, slice_starts_nocase(text, SLICE("refuse"))   ? &refuse
                    : slice_starts_nocase(text, SLICE("umlaut")) ? &umlaut
-                   : slice_starts_nocase(text, SLICE("later")) ? &later
-                   : slice_starts_nocase(text, SLICE("close")) ? &close_it
-                                                               : NULL);
+                   : slice_starts_nocase(text, SLICE("later"))  ? &later
+                   : slice_starts_nocase(text, SLICE("close"))  ? &close_it
+                                                                : NULL);
 }
 
 static void peer_send(void *owner, struct slice octets)
@@ -105,8 +107,8 @@ static void peer_mail(void *owner, const struct smtp_mail_params *m)
     struct peer *p = owner;
 
     buf_printf(&p->asked, "mail %s|%s|%s size=%llu body=%d utf8=%d\n", m->sender.address.ptr,
-               m->sender.local.ptr, m->sender.domain.ptr, (unsigned long long)m->size,
-               (int)m->body, m->smtputf8);
+               m->sender.local.ptr, m->sender.domain.ptr, (unsigned long long)m->size, (int)m->body,
+               m->smtputf8);
     peer_decide_by(p, slice_make(m->sender.local.ptr, m->sender.local.len));
 }
 
@@ -213,6 +215,39 @@ static void peer_converse(struct peer *p, struct slice in, size_t step, bool def
         while (smtp_session_waiting(p->session))
             peer_answer(p);
     }
+}
+
+#define HELLO "EHLO client.example\r\n"
+#define BEGIN HELLO "MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n"
+
+/* "220 mx..." and so on to "220;250;250 2.1.0;": the last line of each reply. */
+static void peer_summarize(struct slice said, struct buf *out)
+{
+    while (said.len > 0) {
+        ptrdiff_t lf = slice_find(said, '\n');
+        if (lf < 4)
+            break;
+        struct slice line = slice_head(said, (size_t)lf - 1);
+        said = slice_from(said, (size_t)lf + 1);
+        if (line.ptr[3] == '-')
+            continue;
+        buf_add(out, slice_head(line, 3));
+        if (line.len > 9 && line.ptr[5] == '.') {
+            struct slice rest = slice_from(line, 4);
+            buf_add_char(out, ' ');
+            buf_add(out, slice_head(rest, (size_t)slice_find(rest, ' ')));
+        }
+        buf_add_char(out, ';');
+    }
+    buf_add_char(out, '\0');
+}
+
+static void peer_check_code(struct peer *p, const char *what, unsigned code)
+{
+    if (p->said.len < 3 || (unsigned)atoi(p->said.data) != code)
+        printf("%s: %.*s\n", what, (int)p->said.len, p->said.data);
+    CU_ASSERT_FATAL(p->said.len >= 3);
+    CU_ASSERT_EQUAL((unsigned)atoi(p->said.data), code);
 }
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_address.c - RFC 5321 4.1.2 and RFC 6531 3.3 in rows, limits, and the address lists of others. */
+/*
+ * test_address.c - RFC 5321 4.1.2 and RFC 6531 3.3 in rows, limits, and the address lists of
+ * others.
+ */
 #include <CUnit/Basic.h>
 #include <errno.h>
 
@@ -46,10 +49,10 @@ static const struct {
     { "\303\274@x.org", 0, -EILSEQ, NULL, NULL },
     { "\303@x.org", 0, -EBADMSG, NULL, NULL }, /* not UTF-8 at all */
     { "\303@x.org", U8, -EBADMSG, NULL, NULL },
-    { "a@x\343\200\202org", U8, -EBADMSG, NULL, NULL },     /* ideographic full stop */
-    { "a@\357\274\273.org", U8, -EBADMSG, NULL, NULL },     /* full-width '[' */
+    { "a@x\343\200\202org", U8, -EBADMSG, NULL, NULL }, /* ideographic full stop */
+    { "a@\357\274\273.org", U8, -EBADMSG, NULL, NULL }, /* full-width '[' */
     { "a@\303\274_x.org", U8, -EBADMSG, NULL, NULL },
-    { "\"\\\303\274\"@x.org", U8, -EBADMSG, NULL, NULL },   /* quoted-pairSMTP is ASCII */
+    { "\"\\\303\274\"@x.org", U8, -EBADMSG, NULL, NULL }, /* quoted-pairSMTP is ASCII */
     { "", 0, -EBADMSG, NULL, NULL },
     { "postmaster", 0, -EBADMSG, NULL, NULL },
     { "root", POST, -EBADMSG, NULL, NULL },
@@ -223,16 +226,19 @@ static void test_compose(void)
     static const struct {
         const char *local, *domain, *text;
     } composed[] = {
-        { "a.b", "x.org", "a.b@x.org" },        { "a b", "x.org", "\"a b\"@x.org" },
-        { "", "x.org", "\"\"@x.org" },           { "a\"\\", "x.org", "\"a\\\"\\\\\"@x.org" },
-        { "a.", "x.org", "\"a.\"@x.org" },       { "postmaster", "", "postmaster" },
+        { "a.b", "x.org", "a.b@x.org" },
+        { "a b", "x.org", "\"a b\"@x.org" },
+        { "", "x.org", "\"\"@x.org" },
+        { "a\"\\", "x.org", "\"a\\\"\\\\\"@x.org" },
+        { "a.", "x.org", "\"a.\"@x.org" },
+        { "postmaster", "", "postmaster" },
         { "\303\274", "x.org", "\303\274@x.org" },
     };
 
     for (size_t i = 0; i < sizeof(composed) / sizeof(composed[0]); i++) {
         struct tern_mailbox m;
-        tern_str t = address_compose(slice_cstr(composed[i].local),
-                                     slice_cstr(composed[i].domain), &arena);
+        tern_str t =
+            address_compose(slice_cstr(composed[i].local), slice_cstr(composed[i].domain), &arena);
         CU_ASSERT_STRING_EQUAL(t.ptr, composed[i].text);
         CU_ASSERT_EQUAL(address_parse(slice_make(t.ptr, t.len), U8 | POST, &arena, &m), 0);
         CU_ASSERT_STRING_EQUAL(m.local.ptr, composed[i].local);
@@ -259,7 +265,8 @@ static const struct {
     const char *text;
     const char *why;
 } differences[] = {
-    { "test@xn--example.com", "RFC 5321 4.1.2: a sub-domain; whether it decodes is the DNS's business" },
+    { "test@xn--example.com",
+      "RFC 5321 4.1.2: a sub-domain; whether it decodes is the DNS's business" },
 };
 
 static bool differs(struct slice text)
@@ -341,10 +348,10 @@ static void test_mox(void)
         struct slice local;
         bool good;
     } locals[] = {
-        { SLICE("user"), true },   { SLICE("a"), true },       { SLICE("a.b.c"), true },
-        { SLICE("\"\""), true },   { SLICE("\"ok\""), true },  { SLICE("a.bc"), true },
-        { SLICE(""), false },      { SLICE("\""), false },     { SLICE("\0"), false },
-        { SLICE("\"\\"), false },  { SLICE("\"\1"), false },   { SLICE("\"\"leftover"), false },
+        { SLICE("user"), true },  { SLICE("a"), true },      { SLICE("a.b.c"), true },
+        { SLICE("\"\""), true },  { SLICE("\"ok\""), true }, { SLICE("a.bc"), true },
+        { SLICE(""), false },     { SLICE("\""), false },    { SLICE("\0"), false },
+        { SLICE("\"\\"), false }, { SLICE("\"\1"), false },  { SLICE("\"\"leftover"), false },
     };
 
     for (size_t i = 0; i < sizeof(locals) / sizeof(locals[0]); i++) {

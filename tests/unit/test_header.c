@@ -14,8 +14,8 @@ static void test_end(void)
         bool found;
         size_t header, body;
     } rows[] = {
-        { "A: 1\r\n\r\nx", true, 6, 8 },   { "\r\nx", true, 0, 2 },
-        { "A: 1\r\n", false, 6, 6 },       { "", false, 0, 0 },
+        { "A: 1\r\n\r\nx", true, 6, 8 },       { "\r\nx", true, 0, 2 },
+        { "A: 1\r\n", false, 6, 6 },           { "", false, 0, 0 },
         { "A: 1\r\n\n\r\n\r\n", true, 9, 11 }, { "A: 1\n\nx", false, 7, 7 },
     };
 
@@ -97,7 +97,8 @@ static void test_valid(void)
     CU_ASSERT_TRUE(header_value_is_valid(SLICE("a\r\n b\r\n\tc")));
     CU_ASSERT_FALSE(header_value_is_valid(SLICE("a\r\nb")));
     CU_ASSERT_FALSE(header_value_is_valid(SLICE("a\r\n")));
-    CU_ASSERT_FALSE(header_value_is_valid(SLICE("a\r\n \r\n b"))); /* would end the header at some */
+    CU_ASSERT_FALSE(
+        header_value_is_valid(SLICE("a\r\n \r\n b"))); /* would end the header at some */
     CU_ASSERT_FALSE(header_value_is_valid(SLICE("a\nb")));
     CU_ASSERT_FALSE(header_value_is_valid(SLICE("a\r b")));
     CU_ASSERT_FALSE(header_value_is_valid(SLICE("a\0b")));
@@ -133,7 +134,9 @@ static void test_decode(void)
         { "=?iso-2022-cn-ext?q?x?=", "=?iso-2022-cn-ext?q?x?=" },
         { "=?utf-8?x?x?=", "=?utf-8?x?x?=" },
         { "=?utf-8?q?x", "=?utf-8?q?x" },
-        { "=?utf-8?q?" "?=", "" },
+        { "=?utf-8?q?"
+          "?=",
+          "" },
         { "=?utf-8?q?=4?=", "=4" },
         { "=?utf-8?b?Z!m9v?=", "foo" },
         { "=?", "=?" },

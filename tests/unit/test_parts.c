@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_parts.c - MIME leaves: shapes, broken shapes, limits, odd readers, the mails of the corpora. */
+/*
+ * test_parts.c - MIME leaves: shapes, broken shapes, limits, odd readers, the mails of the
+ * corpora.
+ */
 #include <CUnit/Basic.h>
 #include <errno.h>
 
@@ -44,10 +47,12 @@ static const struct {
     { "plain", "Subject: x\r\n\r\nhello\r\n", "0 text/plain - 7bit - {hello\r\n}" },
     { "no header", "\r\nhello", "0 text/plain - 7bit - {hello}" },
     { "no body", "A: b\r\n", "0 text/plain - 7bit - {}" },
-    { "typed", "Content-Type: TEXT/Html (c); charset=\"UTF-8\"; name=a.html\r\n"
-               "Content-Transfer-Encoding: (c) BASE64\r\n\r\nx",
+    { "typed",
+      "Content-Type: TEXT/Html (c); charset=\"UTF-8\"; name=a.html\r\n"
+      "Content-Transfer-Encoding: (c) BASE64\r\n\r\nx",
       "0 text/html utf-8 base64 a.html {x}" },
-    { "two parts", MULTI("b") "pre\r\n--b\r\n\r\none\r\n--b\r\nContent-Type: a/b\r\n\r\ntwo\r\n--b--\r\npost",
+    { "two parts",
+      MULTI("b") "pre\r\n--b\r\n\r\none\r\n--b\r\nContent-Type: a/b\r\n\r\ntwo\r\n--b--\r\npost",
       "1 text/plain - 7bit - {one}1 a/b - 7bit - {two}" },
     { "blanks behind the delimiter", MULTI("\"b c\"") "--b c \t\r\n\r\none\r\n--b c-- \r\n",
       "1 text/plain - 7bit - {one}" },
@@ -55,11 +60,14 @@ static const struct {
       "1 text/plain - 7bit - {}1 text/plain - 7bit - {}1 text/plain - 7bit - {}" },
     { "longer boundary is another", MULTI("b") "--b\r\n\r\none\r\n--bc\r\ntwo\r\n--b--",
       "1 text/plain - 7bit - {one\r\n--bc\r\ntwo}" },
-    { "nested", MULTI("a") "--a\r\n" MULTI("b") "--b\r\n\r\none\r\n--b--\r\nx\r\n--a\r\n\r\ntwo\r\n--a--\r\n",
+    { "nested",
+      MULTI("a") "--a\r\n" MULTI("b") "--b\r\n\r\none\r\n--b--\r\nx\r\n--a\r\n\r\ntwo\r\n--a--\r\n",
       "2 text/plain - 7bit - {one}1 text/plain - 7bit - {two}" },
-    { "inner not closed", MULTI("a") "--a\r\n" MULTI("b") "--b\r\n\r\none\r\n--a\r\n\r\ntwo\r\n--a--\r\n",
+    { "inner not closed",
+      MULTI("a") "--a\r\n" MULTI("b") "--b\r\n\r\none\r\n--a\r\n\r\ntwo\r\n--a--\r\n",
       "2 text/plain - 7bit - {one}1 text/plain - 7bit - {two}" },
-    { "same boundary inside", MULTI("a") "--a\r\n" MULTI("a") "--a\r\n\r\none\r\n--a--\r\n--a\r\n\r\ntwo\r\n--a--",
+    { "same boundary inside",
+      MULTI("a") "--a\r\n" MULTI("a") "--a\r\n\r\none\r\n--a--\r\n--a\r\n\r\ntwo\r\n--a--",
       "2 text/plain - 7bit - {one}1 text/plain - 7bit - {two}" },
     { "never closed", MULTI("b") "--b\r\n\r\none\r\n", "1 text/plain - 7bit - {one\r\n}" },
     { "never begun", MULTI("b") "one\r\n", "" },
@@ -71,29 +79,39 @@ static const struct {
       "1 a/b - 7bit - {}1 text/plain - 7bit - {one}" },
     { "message", "Content-Type: message/rfc822\r\n\r\nSubject: x\r\nContent-Type: a/b\r\n\r\none",
       "1 a/b - 7bit - {one}" },
-    { "message in parts", MULTI("b") "--b\r\nContent-Type: message/rfc822\r\n\r\n" MULTI("c")
-      "--c\r\n\r\none\r\n--c--\r\n--b--", "3 text/plain - 7bit - {one}" },
-    { "encoded message", "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\nxx",
+    { "message in parts",
+      MULTI("b") "--b\r\nContent-Type: message/rfc822\r\n\r\n" MULTI(
+          "c") "--c\r\n\r\none\r\n--c--\r\n--b--",
+      "3 text/plain - 7bit - {one}" },
+    { "encoded message",
+      "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\nxx",
       "0 message/rfc822 - base64 - {xx}" },
-    { "digest", "Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nA: b\r\n\r\none\r\n--b\r\n"
-                "Content-Type: text/plain\r\n\r\ntwo\r\n--b--",
+    { "digest",
+      "Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nA: b\r\n\r\none\r\n--b\r\n"
+      "Content-Type: text/plain\r\n\r\ntwo\r\n--b--",
       "2 text/plain - 7bit - {one}1 text/plain - 7bit - {two}" },
     { "broken type", "Content-Type: what\r\n\r\nx", "0 text/plain - 7bit - {x}" },
     { "lone LF is no line end", MULTI("b") "--b\n\r\n\r\n--b\r\n\r\none\n--b--\r\n--b--",
       "1 text/plain - 7bit - {one\n--b--}" },
     { "file name", "Content-Disposition: attachment; filename=\"a \\\"b\\\".txt\"\r\n\r\n",
       "0 text/plain - 7bit a \"b\".txt {}" },
-    { "bare file name with blanks", "Content-Disposition: attachment; filename=a b.txt ; x=y\r\n\r\n",
+    { "bare file name with blanks",
+      "Content-Disposition: attachment; filename=a b.txt ; x=y\r\n\r\n",
       "0 text/plain - 7bit a b.txt {}" },
     { "encoded word", "Content-Type: a/b; name=\"=?utf-8?q?=C3=BC.txt?=\"\r\n\r\n",
       "0 a/b - 7bit \303\274.txt {}" },
-    { "RFC 2231", "Content-Disposition: attachment; filename*=iso-8859-1'de'%FC%20x.txt; filename=u.txt\r\n\r\n",
+    { "RFC 2231",
+      "Content-Disposition: attachment; filename*=iso-8859-1'de'%FC%20x.txt; "
+      "filename=u.txt\r\n\r\n",
       "0 text/plain - 7bit \303\274 x.txt {}" },
-    { "RFC 2231 continued", "Content-Disposition: attachment; filename*1*=%BC; filename*0*=utf-8''%C3;"
-                            " filename*2=\"%20.exe\"; filename*4=no\r\n\r\n",
+    { "RFC 2231 continued",
+      "Content-Disposition: attachment; filename*1*=%BC; filename*0*=utf-8''%C3;"
+      " filename*2=\"%20.exe\"; filename*4=no\r\n\r\n",
       "0 text/plain - 7bit \303\274%20.exe {}" },
-    { "RFC 2231 boundary", "Content-Type: multipart/mixed; boundary*0=\"b\"; boundary*1=\"c\"\r\n\r\n"
-                           "--bc\r\n\r\none\r\n--bc--", "1 text/plain - 7bit - {one}" },
+    { "RFC 2231 boundary",
+      "Content-Type: multipart/mixed; boundary*0=\"b\"; boundary*1=\"c\"\r\n\r\n"
+      "--bc\r\n\r\none\r\n--bc--",
+      "1 text/plain - 7bit - {one}" },
     { "control in a file name", "Content-Disposition: x; filename*=utf-8''a%0D%0Ab%00c\r\n\r\n",
       "0 text/plain - 7bit a  b c {}" },
     { "folded parameters", "Content-Type: a/b;\r\n\tcharset=x;\r\n name=\"y\r\n z\"\r\n\r\n",

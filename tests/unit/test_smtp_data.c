@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_smtp_data.c - the reader of mail data: ends, dots, lone CR and LF, line lengths, hops; every row
- * whole, one octet at a time and cut at each place. With -b: how fast it is.
+ * test_smtp_data.c - the reader of mail data: ends, dots, lone CR and LF, line lengths, hops;
+ * every row whole, one octet at a time and cut at each place. With -b: how fast it is.
  */
 #include <CUnit/Basic.h>
 #include <jansson.h>
@@ -190,8 +190,9 @@ static void test_false_ends(void)
 }
 
 /*
- * mox's rows for its writer and reader. "check" are good there and lone LFs are among them, as it lets
- * them through; we refuse them (RFC 5321 2.3.8), so good here means good there and no lone CR or LF.
+ * mox's rows for its writer and reader. "check" are good there and lone LFs are among them, as it
+ * lets them through; we refuse them (RFC 5321 2.3.8), so good here means good there and no lone
+ * CR or LF.
  */
 static void test_mox(void)
 {
@@ -203,7 +204,8 @@ static void test_mox(void)
         return;
     json_t *rows_json = json_loadb(file.data, file.len, 0, NULL);
     CU_ASSERT(json_array_size(rows_json) >= 12);
-    json_array_foreach(rows_json, i, row) {
+    json_array_foreach(rows_json, i, row)
+    {
         json_t *args = json_object_get(row, "args");
         const char *in = json_string_value(json_array_get(args, 0));
         bool refused = strcmp(json_string_value(json_array_get(args, json_array_size(args) - 1)),

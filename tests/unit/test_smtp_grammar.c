@@ -101,7 +101,8 @@ static void test_params(void)
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct smtp_mail_options o = { 0 };
-        enum smtp_param_fault f = smtp_params_mail(slice_cstr(rows[i].rest), rows[i].extensions, &o);
+        enum smtp_param_fault f =
+            smtp_params_mail(slice_cstr(rows[i].rest), rows[i].extensions, &o);
         if (f != rows[i].fault)
             printf("%s: %d\n", rows[i].rest, (int)f);
         CU_ASSERT_EQUAL(f, rows[i].fault);
@@ -116,12 +117,13 @@ static void test_states(void)
 {
     static const struct {
         enum smtp_state state;
-        const char *next; /* EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP EXPN AUTH STARTTLS BDAT */
+        const char
+            *next; /* EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP EXPN AUTH STARTTLS BDAT */
     } rows[] = {
-        { SMTP_STATE_CONNECTED, ".............." },   { SMTP_STATE_TURNED_AWAY, ".......c......" },
-        { SMTP_STATE_GREETED, "rr...ggcgg...." },     { SMTP_STATE_READY, "rrm..rrcrr...." },
-        { SMTP_STATE_MAIL, "rr.R.rmcmm...." },        { SMTP_STATE_RCPT, "rr.RDrRcRR...." },
-        { SMTP_STATE_DATA, ".............." },        { SMTP_STATE_CLOSING, ".............." },
+        { SMTP_STATE_CONNECTED, ".............." }, { SMTP_STATE_TURNED_AWAY, ".......c......" },
+        { SMTP_STATE_GREETED, "rr...ggcgg...." },   { SMTP_STATE_READY, "rrm..rrcrr...." },
+        { SMTP_STATE_MAIL, "rr.R.rmcmm...." },      { SMTP_STATE_RCPT, "rr.RDrRcRR...." },
+        { SMTP_STATE_DATA, ".............." },      { SMTP_STATE_CLOSING, ".............." },
     };
     static const char letters[SMTP_STATE_COUNT + 1] = ".?tgrmRDc";
 
@@ -151,12 +153,12 @@ static void test_coherence(void)
         const char *enhanced;
         bool good;
     } rows[] = {
-        { 250, "2.0.0", true },  { 250, "", true },        { 354, "", true },
-        { 550, "5.7.1", true },  { 550, "5.123.456", true }, { 421, "4.7.0", true },
-        { 550, "4.7.1", false }, { 250, "5.0.0", false },  { 354, "3.0.0", false },
-        { 550, "5.7", false },   { 550, "5.7.", false },   { 550, "5..1", false },
-        { 550, "5.1234.1", false }, { 550, "5.7.1 ", false }, { 550, "571", false },
-        { 150, "", false },      { 350, "", false },       { 0, "", false },
+        { 250, "2.0.0", true },     { 250, "", true },          { 354, "", true },
+        { 550, "5.7.1", true },     { 550, "5.123.456", true }, { 421, "4.7.0", true },
+        { 550, "4.7.1", false },    { 250, "5.0.0", false },    { 354, "3.0.0", false },
+        { 550, "5.7", false },      { 550, "5.7.", false },     { 550, "5..1", false },
+        { 550, "5.1234.1", false }, { 550, "5.7.1 ", false },   { 550, "571", false },
+        { 150, "", false },         { 350, "", false },         { 0, "", false },
         { 650, "", false },
     };
 

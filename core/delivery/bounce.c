@@ -2,9 +2,10 @@
 /*
  * bounce.c - composes a notice: words for people, fields for machines, the original's headers.
  *
- * Sources: RFC 3464 (fields), RFC 6522 (multipart/report), RFC 6533 (SMTPUTF8), RFC 3834 (Auto-Submitted),
- * RFC 5322 2.1.1 (line lengths). Everything that came from the network goes through clean(), so no text can
- * end a line, forge a field or leave the character set; the boundary is chosen after the parts are known.
+ * Sources: RFC 3464 (fields), RFC 6522 (multipart/report), RFC 6533 (SMTPUTF8), RFC 3834
+ * (Auto-Submitted), RFC 5322 2.1.1 (line lengths). Everything that came from the network goes
+ * through clean(), so no text can end a line, forge a field or leave the character set; the
+ * boundary is chosen after the parts are known.
  */
 #include "delivery/bounce.h"
 
@@ -14,12 +15,12 @@
 #include "base/utf8.h"
 #include "mime/date.h"
 
-#define COLUMNS        76  /* lines are folded at the blank before this */
-#define WORD_MAX       500 /* longer ones are cut in two, so that no line passes 998 */
-#define HEADER_LINE    900 /* longer lines of the original's headers are folded */
-#define HOST_MAX       253
-#define ID_MAX         40
-#define BOUNDARY_MAX   70 /* RFC 2046 5.1.1 */
+#define COLUMNS      76  /* lines are folded at the blank before this */
+#define WORD_MAX     500 /* longer ones are cut in two, so that no line passes 998 */
+#define HEADER_LINE  900 /* longer lines of the original's headers are folded */
+#define HOST_MAX     253
+#define ID_MAX       40
+#define BOUNDARY_MAX 70 /* RFC 2046 5.1.1 */
 
 /* ---- text ---- */
 
@@ -33,7 +34,7 @@ static size_t fine_len(struct slice s, bool utf8)
     return utf8 ? utf8_len(s) : 0;
 }
 
-/* Blanks, tabs and line ends become one blank, what may not stand there '?'. At most `max` octets. */
+/* Blanks, tabs and line ends become one blank, what may not stand there '?'. Bounded. */
 static void clean(struct buf *out, struct slice s, bool utf8, size_t max)
 {
     size_t start = out->len;
@@ -123,7 +124,8 @@ static void add_token(struct buf *out, struct slice s, const char *also, size_t 
 
     for (size_t i = 0; i < s.len && out->len - start < max; i++) {
         char c = ascii_lower(s.ptr[i]);
-        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c != '\0' && strchr(also, c) != NULL))
+        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+            (c != '\0' && strchr(also, c) != NULL))
             buf_add_char(out, s.ptr[i]);
     }
 }
@@ -156,7 +158,8 @@ static const struct {
     { "5.4.6", "The message went round in a circle: mail for this address is configured wrongly." },
     { "5.4.7", "It could not be delivered in time." },
     { "4.4.7", "It could not be delivered in time." },
-    { "5.6.3", "The next server cannot take 8-bit messages, and it may not be changed on the way." },
+    { "5.6.3",
+      "The next server cannot take 8-bit messages, and it may not be changed on the way." },
     { "5.6.7", "The next server cannot take addresses or headers that are not ASCII." },
     { "5.7.", "It was refused by a rule of the server of this address." },
     { "4.4.", "The mail server of this address cannot be reached at present." },
@@ -276,7 +279,8 @@ static void add_words(struct buf *out, const struct bounce *b)
                 "It is being tried again; you need not send it once more:");
     if (b->retry_until_wall_ms != 0 && count_of(b, BOUNCE_DELAYED) > 0)
         add_date(out, "Attempts end at ", b->retry_until_wall_ms);
-    buf_add_cstr(out, "The headers of your message follow, so that you can see which one it is.\r\n");
+    buf_add_cstr(out,
+                 "The headers of your message follow, so that you can see which one it is.\r\n");
 }
 
 /* ---- for machines ---- */
@@ -287,12 +291,15 @@ static void add_rcpt_fields(struct buf *out, const struct bounce *b, const struc
     bool smtp = r->remote_mta.len > 0;
 
     buf_add_cstr(out, "\r\n");
-    add_field(out, b, b->smtputf8 ? "Original-Recipient: utf-8; " : "Original-Recipient: rfc822; ", r->original);
-    add_field(out, b, b->smtputf8 ? "Final-Recipient: utf-8; " : "Final-Recipient: rfc822; ", r->address);
-    buf_printf(out, "Action: %s\r\nStatus: %.*s\r\n", r->action == BOUNCE_FAILED ? "failed" : "delayed",
-               (int)status.len, status.ptr);
+    add_field(out, b, b->smtputf8 ? "Original-Recipient: utf-8; " : "Original-Recipient: rfc822; ",
+              r->original);
+    add_field(out, b, b->smtputf8 ? "Final-Recipient: utf-8; " : "Final-Recipient: rfc822; ",
+              r->address);
+    buf_printf(out, "Action: %s\r\nStatus: %.*s\r\n",
+               r->action == BOUNCE_FAILED ? "failed" : "delayed", (int)status.len, status.ptr);
     add_field(out, b, "Remote-MTA: dns; ", r->remote_mta);
-    add_field(out, b, smtp ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-tern; ", r->diagnostic);
+    add_field(out, b, smtp ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-tern; ",
+              r->diagnostic);
     if (r->action == BOUNCE_DELAYED && b->retry_until_wall_ms != 0)
         add_date(out, "Will-Retry-Until: ", b->retry_until_wall_ms);
 }
@@ -369,7 +376,8 @@ static bool has(const struct buf *part, const char *boundary)
 }
 
 /* Each try fails for an occurrence of its own in the parts, so their length bounds the tries. */
-static void choose_boundary(const struct bounce *b, const struct buf parts[3], char out[BOUNDARY_MAX + 1])
+static void choose_boundary(const struct bounce *b, const struct buf parts[3],
+                            char out[BOUNDARY_MAX + 1])
 {
     struct buf id CLEANUP_BUF = BUF_INIT;
 
@@ -397,9 +405,9 @@ static void add_top(struct buf *out, const struct bounce *b, const char *boundar
     add_token(out, b->notice_id, "", ID_MAX);
     buf_printf(out, ".%llu.notice@", (unsigned long long)b->now_wall_ms);
     add_host(out, b);
-    buf_printf(out, ">\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
-                    "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"%s\"\r\n",
-               boundary);
+    buf_add_cstr(out, ">\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
+                      "Content-Type: multipart/report; report-type=delivery-status;\r\n");
+    buf_printf(out, " boundary=\"%s\"\r\n", boundary);
     if (b->smtputf8)
         buf_add_cstr(out, "Content-Transfer-Encoding: 8bit\r\n");
     buf_add_cstr(out, "\r\n");

@@ -37,7 +37,7 @@ struct bounce_rcpt {
 struct bounce {
     struct slice hostname;   /* of this server */
     struct slice queue_id;   /* of the original */
-    struct slice notice_id;  /* queue id of the notice: makes Message-ID and boundary unique; needed */
+    struct slice notice_id;  /* queue id of the notice: makes its Message-ID unique */
     struct slice sender;     /* of the original; never empty (RFC 5321 6.1) */
     uint64_t arrival_wall_ms;
     uint64_t now_wall_ms;

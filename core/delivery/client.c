@@ -142,13 +142,10 @@ static uint64_t patience_ms(const struct client *c)
     if (c->queue_count == 0)
         return c->command_ms / 5 * 3; /* a block of data: 3 minutes to a command's 5 */
     switch (c->queue[c->queue_first].kind) {
-    case EXPECT_DATA:
-        return c->command_ms / 5 * 2; /* 2 minutes */
+    case EXPECT_DATA: return c->command_ms / 5 * 2; /* 2 minutes */
     case EXPECT_DOT:
-    case EXPECT_LONE_DOT:
-        return c->data_ms; /* 10 minutes */
-    default:
-        return c->command_ms;
+    case EXPECT_LONE_DOT: return c->data_ms; /* 10 minutes */
+    default: return c->command_ms;
     }
 }
 
@@ -228,7 +225,8 @@ static void hello_reply(struct client *c, struct client_expect expect,
     if (expect.kind == EXPECT_GREETING && class_ == 2) {
         say_hello(c, EXPECT_HELLO);
     } else if (expect.kind == EXPECT_HELLO && class_ == 5 && c->protocol == CLIENT_SMTP) {
-        say_hello(c, EXPECT_HELO); /* RFC 5321 3.2: a server from before 1995, or one that is cross */
+        /* RFC 5321 3.2: a server from before 1995, or one that is cross */
+        say_hello(c, EXPECT_HELO);
     } else if (class_ != 2) {
         client_end(c, reply);
     } else {
@@ -302,17 +300,10 @@ static void read_octets(struct client *c, struct slice octets)
         if (!client_parser_is_midway(&c->parser))
             c->reply_read = c->reads;
         switch (client_parser_feed(&c->parser, &octets)) {
-        case CLIENT_PARSE_MORE:
-            return;
-        case CLIENT_PARSE_DONE:
-            take_reply(c);
-            break;
-        case CLIENT_PARSE_NOT_SMTP:
-            out_of_step(c, "something that is not SMTP came");
-            return;
-        case CLIENT_PARSE_TOO_LONG:
-            out_of_step(c, "an endless reply came");
-            return;
+        case CLIENT_PARSE_MORE: return;
+        case CLIENT_PARSE_DONE: take_reply(c); break;
+        case CLIENT_PARSE_NOT_SMTP: out_of_step(c, "something that is not SMTP came"); return;
+        case CLIENT_PARSE_TOO_LONG: out_of_step(c, "an endless reply came"); return;
         }
     }
 }
@@ -376,7 +367,10 @@ static void on_conn_end(void *owner, int status)
 }
 
 static const struct conn_ops conn_ops = {
-    .on_open = on_open, .on_read = on_read, .on_drained = on_drained, .on_end = on_conn_end,
+    .on_open = on_open,
+    .on_read = on_read,
+    .on_drained = on_drained,
+    .on_end = on_conn_end,
 };
 
 static void set_host(struct client *c, const struct client_options *options)

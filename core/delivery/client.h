@@ -2,7 +2,8 @@
 /*
  * client.h - one outbound SMTP or LMTP connection: connect, greet, then message after message.
  *
- * Knows the protocol, not the queue: the owner hands in a transaction and gets one reply a recipient.
+ * Knows the protocol, not the queue: the owner hands in a transaction and gets one reply a
+ * recipient.
  */
 #ifndef TERN_DELIVERY_CLIENT_H
 #define TERN_DELIVERY_CLIENT_H
@@ -24,17 +25,24 @@ struct client_options {
     const char *host_name;  /* of the server, for log and texts */
     const char *helo;
     /*
-     * RFC 5321 4.5.3.2. 0: 30 s, 5 min, 10 min. `command` is for the greeting, EHLO, MAIL and RCPT; DATA gets 2/5 of it,
-     * a block of data 3/5. `data` is for the reply to the end of data.
+     * RFC 5321 4.5.3.2. 0: 30 s, 5 min, 10 min. `command` is for the greeting, EHLO, MAIL
+     * and RCPT; DATA gets 2/5 of it, a block of data 3/5. `data` is for the reply to the end
+     * of data.
      */
     uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms;
 };
 
 /* What the other side said, or what we say for it when it said nothing. */
 struct client_reply {
-    unsigned code;          /* 2xx delivered, 4xx, 5xx; own ones: 451 4.4.1 (no answer), 4.4.2 (lost) ... */
+    /*
+     * 2xx delivered, 4xx, 5xx. Own ones: 451 4.4.1 (no connection), 4.4.2 (lost, time-out), 4.5.0
+     * (out of step), 4.3.0 (the message could not be read); 552 5.3.4, 553 5.6.7, 554 5.6.3
+     * (what is not offered), 501 5.1.7, 553 5.1.3 (an address that cannot be sent).
+     */
+    unsigned code;
     char enhanced[12];      /* "X.0.0" where the other side gave none */
-    struct slice text;      /* "250 2.0.0 Ok: queued as X", one line, UTF-8, at most 1000 octets; borrowed */
+    struct slice text;      /* "250 2.0.0 Ok: queued as X": one line of UTF-8, at most 1000 octets;
+                               borrowed */
     bool own;               /* made here, not received */
 };
 
@@ -49,7 +57,7 @@ struct client_message {
     struct slice sender;    /* empty: <> */
     const struct client_rcpt *rcpts;
     unsigned rcpt_count;    /* 1 to CLIENT_RCPTS_MAX */
-    uint64_t octets;        /* exactly; a message that ends before is an error of ours (451 4.3.0) */
+    uint64_t octets;        /* exactly; one that ends before is an error of ours (451 4.3.0) */
     bool eight_bit;         /* needs 8BITMIME: else 554 5.6.3 for all */
     bool smtputf8;          /* needs SMTPUTF8: else 553 5.6.7 */
     /* Octets of the message from `offset`, 0 at the end, negative errno. CRLF line ends. */
@@ -64,18 +72,20 @@ struct client_ops {
     void (*on_rcpt)(void *owner, unsigned index, const struct client_reply *reply);
     /* The transaction is over; another may follow. */
     void (*on_sent)(void *owner);
-    /* The connection is gone: before on_ready it could not be made (reply says why); during a message each
-     * recipient not yet settled was settled first. The owner calls client_free(). */
+    /* The connection is gone: before on_ready it could not be made (reply says why); during a
+     * message each recipient not yet settled was settled first, and on_sent does not come. The
+     * owner calls client_free(). */
     void (*on_end)(void *owner, const struct client_reply *reply);
 };
 
-/* Copies the strings of `options`. Never NULL, and no call of `ops` comes from inside client_new() or
- * client_send(). */
+/* Copies the strings of `options`. Never NULL, and no call of `ops` comes from inside
+ * client_new() or client_send(). */
 struct client *client_new(struct loop *loop, const struct client_options *options,
                           const struct client_ops *ops, void *owner);
 /* One at a time; `message` and what it points to live until on_sent or on_end. */
 void client_send(struct client *client, const struct client_message *message);
-void client_quit(struct client *client); /* QUIT, then closes and frees by itself; no further call of ops */
+/* QUIT, then closes and frees by itself; no further call of ops. */
+void client_quit(struct client *client);
 void client_free(struct client *client); /* closes at once; also from inside a call of ops */
 
 #endif

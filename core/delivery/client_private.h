@@ -21,8 +21,8 @@
 
 #define CLIENT_COMMAND_MAX 2048  /* octets of a command; longer addresses are refused here */
 #define CLIENT_CHUNK       32768 /* octets of the message read at once */
-#define CLIENT_BURST       (1024 * 1024) /* octets sent before the loop's other work gets its turn */
-#define CLIENT_QUIT_MS     5000  /* at most so long for the octets of QUIT to leave */
+#define CLIENT_BURST       (1024 * 1024) /* octets sent before other work gets its turn */
+#define CLIENT_QUIT_MS     5000          /* at most so long for the octets of QUIT to leave */
 
 enum client_expect_kind {
     EXPECT_GREETING,
@@ -65,7 +65,8 @@ struct client_dot {
     enum { DOT_LINE_START, DOT_INSIDE, DOT_AFTER_CR } state;
 };
 void client_dot_add(struct client_dot *dot, struct slice octets, struct buf *out);
-void client_dot_end(struct client_dot *dot, struct buf *out); /* a last CRLF if missing, and the dot */
+/* Adds a last CRLF where it is missing, and the dot. */
+void client_dot_end(struct client_dot *dot, struct buf *out);
 
 struct client_transaction {
     const struct client_message *message;
@@ -74,8 +75,8 @@ struct client_transaction {
     enum client_step step;
     unsigned next_rcpt;
     bool mail_ok;
-    bool sending;        /* the body */
-    unsigned refuse;     /* code of a refusal of our own, before anything is said; 0: none */
+    bool sending;    /* the body */
+    unsigned refuse; /* code of a refusal of our own, before anything is said; 0: none */
     struct client_dot dot;
     uint64_t offset;
     char *chunk;
@@ -99,8 +100,8 @@ struct client {
     unsigned queue_first, queue_count, queue_size;
     uint64_t reads, reply_read;
     bool needs_rset;
-    bool dead;     /* freed by the owner while we are at work */
-    unsigned busy; /* calls on the stack */
+    bool dead;       /* freed by the owner while we are at work */
+    unsigned busy;   /* calls on the stack */
     struct buf text; /* of the reply that is handed out */
     struct client_transaction t;
 };
@@ -108,7 +109,8 @@ struct client {
 /* ---- client.c ---- */
 
 void client_expect(struct client *c, enum client_expect_kind kind, unsigned rcpt);
-void client_command(struct client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void client_command(struct client *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* Sets the time-out of what is awaited now. */
 void client_arm(struct client *c);
 /* A reply of our own. Lives until the next reply is made. */

@@ -23,8 +23,8 @@ static enum client_parse take_line(struct client_parser *parser, struct slice li
 {
     if (line.len > 0 && line.ptr[line.len - 1] == '\r')
         line.len--;
-    if (line.len < CODE_OCTETS || line.ptr[0] < '2' || line.ptr[0] > '5' || !is_digit(line.ptr[1]) ||
-        !is_digit(line.ptr[2]))
+    if (line.len < CODE_OCTETS || line.ptr[0] < '2' || line.ptr[0] > '5' ||
+        !is_digit(line.ptr[1]) || !is_digit(line.ptr[2]))
         return CLIENT_PARSE_NOT_SMTP;
     if (line.len > CODE_OCTETS && line.ptr[3] != ' ' && line.ptr[3] != '-')
         return CLIENT_PARSE_NOT_SMTP;

@@ -14,11 +14,11 @@
 #include "base/utf8.h"
 #include "delivery/client_private.h"
 
-#define REFUSE_SIZE     552
-#define REFUSE_EIGHT    554
-#define REFUSE_UTF8     553
-#define REFUSE_SENDER   501
-#define REFUSE_RCPTS    550 /* not one of them can be sent */
+#define REFUSE_SIZE   552
+#define REFUSE_EIGHT  554
+#define REFUSE_UTF8   553
+#define REFUSE_SENDER 501
+#define REFUSE_RCPTS  550 /* not one of them can be sent */
 
 /* ---- settling ---- */
 
@@ -129,10 +129,8 @@ static struct client_reply refusal(struct client *c)
         return client_own(c, 553, "5.6.7", "the message needs SMTPUTF8, which is not offered");
     case REFUSE_EIGHT:
         return client_own(c, 554, "5.6.3", "the message needs 8BITMIME, which is not offered");
-    case REFUSE_SENDER:
-        return client_own(c, 501, "5.1.7", "this sender address cannot be sent");
-    default:
-        return bad_rcpt(c);
+    case REFUSE_SENDER: return client_own(c, 501, "5.1.7", "this sender address cannot be sent");
+    default: return bad_rcpt(c);
     }
 }
 
@@ -197,8 +195,7 @@ static void write_step(struct client *c)
         client_expect(c, EXPECT_DATA, 0);
         client_command(c, "DATA");
         break;
-    case STEP_WRITTEN:
-        break;
+    case STEP_WRITTEN: break;
     }
 }
 
@@ -278,8 +275,8 @@ static void rcpt_reply(struct client *c, unsigned rcpt, const struct client_repl
         t->accepted++;
     } else if (t->mail_ok) {
         /* RFC 5321 4.5.3.1.10: 552 for too many recipients means 452. */
-        bool too_many = strcmp(reply->enhanced, "5.5.3") == 0 ||
-                        !client_parser_has_enhanced(&c->parser);
+        bool too_many =
+            strcmp(reply->enhanced, "5.5.3") == 0 || !client_parser_has_enhanced(&c->parser);
         if (reply->code == 552 && too_many) {
             changed.code = 452;
             (void)snprintf(changed.enhanced, sizeof(changed.enhanced), "4.5.3");
@@ -333,18 +330,10 @@ void client_transaction_reply(struct client *c, struct client_expect expect,
         c->needs_rset = false;
         go_on(c);
         return;
-    case EXPECT_MAIL:
-        mail_reply(c, reply);
-        return;
-    case EXPECT_RCPT:
-        rcpt_reply(c, expect.rcpt, reply);
-        return;
-    case EXPECT_DATA:
-        data_reply(c, reply);
-        return;
-    case EXPECT_DOT:
-        dot_reply(c, expect.rcpt, reply);
-        return;
+    case EXPECT_MAIL: mail_reply(c, reply); return;
+    case EXPECT_RCPT: rcpt_reply(c, expect.rcpt, reply); return;
+    case EXPECT_DATA: data_reply(c, reply); return;
+    case EXPECT_DOT: dot_reply(c, expect.rcpt, reply); return;
     default:
         assert(expect.kind == EXPECT_LONE_DOT);
         c->needs_rset = true; /* whatever it made of that */

@@ -61,7 +61,8 @@ struct dns_entry *dns_cache_get(struct dns_cache *cache, const char *key, uint64
     return entry;
 }
 
-void dns_cache_put(struct dns_cache *cache, struct dns_entry *entry, uint64_t now_ms, uint32_t ttl_s)
+void dns_cache_put(struct dns_cache *cache, struct dns_entry *entry, uint64_t now_ms,
+                   uint32_t ttl_s)
 {
     struct dns_entry *old = table_get(&cache->entries, slice_cstr(entry->key));
     size_t octets = entry_octets(entry);
@@ -122,8 +123,8 @@ struct dns_entry *dns_entry_copy(const struct tern_dns_answer *answer)
     for (size_t i = 0; i < answer->count; i++) {
         const struct tern_dns_record *from = &answer->records[i];
         entry->records[i] = *from;
-        entry->records[i].text.ptr = arena_dup(&entry->arena,
-                                               slice_make(from->text.ptr, from->text.len));
+        entry->records[i].text.ptr =
+            arena_dup(&entry->arena, slice_make(from->text.ptr, from->text.len));
     }
     entry->answer.records = entry->records;
     return entry;

@@ -254,9 +254,9 @@ static void said_no(struct dns_question *q, const char *error)
 
 static void no_answer(struct dns_question *q, int status)
 {
-    const char *error = status == ARES_ETIMEOUT        ? "timeout"
-                        : status == ARES_ECONNREFUSED  ? "server unreachable"
-                                                       : "bad answer";
+    const char *error = status == ARES_ETIMEOUT       ? "timeout"
+                        : status == ARES_ECONNREFUSED ? "server unreachable"
+                                                      : "bad answer";
 
     dns_server_mark_down(q->dns->servers[q->server], true);
     if (q->said_no == 0)

@@ -128,7 +128,8 @@ static void finish(struct mx_request *m)
     else
         (void)snprintf(m->error, sizeof(m->error),
                        m->implicit ? "%s has neither MX nor address"
-                                   : "none of the mail hosts of %s has an address", m->name);
+                                   : "none of the mail hosts of %s has an address",
+                       m->name);
     answer(m, m->implicit && no_domain ? MX_NO_DOMAIN : MX_NO_ADDRESS);
 }
 
@@ -145,7 +146,8 @@ static void on_address(void *arg, const struct tern_dns_answer *a)
 
     l->under_way = NULL;
     l->failed = a->status == TERN_FAILED;
-    l->no_domain = a->status == TERN_ABSENT && a->error != NULL && strcmp(a->error, "NXDOMAIN") == 0;
+    l->no_domain =
+        a->status == TERN_ABSENT && a->error != NULL && strcmp(a->error, "NXDOMAIN") == 0;
     if (l->failed)
         l->error = arena_dup(&m->arena, slice_cstr(a->error != NULL ? a->error : "no answer"));
     /* All are shuffled before the bound cuts: no host is left out for ever. */
@@ -201,7 +203,8 @@ static void add_host(struct mx_request *m, const struct tern_dns_record *record)
         if (strcmp(m->hosts[i].name, name) == 0)
             return; /* the better preference stands already */
     m->hosts[m->host_count++] = (struct mx_host){
-        .name = arena_dup(&m->arena, slice_cstr(name)), .preference = record->number,
+        .name = arena_dup(&m->arena, slice_cstr(name)),
+        .preference = record->number,
     };
 }
 
@@ -290,7 +293,8 @@ static struct mx_request *known(struct mx_request *m, const char *name, const te
 
     memcpy(copy, address, sizeof(*copy) * count);
     m->hosts[0] = (struct mx_host){ .name = arena_dup(&m->arena, slice_cstr(name)),
-                                    .addresses = copy, .address_count = count };
+                                    .addresses = copy,
+                                    .address_count = count };
     m->host_count = 1;
     return answer_later(m, MX_FOUND);
 }
@@ -308,7 +312,8 @@ static bool read_literal(struct slice text, tern_address *ret)
 static bool is_known(struct mx_request *m, const char *name)
 {
     static const tern_address local[2] = {
-        { .family = 4, .octets = { 127, 0, 0, 1 } }, { .family = 6, .octets = { [15] = 1 } },
+        { .family = 4, .octets = { 127, 0, 0, 1 } },
+        { .family = 6, .octets = { [15] = 1 } },
     };
     tern_address literal;
 

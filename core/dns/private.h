@@ -52,7 +52,8 @@ void dns_cache_init(struct dns_cache *cache, size_t entries_max, size_t octets_m
 void dns_cache_fini(struct dns_cache *cache);
 /* The entry with a reference, its TTLs counted down, or NULL. */
 struct dns_entry *dns_cache_get(struct dns_cache *cache, const char *key, uint64_t now_ms);
-void dns_cache_put(struct dns_cache *cache, struct dns_entry *entry, uint64_t now_ms, uint32_t ttl_s);
+void dns_cache_put(struct dns_cache *cache, struct dns_entry *entry, uint64_t now_ms,
+                   uint32_t ttl_s);
 
 struct dns_entry *dns_entry_new(const char *key); /* one reference; answer zero */
 void dns_entry_unref(struct dns_entry *entry);    /* NULL is allowed */

@@ -84,7 +84,7 @@ static void on_ready(void *arg, int events)
 
 static struct watch *find_watch(struct dns_server *server, int fd)
 {
-    list_each(link, &server->watches) {
+    list_each (link, &server->watches) {
         struct watch *watch = list_entry(link, struct watch, link);
         if (watch->fd == fd)
             return watch;
@@ -129,7 +129,9 @@ static int set_address(ares_channel channel, const tern_address *address)
 {
     int port = address->port != 0 ? address->port : DNS_PORT;
     struct ares_addr_port_node node = {
-        .family = address->family == 4 ? AF_INET : AF_INET6, .udp_port = port, .tcp_port = port,
+        .family = address->family == 4 ? AF_INET : AF_INET6,
+        .udp_port = port,
+        .tcp_port = port,
     };
 
     if (address->family == 4)
@@ -148,9 +150,14 @@ struct dns_server *dns_server_new(struct loop *loop, const tern_address *address
     char lookups[] = "b";
     struct ares_options options = {
         .flags = ARES_FLAG_NOCHECKRESP | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS,
-        .timeout = (int)timeout_ms, .tries = 1, .ednspsz = EDNS_OCTETS,
-        .servers = &nobody, .nservers = 1, .lookups = lookups,
-        .sock_state_cb = on_socket, .sock_state_cb_data = server,
+        .timeout = (int)timeout_ms,
+        .tries = 1,
+        .ednspsz = EDNS_OCTETS,
+        .servers = &nobody,
+        .nservers = 1,
+        .lookups = lookups,
+        .sock_state_cb = on_socket,
+        .sock_state_cb_data = server,
     };
 
     server->loop = loop;
@@ -184,8 +191,8 @@ void dns_server_free(struct dns_server *server)
 static void on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
 {
     (void)timeouts;
-    dns_question_answered(arg, status,
-                          slice_make((const char *)packet, packet != NULL && len > 0 ? (size_t)len : 0));
+    dns_question_answered(
+        arg, status, slice_make((const char *)packet, packet != NULL && len > 0 ? (size_t)len : 0));
 }
 
 void dns_server_send(struct dns_server *server, struct dns_question *question)
@@ -243,8 +250,8 @@ int dns_servers_of_system(tern_address out[DNS_SERVERS_MAX])
     for (const struct ares_addr_port_node *n = nodes; n != NULL && count < DNS_SERVERS_MAX;
          n = n->next) {
         tern_address *a = &out[count++];
-        *a = (tern_address){ .family = n->family == AF_INET ? 4 : 6,
-                             .port = (uint16_t)n->udp_port };
+        *a =
+            (tern_address){ .family = n->family == AF_INET ? 4 : 6, .port = (uint16_t)n->udp_port };
         memcpy(a->octets, &n->addr, n->family == AF_INET ? 4 : 16);
     }
     if (nodes != NULL)

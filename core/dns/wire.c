@@ -165,8 +165,8 @@ static bool read_answers(struct reader *r, unsigned count)
     char owner[DNS_NAME_TEXT_MAX];
     struct rr rr;
 
-    r->rrs = arena_alloc(&r->scratch, sizeof(rr) * (count < DNS_RECORDS_MAX ? count + 1
-                                                                             : DNS_RECORDS_MAX));
+    r->rrs = arena_alloc(&r->scratch,
+                         sizeof(rr) * (count < DNS_RECORDS_MAX ? count + 1 : DNS_RECORDS_MAX));
     for (unsigned i = 0; i < count; i++) {
         if (!read_rr(r, &rr, owner))
             return false;
@@ -178,7 +178,7 @@ static bool read_answers(struct reader *r, unsigned count)
     return true;
 }
 
-/* RFC 2308 section 5: a negative answer lives as long as the lesser of the SOA's TTL and minimum. */
+/* RFC 2308 section 5: a negative answer lives for the lesser of the SOA's TTL and minimum. */
 static bool read_soa(struct reader *r, const struct rr *rr)
 {
     char name[DNS_NAME_TEXT_MAX];
@@ -266,24 +266,18 @@ static bool read_data(struct reader *r, const struct rr *rr, struct tern_dns_rec
     size_t end = rr->rdata + rr->rdata_len;
 
     switch (rr->type) {
-    case TERN_DNS_A:
-        return address_data(r, rr, AF_INET, 4, ret);
-    case TERN_DNS_AAAA:
-        return address_data(r, rr, AF_INET6, 16, ret);
+    case TERN_DNS_A: return address_data(r, rr, AF_INET, 4, ret);
+    case TERN_DNS_AAAA: return address_data(r, rr, AF_INET6, 16, ret);
     case TERN_DNS_NS:
     case TERN_DNS_CNAME:
-    case TERN_DNS_PTR:
-        return name_data(r, rr->rdata, end, ret);
+    case TERN_DNS_PTR: return name_data(r, rr->rdata, end, ret);
     case TERN_DNS_MX:
         if (rr->rdata_len < 3)
             return false;
         ret->number = get_u16(r->packet, rr->rdata);
         return name_data(r, rr->rdata + 2, end, ret);
-    case TERN_DNS_TXT:
-        return txt_data(r, rr, ret);
-    default:
-        ret->text = keep(r, slice_make(r->packet.ptr + rr->rdata, rr->rdata_len));
-        return true;
+    case TERN_DNS_TXT: return txt_data(r, rr, ret);
+    default: ret->text = keep(r, slice_make(r->packet.ptr + rr->rdata, rr->rdata_len)); return true;
     }
 }
 
@@ -330,7 +324,9 @@ static bool collect(struct reader *r, const char *owner, struct dns_wire *ret)
 
 static const char *rcode_word(unsigned rcode)
 {
-    static const char *const words[] = { "", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "refused" };
+    static const char *const words[] = {
+        "", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "refused"
+    };
 
     return rcode < sizeof(words) / sizeof(words[0]) ? words[rcode] : "server error";
 }
@@ -367,7 +363,9 @@ static bool read_question(struct reader *r, const char *name)
 static int parse(struct reader *r, const char *name, struct dns_wire *ret)
 {
     unsigned flags = get_u16(r->packet, 2);
-    struct dns_wire w = { .rcode = flags & 0xf, .authentic = (flags & 0x20) != 0, .ttl_s = INT32_MAX };
+    struct dns_wire w = { .rcode = flags & 0xf,
+                          .authentic = (flags & 0x20) != 0,
+                          .ttl_s = INT32_MAX };
     char owner[DNS_NAME_TEXT_MAX];
 
     if ((flags & 0x8000) == 0 || (flags & 0x7800) != 0) /* QR set, opcode QUERY */

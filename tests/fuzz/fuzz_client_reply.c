@@ -33,8 +33,8 @@ static void describe(const struct client_parser *p, struct buf *out)
     client_parser_enhanced(p, enhanced);
     client_parser_features(p, &f);
     check_reply(p, &text, enhanced);
-    buf_printf(out, "%u %s %d%d%d%d %llu ", p->code, enhanced, f.pipelining, f.eight_bit, f.smtputf8, f.size,
-               (unsigned long long)f.size_max);
+    buf_printf(out, "%u %s %d%d%d%d %llu ", p->code, enhanced, f.pipelining, f.eight_bit,
+               f.smtputf8, f.size, (unsigned long long)f.size_max);
     buf_add(out, buf_slice(&text));
     buf_add_char(out, '\n');
 }
@@ -60,13 +60,15 @@ static void run(struct slice input, size_t step, struct buf *out)
             replies++;
         }
     }
-    buf_printf(out, "%s\n", r == CLIENT_PARSE_NOT_SMTP || r == CLIENT_PARSE_TOO_LONG ? "dead" : "alive");
+    buf_printf(out, "%s\n",
+               r == CLIENT_PARSE_NOT_SMTP || r == CLIENT_PARSE_TOO_LONG ? "dead" : "alive");
     client_parser_free(&p);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct buf whole CLEANUP_BUF = BUF_INIT, cut CLEANUP_BUF = BUF_INIT, single CLEANUP_BUF = BUF_INIT;
+    struct buf whole CLEANUP_BUF = BUF_INIT, cut CLEANUP_BUF = BUF_INIT,
+                     single CLEANUP_BUF = BUF_INIT;
 
     if (size == 0)
         return 0;

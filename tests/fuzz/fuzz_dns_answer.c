@@ -25,10 +25,11 @@ static void check(const struct dns_wire *w, unsigned type)
     assert(w->count <= DNS_RECORDS_MAX && w->ttl_s <= INT32_MAX);
     for (size_t i = 0; i < w->count; i++) {
         const struct tern_dns_record *r = &w->records[i];
-        assert(r->text.ptr != NULL && r->text.ptr[r->text.len] == '\0' && r->text.len <= UINT16_MAX);
+        assert(r->text.ptr != NULL && r->text.ptr[r->text.len] == '\0' &&
+               r->text.len <= UINT16_MAX);
         assert(r->ttl_s == w->ttl_s);
-        if (type == TERN_DNS_MX || type == TERN_DNS_NS || type == TERN_DNS_CNAME || type == TERN_DNS_PTR ||
-            type == TERN_DNS_A || type == TERN_DNS_AAAA)
+        if (type == TERN_DNS_MX || type == TERN_DNS_NS || type == TERN_DNS_CNAME ||
+            type == TERN_DNS_PTR || type == TERN_DNS_A || type == TERN_DNS_AAAA)
             check_name(r->text);
     }
 }
@@ -50,8 +51,8 @@ static void check_names(struct slice packet)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const unsigned types[] = { TERN_DNS_A, TERN_DNS_NS, TERN_DNS_CNAME, TERN_DNS_PTR,
-                                      TERN_DNS_MX, TERN_DNS_TXT, TERN_DNS_AAAA, TERN_DNS_TLSA };
+    static const unsigned types[] = { TERN_DNS_A,  TERN_DNS_NS,  TERN_DNS_CNAME, TERN_DNS_PTR,
+                                      TERN_DNS_MX, TERN_DNS_TXT, TERN_DNS_AAAA,  TERN_DNS_TLSA };
     const struct dns_wire untouched = { .count = 77 };
     struct dns_wire w = untouched;
     struct arena arena;

@@ -44,15 +44,17 @@ struct row {
     enum shape shape;
     unsigned command_ms, data_ms;
     unsigned free_in;
-    bool idle; /* the owner does not quit */
+    bool idle;        /* the owner does not quit */
     const char *text; /* stands in one of the replies' texts */
 };
 
-#define HI       "> 220 mx ESMTP\n< EHLO client.test\n"
-#define PIPE     HI "> 250-mx\n> 250-PIPELINING\n> 250-8BITMIME\n> 250-SMTPUTF8\n> 250 SIZE 1000000000\n"
-#define PLAINLY  HI "> 250 mx\n"
-#define LHI      "> 220 mx LMTP\n< LHLO client.test\n> 250-mx\n> 250 PIPELINING\n"
-#define GROUP2   "< MAIL FROM:<me@example.net>\n< RCPT TO:<a@example.org>\n< RCPT TO:<b@example.org>\n< DATA\n"
+#define HI "> 220 mx ESMTP\n< EHLO client.test\n"
+#define PIPE                                                                                       \
+    HI "> 250-mx\n> 250-PIPELINING\n> 250-8BITMIME\n> 250-SMTPUTF8\n> 250 SIZE 1000000000\n"
+#define PLAINLY HI "> 250 mx\n"
+#define LHI     "> 220 mx LMTP\n< LHLO client.test\n> 250-mx\n> 250 PIPELINING\n"
+#define GROUP2                                                                                     \
+    "< MAIL FROM:<me@example.net>\n< RCPT TO:<a@example.org>\n< RCPT TO:<b@example.org>\n< DATA\n"
 
 static const struct row rows[] = {
     /* greeting */
@@ -60,20 +62,22 @@ static const struct row rows[] = {
     { "a 4xx greeting of several lines", "> 451-later\n> 451 please\n?\n", "end: 451 4.0.0\n",
       .text = "451 later please\n" },
     { "an early 421", "> 421 4.3.2 busy\n?\n", "end: 421 4.3.2\n" },
-    { "closed before the greeting", "x\n", "end: own 451 4.4.2\n", .text = "waiting for the greeting" },
+    { "closed before the greeting", "x\n", "end: own 451 4.4.2\n",
+      .text = "waiting for the greeting" },
     { "reset before the greeting", "!\nx\n", "end: own 451 4.4.2\n" },
     { "no greeting", "h\n", "end: own 451 4.4.2\n", .command_ms = 100, .text = "time-out" },
     { "a greeting that is no SMTP", "> SSH-2.0-OpenSSH\n?\n", "end: own 451 4.5.0\n",
       .text = "not SMTP" },
     { "a 3xx greeting", "> 354 go ahead\n?\n", "end: own 451 4.5.0\n" },
     { "an endless line", "=3000\n?\n", "end: own 451 4.5.0\n", .text = "endless" },
-    { "an octet now and then is no greeting", "=5\nh\n", "end: own 451 4.4.2\n", .command_ms = 100 },
+    { "an octet now and then is no greeting", "=5\nh\n", "end: own 451 4.4.2\n",
+      .command_ms = 100 },
     { "two greetings at once", "> 220 a\n| 220 b\nh\n", "end: own 451 4.5.0\n",
       .text = "nothing that was asked" },
     /* EHLO */
     { "HELO where EHLO is refused",
       HI "> 502 what\n< HELO client.test\n> 250 mx\n< MAIL FROM:<me@example.net>\r\n> 250 ok\n"
-      "< RCPT TO:<a@example.org>\n> 250 ok\n< DATA\n> 354 go\n.\n> 250 2.0.0 done\n?\n",
+         "< RCPT TO:<a@example.org>\n> 250 ok\n< DATA\n> 354 go\n.\n> 250 2.0.0 done\n?\n",
       "ready\n0: 250 2.0.0\nsent\n", .messages = 1, .shape = ONE },
     { "HELO refused too", HI "> 500 what\n< HELO\n> 550 5.7.1 you\n?\n", "end: 550 5.7.1\n" },
     { "EHLO put off", HI "> 450 4.7.0 later\n?\n", "end: 450 4.7.0\n" },
@@ -83,14 +87,16 @@ static const struct row rows[] = {
     { "EHLO answered with another code in its last line", HI "> 250-mx\n> 251 PIPELINING\n?\n",
       "end: own 451 4.5.0\n" },
     /* a message, pipelined */
-    { "pipelined", PIPE GROUP2 "> 250 2.1.0 ok\n> 250 2.1.5 ok\n> 250 ok\n> 354 go\n.\n> 250 2.0.0 as X\n?\n",
+    { "pipelined",
+      PIPE GROUP2 "> 250 2.1.0 ok\n> 250 2.1.5 ok\n> 250 ok\n> 354 go\n.\n> 250 2.0.0 as X\n?\n",
       "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .text = "250 2.0.0 as X\n" },
     { "pipelined, all replies in one packet but the last",
       PIPE GROUP2 "> 250 ok\n| 250 ok\n| 250 ok\n| 354 go\n.\n> 250 ok\n?\n",
       "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1 },
     { "one recipient refused, one put off",
-      PIPE "< MAIL\n< RCPT\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 550 5.1.1 no\n> 250 ok\n> 450 4.2.1 later\n"
-      "> 354 go\n.\n> 250 ok\n?\n",
+      PIPE "< MAIL\n< RCPT\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 550 5.1.1 no\n> 250 ok\n> 450 "
+           "4.2.1 later\n"
+           "> 354 go\n.\n> 250 ok\n?\n",
       "ready\n0: 550 5.1.1\n2: 450 4.2.1\n1: 250 2.0.0\nsent\n", .messages = 1, .shape = THREE },
     { "all recipients refused and DATA refused",
       PIPE GROUP2 "> 250 ok\n> 550 5.1.1 no\n> 550 5.1.1 no\n> 554 5.5.1 no recipients\n?\n",
@@ -109,7 +115,8 @@ static const struct row rows[] = {
       "ready\n0: 450 4.7.1\n1: 450 4.7.1\nsent\n", .messages = 1 },
     { "DATA refused", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 451 4.3.1 disk\n?\n",
       "ready\n0: 451 4.3.1\n1: 451 4.3.1\nsent\n", .messages = 1 },
-    { "the message refused", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 550 5.1.1 no\n> 354 go\n.\n> 554 5.7.1 spam\n?\n",
+    { "the message refused",
+      PIPE GROUP2 "> 250 ok\n> 250 ok\n> 550 5.1.1 no\n> 354 go\n.\n> 554 5.7.1 spam\n?\n",
       "ready\n1: 550 5.1.1\n0: 554 5.7.1\nsent\n", .messages = 1 },
     { "552 for a recipient without more is 452",
       PIPE GROUP2 "> 250 ok\n> 250 ok\n> 552 too many\n> 354 go\n.\n> 250 ok\n?\n",
@@ -119,60 +126,78 @@ static const struct row rows[] = {
       "ready\n1: 552 5.2.2\n0: 250 2.0.0\nsent\n", .messages = 1 },
     /* not pipelined */
     { "step by step",
-      PLAINLY "< MAIL FROM:<me@example.net>\r\n> 250 ok\n< RCPT TO:<a@\n> 250 ok\n< RCPT TO:<b@\n> 550 5.1.1 no\n"
-      "< DATA\n> 354 go\n.\n> 250 ok\n?\n",
+      PLAINLY "< MAIL FROM:<me@example.net>\r\n> 250 ok\n< RCPT TO:<a@\n> 250 ok\n< RCPT TO:<b@\n> "
+              "550 5.1.1 no\n"
+              "< DATA\n> 354 go\n.\n> 250 ok\n?\n",
       "ready\n1: 550 5.1.1\n0: 250 2.0.0\nsent\n", .messages = 1 },
     { "step by step, MAIL refused, then another message without RSET",
-      PLAINLY "< MAIL\n> 550 5.7.1 no\n< MAIL\n> 250 ok\n< RCPT\n> 250 ok\n< DATA\n> 354 go\n.\n> 250 ok\n?\n",
+      PLAINLY "< MAIL\n> 550 5.7.1 no\n< MAIL\n> 250 ok\n< RCPT\n> 250 ok\n< DATA\n> 354 go\n.\n> "
+              "250 ok\n?\n",
       "ready\n0: 550 5.7.1\nsent\n0: 250 2.0.0\nsent\n", .messages = 2, .shape = ONE },
     { "step by step, all recipients refused: no DATA, RSET before the next",
-      PLAINLY "< MAIL\n> 250 ok\n< RCPT\n> 550 5.1.1 no\n< RSET\n> 250 ok\n< MAIL\n> 250 ok\n< RCPT\n> 250 ok\n"
-      "< DATA\n> 354 go\n.\n> 250 ok\n?\n",
+      PLAINLY "< MAIL\n> 250 ok\n< RCPT\n> 550 5.1.1 no\n< RSET\n> 250 ok\n< MAIL\n> 250 ok\n< "
+              "RCPT\n> 250 ok\n"
+              "< DATA\n> 354 go\n.\n> 250 ok\n?\n",
       "ready\n0: 550 5.1.1\nsent\n0: 250 2.0.0\nsent\n", .messages = 2, .shape = ONE },
     /* reuse */
     { "three messages, no RSET between them",
       PIPE "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n"
-      "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 554 5.7.1 no\n"
-      "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n< QUIT\nh\n",
-      "ready\n0: 250 2.0.0\nsent\n0: 554 5.7.1\nsent\n0: 250 2.0.0\nsent\n", .messages = 3, .shape = ONE },
+           "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 554 5.7.1 no\n"
+           "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n< QUIT\nh\n",
+      "ready\n0: 250 2.0.0\nsent\n0: 554 5.7.1\nsent\n0: 250 2.0.0\nsent\n", .messages = 3,
+      .shape = ONE },
     { "RSET after a refused DATA",
-      PIPE "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 451 4.3.0 no\n< RSET\n< MAIL\n< RCPT\n< DATA\n"
+      PIPE
+      "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 451 4.3.0 no\n< RSET\n< MAIL\n< RCPT\n< DATA\n"
       "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n?\n",
       "ready\n0: 451 4.3.0\nsent\n0: 250 2.0.0\nsent\n", .messages = 2, .shape = ONE },
     { "RSET refused",
       PIPE "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 550 5.1.1 no\n> 554 no\n< RSET\n> 500 what\nh\n",
-      "ready\n0: 550 5.1.1\nsent\n0: own 451 4.5.0\nend: own 451 4.5.0\n", .messages = 2, .shape = ONE },
-    { "closed between two messages", PIPE "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n<\nx\n",
-      "ready\n0: 250 2.0.0\nsent\n0: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 2, .shape = ONE },
+      "ready\n0: 550 5.1.1\nsent\n0: own 451 4.5.0\nend: own 451 4.5.0\n", .messages = 2,
+      .shape = ONE },
+    { "closed between two messages",
+      PIPE "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n<\nx\n",
+      "ready\n0: 250 2.0.0\nsent\n0: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 2,
+      .shape = ONE },
     /* lost */
-    { "closed at MAIL", PIPE "< MAIL\nx\n", "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n",
-      .messages = 1 },
+    { "closed at MAIL", PIPE "< MAIL\nx\n",
+      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1 },
     { "closed after one recipient was refused", PIPE GROUP2 "> 250 ok\n> 550 5.1.1 no\nx\n",
-      "ready\n0: 550 5.1.1\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .text = "reply to RCPT" },
+      "ready\n0: 550 5.1.1\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .text = "reply to RCPT" },
     { "closed at DATA", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\nx\n",
-      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .text = "reply to DATA" },
+      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .text = "reply to DATA" },
     { "closed in the message", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\n!\nx\n",
-      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .shape = BIG },
+      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .shape = BIG },
     { "closed after the dot: deferred, may be there twice",
       PIPE GROUP2 "> 250 ok\n> 250 ok\n> 550 5.1.1 no\n> 354 go\n.\nx\n",
-      "ready\n1: 550 5.1.1\n0: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .text = "arrive twice" },
-    { "half a reply after the dot", PIPE "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n=0\n> 250-ok\nx\n",
+      "ready\n1: 550 5.1.1\n0: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .text = "arrive twice" },
+    { "half a reply after the dot",
+      PIPE "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n=0\n> 250-ok\nx\n",
       "ready\n0: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .shape = ONE },
     /* 421 */
-    { "421 to MAIL", PIPE GROUP2 "> 421 4.3.2 bye\nx\n", "ready\n0: 421 4.3.2\n1: 421 4.3.2\nend: 421 4.3.2\n",
-      .messages = 1 },
-    { "421 after one recipient was refused", PIPE GROUP2 "> 250 ok\n> 550 5.1.1 no\n> 421 4.7.0 bye\nx\n",
+    { "421 to MAIL", PIPE GROUP2 "> 421 4.3.2 bye\nx\n",
+      "ready\n0: 421 4.3.2\n1: 421 4.3.2\nend: 421 4.3.2\n", .messages = 1 },
+    { "421 after one recipient was refused",
+      PIPE GROUP2 "> 250 ok\n> 550 5.1.1 no\n> 421 4.7.0 bye\nx\n",
       "ready\n0: 550 5.1.1\n1: 421 4.7.0\nend: 421 4.7.0\n", .messages = 1 },
-    { "421 in the message", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\n> 421 4.3.2 bye\nh\n",
+    { "421 in the message",
+      PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\n> 421 4.3.2 bye\nh\n",
       "ready\n0: 421 4.3.2\n1: 421 4.3.2\nend: 421 4.3.2\n", .messages = 1, .shape = BIG },
     { "refused in the message, then reset",
       PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\n> 552 5.3.4 too big\nx\n",
       "ready\n0: 552 5.3.4\n1: 552 5.3.4\nend: 552 5.3.4\n", .messages = 1, .shape = BIG },
-    { "421 after the dot", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 421 4.3.2 bye\nx\n",
+    { "421 after the dot",
+      PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 421 4.3.2 bye\nx\n",
       "ready\n0: 421 4.3.2\n1: 421 4.3.2\nend: 421 4.3.2\n", .messages = 1 },
     /* garbage */
-    { "250 in the message is no delivery", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\n> 250 ok\nh\n",
-      "ready\n0: own 451 4.5.0\n1: own 451 4.5.0\nend: own 451 4.5.0\n", .messages = 1, .shape = BIG },
+    { "250 in the message is no delivery",
+      PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\n> 250 ok\nh\n",
+      "ready\n0: own 451 4.5.0\n1: own 451 4.5.0\nend: own 451 4.5.0\n", .messages = 1,
+      .shape = BIG },
     { "more replies than commands: none is kept for later",
       PLAINLY "< MAIL\n> 250 ok\n| 250 ok\n| 250 ok\n| 354 go\n| 250 delivered\nh\n",
       "ready\n0: own 451 4.5.0\n1: own 451 4.5.0\nend: own 451 4.5.0\n", .messages = 1 },
@@ -189,89 +214,111 @@ static const struct row rows[] = {
       "ready\n0: own 451 4.5.0\n1: own 451 4.5.0\nend: own 451 4.5.0\n", .messages = 1 },
     { "a reply with controls and octets that are not UTF-8",
       PIPE GROUP2 "> 550 5.7.1 \x1b[2J\xff\xc3\xa4\n> 503 x\n> 503 x\n> 503 x\n?\n",
-      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .text = "550 5.7.1 ?[2J?\xc3\xa4\n" },
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1,
+      .text = "550 5.7.1 ?[2J?\xc3\xa4\n" },
     /* time-outs */
-    { "no reply to MAIL", PIPE GROUP2 "h\n", "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n",
-      .messages = 1, .command_ms = 150 },
+    { "no reply to MAIL", PIPE GROUP2 "h\n",
+      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .command_ms = 150 },
     { "no reply to DATA", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\nh\n",
-      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .command_ms = 150,
-      .text = "reply to DATA" },
+      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .command_ms = 150, .text = "reply to DATA" },
     { "a message that is not taken", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw\n",
-      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .shape = BIG,
-      .command_ms = 150, .text = "message to be taken" },
+      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .shape = BIG, .command_ms = 150, .text = "message to be taken" },
     { "no reply to the dot", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\nh\n",
-      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .data_ms = 100,
-      .text = "arrive twice" },
+      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .data_ms = 100, .text = "arrive twice" },
     /* what is offered */
     { "SIZE is declared",
-      PIPE "< MAIL FROM:<me@example.net> SIZE=32\r\n< RCPT\n< RCPT\n< DATA\n> 552 5.3.4 too big\n> 503 x\n> 503 x\n> 503 x\n?\n",
+      PIPE "< MAIL FROM:<me@example.net> SIZE=32\r\n< RCPT\n< RCPT\n< DATA\n> 552 5.3.4 too big\n> "
+           "503 x\n> 503 x\n> 503 x\n?\n",
       "ready\n0: 552 5.3.4\n1: 552 5.3.4\nsent\n", .messages = 1 },
     { "larger than the limit: nothing is said", HI "> 250-mx\n> 250 size 31\n?\n",
       "ready\n0: own 552 5.3.4\n1: own 552 5.3.4\nsent\n", .messages = 1 },
-    { "exactly the limit is sent", HI "> 250-mx\n> 250 SIZE 32\n< MAIL FROM:<me@example.net> SIZE=32\r\n> 550 5.7.1 no\n?\n",
+    { "exactly the limit is sent",
+      HI "> 250-mx\n> 250 SIZE 32\n< MAIL FROM:<me@example.net> SIZE=32\r\n> 550 5.7.1 no\n?\n",
       "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1 },
     { "SIZE 0 and SIZE without a number are no limit",
-      HI "> 250-mx\n> 250-SIZE x\n> 250 SIZE 0\n< MAIL FROM:<me@example.net> SIZE=32\r\n> 550 5.7.1 no\n?\n",
+      HI "> 250-mx\n> 250-SIZE x\n> 250 SIZE 0\n< MAIL FROM:<me@example.net> SIZE=32\r\n> 550 "
+         "5.7.1 no\n?\n",
       "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1 },
-    { "8BITMIME is used", PIPE "< MAIL FROM:<me@example.net> SIZE=32 BODY=8BITMIME\r\n< RCPT\n< RCPT\n< DATA\n> 550 5.7.1 x\n> 503 x\n> 503 x\n> 503 x\n?\n",
+    { "8BITMIME is used",
+      PIPE "< MAIL FROM:<me@example.net> SIZE=32 BODY=8BITMIME\r\n< RCPT\n< RCPT\n< DATA\n> 550 "
+           "5.7.1 x\n> 503 x\n> 503 x\n> 503 x\n?\n",
       "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .shape = EIGHT_BIT },
-    { "8BITMIME is missing", PLAINLY "?\n", "ready\n0: own 554 5.6.3\n1: own 554 5.6.3\nsent\n", .messages = 1,
-      .shape = EIGHT_BIT },
-    { "SMTPUTF8 is used", PIPE "< MAIL FROM:<me@example.net> SIZE=32 BODY=8BITMIME SMTPUTF8\r\n< RCPT\n< RCPT\n< DATA\n> 550 5.7.1 x\n> 503 x\n> 503 x\n> 503 x\n?\n",
+    { "8BITMIME is missing", PLAINLY "?\n", "ready\n0: own 554 5.6.3\n1: own 554 5.6.3\nsent\n",
+      .messages = 1, .shape = EIGHT_BIT },
+    { "SMTPUTF8 is used",
+      PIPE "< MAIL FROM:<me@example.net> SIZE=32 BODY=8BITMIME SMTPUTF8\r\n< RCPT\n< RCPT\n< "
+           "DATA\n> 550 5.7.1 x\n> 503 x\n> 503 x\n> 503 x\n?\n",
       "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .shape = UTF8 },
     { "SMTPUTF8 is missing, twice on one connection", HI "> 250-mx\n> 250 8BITMIME\n?\n",
-      "ready\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n", .messages = 2,
-      .shape = UTF8 },
+      "ready\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n",
+      .messages = 2, .shape = UTF8 },
     /* addresses */
     { "a recipient that would end the path is not sent",
-      PIPE "< MAIL\n< RCPT TO:<a@example.org>\r\n< RCPT TO:<\"c >\"@example.org>\r\n< DATA\n> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n?\n",
-      "ready\n1: own 553 5.1.3\n0: 250 2.0.0\n2: 250 2.0.0\nsent\n", .messages = 1, .shape = BAD_RCPT },
-    { "no recipient can be sent", PIPE "?\n", "ready\n0: own 553 5.1.3\n1: own 553 5.1.3\nsent\n", .messages = 1,
-      .shape = ALL_BAD },
-    { "a sender that would end the path", PIPE "?\n", "ready\n0: own 501 5.1.7\n1: own 501 5.1.7\nsent\n",
-      .messages = 1, .shape = BAD_SENDER },
+      PIPE "< MAIL\n< RCPT TO:<a@example.org>\r\n< RCPT TO:<\"c >\"@example.org>\r\n< DATA\n> 250 "
+           "ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n?\n",
+      "ready\n1: own 553 5.1.3\n0: 250 2.0.0\n2: 250 2.0.0\nsent\n", .messages = 1,
+      .shape = BAD_RCPT },
+    { "no recipient can be sent", PIPE "?\n", "ready\n0: own 553 5.1.3\n1: own 553 5.1.3\nsent\n",
+      .messages = 1, .shape = ALL_BAD },
+    { "a sender that would end the path", PIPE "?\n",
+      "ready\n0: own 501 5.1.7\n1: own 501 5.1.7\nsent\n", .messages = 1, .shape = BAD_SENDER },
     /* the message */
     { "a message that cannot be read is not ended by a dot",
       PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\nh\n",
-      "ready\n0: own 451 4.3.0\n1: own 451 4.3.0\nend: own 451 4.3.0\n", .messages = 1, .shape = FAILING },
+      "ready\n0: own 451 4.3.0\n1: own 451 4.3.0\nend: own 451 4.3.0\n", .messages = 1,
+      .shape = FAILING },
     { "a message shorter than it said", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\nh\n",
-      "ready\n0: own 451 4.3.0\n1: own 451 4.3.0\nend: own 451 4.3.0\n", .messages = 1, .shape = SHORT },
+      "ready\n0: own 451 4.3.0\n1: own 451 4.3.0\nend: own 451 4.3.0\n", .messages = 1,
+      .shape = SHORT },
     { "a big message", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n?\n",
       "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .shape = BIG },
     /* LMTP */
     { "LMTP: a reply for each accepted recipient",
-      LHI "< MAIL\n< RCPT\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 550 5.1.1 no\n> 250 ok\n> 354 go\n.\n"
-      "> 250 2.0.0 a\n> 452 4.2.2 full\n?\n",
+      LHI "< MAIL\n< RCPT\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 550 5.1.1 no\n> 250 ok\n> "
+          "354 go\n.\n"
+          "> 250 2.0.0 a\n> 452 4.2.2 full\n?\n",
       "ready\n1: 550 5.1.1\n0: 250 2.0.0\n2: 452 4.2.2\nsent\n", .messages = 1, .shape = THREE,
       .protocol = CLIENT_LMTP },
     { "LMTP: lost after the first of two replies",
-      LHI "< MAIL\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 2.0.0 a\nx\n",
-      "ready\n0: 250 2.0.0\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .protocol = CLIENT_LMTP },
+      LHI "< MAIL\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 2.0.0 "
+          "a\nx\n",
+      "ready\n0: 250 2.0.0\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .protocol = CLIENT_LMTP },
     { "LMTP: one reply too many",
-      LHI "< MAIL\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 550 5.1.1 no\n> 250 ok\n> 354 go\n.\n> 250 2.0.0 b\n| 250 c\nh\n",
-      "ready\n0: 550 5.1.1\n1: 250 2.0.0\nsent\n0: own 451 4.5.0\n1: own 451 4.5.0\nend: own 451 4.5.0\n",
+      LHI "< MAIL\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 550 5.1.1 no\n> 250 ok\n> 354 go\n.\n> 250 "
+          "2.0.0 b\n| 250 c\nh\n",
+      "ready\n0: 550 5.1.1\n1: 250 2.0.0\nsent\n0: own 451 4.5.0\n1: own 451 4.5.0\nend: own 451 "
+      "4.5.0\n",
       .messages = 2, .protocol = CLIENT_LMTP },
     { "LMTP: 354 without recipients",
       LHI "< MAIL\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 550 5.1.1 no\n> 550 5.1.1 no\n> 354 go\nh\n",
-      "ready\n0: 550 5.1.1\n1: 550 5.1.1\nend: own 451 4.5.0\n", .messages = 1, .protocol = CLIENT_LMTP },
+      "ready\n0: 550 5.1.1\n1: 550 5.1.1\nend: own 451 4.5.0\n", .messages = 1,
+      .protocol = CLIENT_LMTP },
     /* between messages */
-    { "421 while nothing is asked", PIPE "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n#\n> 421 4.4.2 bye\nx\n",
+    { "421 while nothing is asked",
+      PIPE
+      "< MAIL\n< RCPT\n< DATA\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n#\n> 421 4.4.2 bye\nx\n",
       "ready\n0: 250 2.0.0\nsent\nend: 421 4.4.2\n", .messages = 1, .shape = ONE, .idle = true },
     { "closed while nothing is asked", PIPE "#\nx\n", "ready\nend: own 451 4.4.2\n", .idle = true,
       .text = "waiting for another message" },
-    { "an answer while nothing is asked", PIPE "#\n> 250 ok\n?\n", "ready\nend: own 451 4.5.0\n", .idle = true },
-    { "no time-out while nothing is asked", PIPE "#\n#\n#\nx\n", "ready\nend: own 451 4.4.2\n", .idle = true,
-      .command_ms = 50, .text = "closed by the other side" },
+    { "an answer while nothing is asked", PIPE "#\n> 250 ok\n?\n", "ready\nend: own 451 4.5.0\n",
+      .idle = true },
+    { "no time-out while nothing is asked", PIPE "#\n#\n#\nx\n", "ready\nend: own 451 4.4.2\n",
+      .idle = true, .command_ms = 50, .text = "closed by the other side" },
     /* the owner lets go from inside */
     { "freed when ready", PIPE "h\n", "ready\n", .messages = 1, .free_in = FREE_IN_READY },
-    { "freed at the first recipient", PIPE GROUP2 "> 550 5.7.1 no\nh\n", "ready\n0: 550 5.7.1\n", .messages = 1,
-      .free_in = FREE_IN_RCPT },
-    { "freed at a recipient while lost", PIPE "< MAIL\nx\n", "ready\n0: own 451 4.4.2\n", .messages = 1,
-      .free_in = FREE_IN_RCPT },
+    { "freed at the first recipient", PIPE GROUP2 "> 550 5.7.1 no\nh\n", "ready\n0: 550 5.7.1\n",
+      .messages = 1, .free_in = FREE_IN_RCPT },
+    { "freed at a recipient while lost", PIPE "< MAIL\nx\n", "ready\n0: own 451 4.4.2\n",
+      .messages = 1, .free_in = FREE_IN_RCPT },
     { "freed when sent", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\nh\n",
       "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .free_in = FREE_IN_SENT },
-    { "freed in a refusal of our own", PLAINLY "h\n", "ready\n0: own 554 5.6.3\n", .messages = 1, .shape = EIGHT_BIT,
-      .free_in = FREE_IN_RCPT },
+    { "freed in a refusal of our own", PLAINLY "h\n", "ready\n0: own 554 5.6.3\n", .messages = 1,
+      .shape = EIGHT_BIT, .free_in = FREE_IN_RCPT },
 };
 
 #endif

@@ -15,14 +15,15 @@ struct client_server {
     tern_address address;
     pthread_t thread;
     bool joined;
-    char wrong[300];   /* what did not come as the script says */
-    struct buf body;   /* as it came, dots doubled */
+    char wrong[300]; /* what did not come as the script says */
+    struct buf body; /* as it came, dots doubled */
     char input[8192];
     size_t input_len;
 };
 
 void client_server_start(struct client_server *s, const char *script, bool slowly);
-void client_server_join(struct client_server *s); /* waits for the end of the script; wrong and body stay */
+void client_server_join(
+    struct client_server *s); /* waits for the end of the script; wrong and body stay */
 void client_server_stop(struct client_server *s);
 
 #endif

@@ -174,8 +174,8 @@ static void set_u16(struct buf *out, size_t at, unsigned n)
     out->data[at + 1] = (char)n;
 }
 
-static void compose(const struct dns_row *row, const unsigned char *q, size_t question_end, bool tcp,
-                    struct buf *out)
+static void compose(const struct dns_row *row, const unsigned char *q, size_t question_end,
+                    bool tcp, struct buf *out)
 {
     bool has_opt = (q[10] << 8 | q[11]) > 0;
     bool cut = (row->flags & DNS_TRUNCATED) && !tcp;
@@ -311,8 +311,8 @@ static bool bind_both(struct dns_server_fake *s)
     if (bind(s->udp, (struct sockaddr *)&in, sizeof(in)) == 0 &&
         getsockname(s->udp, (struct sockaddr *)&in, &len) == 0 &&
         bind(s->tcp, (struct sockaddr *)&in, sizeof(in)) == 0 && listen(s->tcp, 10) == 0) {
-        s->address = (tern_address){ .family = 4, .octets = { 127, 0, 0, 1 },
-                                     .port = ntohs(in.sin_port) };
+        s->address =
+            (tern_address){ .family = 4, .octets = { 127, 0, 0, 1 }, .port = ntohs(in.sin_port) };
         return true;
     }
     (void)close(s->udp);

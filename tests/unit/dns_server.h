@@ -10,14 +10,14 @@
 
 #include "base/buf.h"
 
-#define DNS_SILENT    1    /* no answer */
-#define DNS_TRUNCATED 2    /* UDP: empty with TC; TCP: the answer */
-#define DNS_WRONG_ID  4    /* a forged packet with another id first */
-#define DNS_WRONG_Q   8    /* a forged packet for another question first */
-#define DNS_NO_EDNS   16   /* FORMERR where the question has an OPT record */
+#define DNS_SILENT    1  /* no answer */
+#define DNS_TRUNCATED 2  /* UDP: empty with TC; TCP: the answer */
+#define DNS_WRONG_ID  4  /* a forged packet with another id first */
+#define DNS_WRONG_Q   8  /* a forged packet for another question first */
+#define DNS_NO_EDNS   16 /* FORMERR where the question has an OPT record */
 #define DNS_AD        32
-#define DNS_GARBAGE   64   /* the header, then octets that are no records */
-#define DNS_LOOP      128  /* an owner that is a compression pointer to itself */
+#define DNS_GARBAGE   64  /* the header, then octets that are no records */
+#define DNS_LOOP      128 /* an owner that is a compression pointer to itself */
 #define DNS_NO_RA     256
 #define DNS_AGAIN     512  /* the answer twice */
 #define DNS_CUT       1024 /* the last octets are missing */
@@ -27,7 +27,7 @@ struct dns_row {
     const char *name;
     unsigned type;
     unsigned rcode;
-    const char *answer;    /* "owner ttl TYPE data" by lines; A, AAAA, MX, CNAME, TXT, NS, SOA, PTR */
+    const char *answer; /* "owner ttl TYPE data" by lines; A, AAAA, MX, CNAME, TXT, NS, SOA, PTR */
     const char *authority;
     unsigned flags;
 };

@@ -14,17 +14,27 @@
 static const struct bounce_rcpt two[] = {
     { SLICE("bob@example.org"), SLICE("robert@example.com"), BOUNCE_FAILED, SLICE("5.1.1"),
       SLICE("550 5.1.1 No such user here"), SLICE("mx.example.org") },
-    { SLICE("eve@example.org"), { NULL, 0 }, BOUNCE_DELAYED, SLICE("4.4.1"),
-      SLICE("451 4.4.1 mx2.example.org (192.0.2.1:25): could not connect: Connection refused"), { NULL, 0 } },
+    { SLICE("eve@example.org"),
+      { NULL, 0 },
+      BOUNCE_DELAYED,
+      SLICE("4.4.1"),
+      SLICE("451 4.4.1 mx2.example.org (192.0.2.1:25): could not connect: Connection refused"),
+      { NULL, 0 } },
 };
 
 static struct bounce plain(void)
 {
     return (struct bounce){
-        .hostname = SLICE("mail.example.net"), .queue_id = SLICE("Q1"), .notice_id = SLICE("Q2"),
-        .sender = SLICE("me@example.net"), .arrival_wall_ms = 1795298000000, .now_wall_ms = 1795298400000,
+        .hostname = SLICE("mail.example.net"),
+        .queue_id = SLICE("Q1"),
+        .notice_id = SLICE("Q2"),
+        .sender = SLICE("me@example.net"),
+        .arrival_wall_ms = 1795298000000,
+        .now_wall_ms = 1795298400000,
         .retry_until_wall_ms = 1795730000000,
-        .headers = SLICE("Subject: hello\r\nFrom: me@example.net\r\n\r\nbody\r\n"), .rcpts = two, .rcpt_count = 2,
+        .headers = SLICE("Subject: hello\r\nFrom: me@example.net\r\n\r\nbody\r\n"),
+        .rcpts = two,
+        .rcpt_count = 2,
     };
 }
 
@@ -214,9 +224,34 @@ static unsigned any(unsigned n)
 static struct slice any_text(struct buf *store, size_t max)
 {
     static const char *const pieces[] = {
-        "\r\n", "\n", "\r", "\r\n\r\n", " ", "\t", "--=_Q2_0", "--=_Q2_0--", "=_Q2_1", "\r\nStatus: 2.0.0\r\n",
-        "\r\nFinal-Recipient: rfc822; x\r\n\r\nAction: failed", "\r\nBcc: x@y", "\xc3\xa4", "\xff", "\xe2\x82", "a",
-        "word", "@", "<", ">", "\"", ";", ".", "(", "\x7f", "\x1b[2J", "550 5.1.1 ", "user@example.org",
+        "\r\n",
+        "\n",
+        "\r",
+        "\r\n\r\n",
+        " ",
+        "\t",
+        "--=_Q2_0",
+        "--=_Q2_0--",
+        "=_Q2_1",
+        "\r\nStatus: 2.0.0\r\n",
+        "\r\nFinal-Recipient: rfc822; x\r\n\r\nAction: failed",
+        "\r\nBcc: x@y",
+        "\xc3\xa4",
+        "\xff",
+        "\xe2\x82",
+        "a",
+        "word",
+        "@",
+        "<",
+        ">",
+        "\"",
+        ";",
+        ".",
+        "(",
+        "\x7f",
+        "\x1b[2J",
+        "550 5.1.1 ",
+        "user@example.org",
     };
     size_t want = any(4) == 0 ? any((unsigned)max) : any(60), start = store->len;
 
@@ -283,11 +318,11 @@ static void test_statuses(void)
         const char *status, *want;
         enum bounce_action action;
     } cases[] = {
-        { "5.1.1", "5.1.1", BOUNCE_FAILED },   { "4.4.7", "4.4.7", BOUNCE_FAILED },
+        { "5.1.1", "5.1.1", BOUNCE_FAILED },         { "4.4.7", "4.4.7", BOUNCE_FAILED },
         { "5.123.123", "5.123.123", BOUNCE_FAILED }, { "5.1234.1", "5.0.0", BOUNCE_FAILED },
-        { "5.1", "5.0.0", BOUNCE_FAILED },     { "5..1.", "5.0.0", BOUNCE_FAILED },
-        { "2.0.0", "5.0.0", BOUNCE_FAILED },   { "", "4.0.0", BOUNCE_DELAYED },
-        { "5.1.1\r\n", "5.0.0", BOUNCE_FAILED }, { "5.1.1.1", "5.0.0", BOUNCE_FAILED },
+        { "5.1", "5.0.0", BOUNCE_FAILED },           { "5..1.", "5.0.0", BOUNCE_FAILED },
+        { "2.0.0", "5.0.0", BOUNCE_FAILED },         { "", "4.0.0", BOUNCE_DELAYED },
+        { "5.1.1\r\n", "5.0.0", BOUNCE_FAILED },     { "5.1.1.1", "5.0.0", BOUNCE_FAILED },
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -359,7 +394,8 @@ static void test_utf8(void)
     b.smtputf8 = true;
     buf_clear(&out);
     bounce_compose(&b, &out);
-    CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "Final-Recipient: utf-8; b\xc3\xb6\x62@example.org\r\n"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(out.data, "Final-Recipient: utf-8; b\xc3\xb6\x62@example.org\r\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "Content-Type: message/global-headers\r\n"));
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "Subject: gr\xc3\xbc\xc3\x9f dich\r\n"));
 }

@@ -139,10 +139,14 @@ static int64_t read_failing(void *arg, uint64_t offset, void *buffer, size_t oct
 
 static struct slice small_text = SLICE("Subject: x\r\n\r\n.dot\r\n..two\r\nend\r\n");
 static const struct client_rcpt three[] = {
-    { SLICE("a@example.org") }, { SLICE("b@example.org") }, { SLICE("c@example.org") },
+    { SLICE("a@example.org") },
+    { SLICE("b@example.org") },
+    { SLICE("c@example.org") },
 };
 static const struct client_rcpt bad_second[] = {
-    { SLICE("a@example.org") }, { SLICE("b>\r\nDATA@example.org") }, { SLICE("\"c >\"@example.org") },
+    { SLICE("a@example.org") },
+    { SLICE("b>\r\nDATA@example.org") },
+    { SLICE("\"c >\"@example.org") },
 };
 static const struct client_rcpt all_bad[] = { { SLICE("a b@example.org") }, { SLICE("") } };
 
@@ -152,8 +156,12 @@ static struct slice no_crlf = SLICE("Subject: x\r\n\r\nno end");
 
 static struct client_message make_message(enum shape shape)
 {
-    struct client_message m = { .sender = SLICE("me@example.net"), .rcpts = three, .rcpt_count = 2,
-                                .octets = small_text.len, .read = read_text, .arg = &small_text };
+    struct client_message m = { .sender = SLICE("me@example.net"),
+                                .rcpts = three,
+                                .rcpt_count = 2,
+                                .octets = small_text.len,
+                                .read = read_text,
+                                .arg = &small_text };
 
     switch (shape) {
     case PLAIN: break;
@@ -161,13 +169,22 @@ static struct client_message make_message(enum shape shape)
     case THREE: m.rcpt_count = 3; break;
     case EIGHT_BIT: m.eight_bit = true; break;
     case UTF8: m.smtputf8 = m.eight_bit = true; break;
-    case BAD_RCPT: m.rcpts = bad_second; m.rcpt_count = 3; break;
+    case BAD_RCPT:
+        m.rcpts = bad_second;
+        m.rcpt_count = 3;
+        break;
     case ALL_BAD: m.rcpts = all_bad; break;
     case BAD_SENDER: m.sender = SLICE("me> SIZE=1@x"); break;
     case SHORT: m.octets += 10; break;
     case FAILING: m.read = read_failing; break;
-    case BIG: m.arg = &big; m.octets = big.len; break;
-    case NO_CRLF: m.arg = &no_crlf; m.octets = no_crlf.len; break;
+    case BIG:
+        m.arg = &big;
+        m.octets = big.len;
+        break;
+    case NO_CRLF:
+        m.arg = &no_crlf;
+        m.octets = no_crlf.len;
+        break;
     }
     return m;
 }
@@ -209,8 +226,12 @@ static void run_row(const struct row *row, bool slowly)
     client_server_start(&server, row->script, slowly);
     init_owner(&o, row);
     struct client_options options = {
-        .protocol = row->protocol, .to = server.address, .host_name = "mx.test", .helo = "client.test",
-        .connect_timeout_ms = 5000, .command_timeout_ms = row->command_ms != 0 ? row->command_ms : 5000,
+        .protocol = row->protocol,
+        .to = server.address,
+        .host_name = "mx.test",
+        .helo = "client.test",
+        .connect_timeout_ms = 5000,
+        .command_timeout_ms = row->command_ms != 0 ? row->command_ms : 5000,
         .data_timeout_ms = row->data_ms != 0 ? row->data_ms : 5000,
     };
     o.client = client_new(o.loop, &options, &ops, &o);
@@ -260,7 +281,9 @@ static void test_no_server(void)
     any.port = ntohs(in.sin_port);
     (void)close(fd);
     for (unsigned i = 0; i < 2; i++) {
-        struct client_options options = { .to = any, .helo = "x", .unix_path = "/nonexistent/socket" };
+        struct client_options options = { .to = any,
+                                          .helo = "x",
+                                          .unix_path = "/nonexistent/socket" };
         if (i == 1)
             options.to.family = 0;
         init_owner(&o, &row);
@@ -268,7 +291,8 @@ static void test_no_server(void)
         CU_ASSERT_EQUAL(o.heard.len, 0); /* never from inside */
         loop_run(o.loop);
         CU_ASSERT_STRING_EQUAL(o.heard.data, "end: own 451 4.4.1\n");
-        CU_ASSERT_PTR_NOT_NULL(strstr(o.texts.data, i == 0 ? "Connection refused" : "No such file"));
+        CU_ASSERT_PTR_NOT_NULL(
+            strstr(o.texts.data, i == 0 ? "Connection refused" : "No such file"));
         fini_owner(&o);
     }
 }
@@ -295,8 +319,11 @@ static void test_freed_while_connecting(void)
 static void test_not_held(void)
 {
     static const struct row row = {
-        .name = "not held", .script = PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw\n",
-        .heard = "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1, .shape = BIG,
+        .name = "not held",
+        .script = PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw\n",
+        .heard = "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n",
+        .messages = 1,
+        .shape = BIG,
         .command_ms = 300,
     };
 

@@ -33,11 +33,13 @@ static const struct dns_row zone[] = {
     { "loop.test", TERN_DNS_A, 0, NULL, NULL, DNS_LOOP },
     { "cut.test", TERN_DNS_A, 0, "cut.test 60 A 192.0.2.4", NULL, DNS_CUT },
     { "noedns.test", TERN_DNS_A, 0, "noedns.test 60 A 192.0.2.6", NULL, DNS_NO_EDNS },
-    { "alias.test", TERN_DNS_A, 0, "alias.test 60 CNAME b.test\nb.test 30 CNAME c.test\nc.test 90 A 192.0.2.7",
-      NULL, 0 },
+    { "noedns2.test", TERN_DNS_A, 0, "noedns2.test 60 A 192.0.2.6", NULL, DNS_NO_EDNS },
+    { "alias.test", TERN_DNS_A, 0,
+      "alias.test 60 CNAME b.test\nb.test 30 CNAME c.test\nc.test 90 A 192.0.2.7", NULL, 0 },
     { "unordered.test", TERN_DNS_A, 0,
       "c.test 90 A 192.0.2.7\nb.test 30 CNAME c.test\nunordered.test 60 CNAME b.test", NULL, 0 },
-    { "circle.test", TERN_DNS_A, 0, "circle.test 60 CNAME b.test\nb.test 60 CNAME circle.test", NULL, 0 },
+    { "circle.test", TERN_DNS_A, 0, "circle.test 60 CNAME b.test\nb.test 60 CNAME circle.test",
+      NULL, 0 },
     { "dangling.test", TERN_DNS_A, 3, "dangling.test 60 CNAME gone.test", SOA, 0 },
     { "aliasnodata.test", TERN_DNS_A, 0, "aliasnodata.test 60 CNAME b.test", SOA, 0 },
     { "unfinished.test", TERN_DNS_A, 0, "unfinished.test 60 CNAME b.example", NULL, DNS_NO_RA },
@@ -64,12 +66,17 @@ static const struct dns_row zone[] = {
     { "broken.test", TERN_DNS_A, 2, NULL, NULL, 0 },
     { "broken.test", TERN_DNS_AAAA, 0, NULL, SOA, 0 },
     { "sorted.test", TERN_DNS_MX, 0,
-      "sorted.test 60 MX 30 v4.test\nsorted.test 60 MX 10 mail.test\nsorted.test 60 MX 20 half.test", NULL, 0 },
+      "sorted.test 60 MX 30 v4.test\nsorted.test 60 MX 10 mail.test\nsorted.test 60 MX 20 "
+      "half.test",
+      NULL, 0 },
     { "equal.test", TERN_DNS_MX, 0,
-      "equal.test 60 MX 10 mail.test\nequal.test 60 MX 10 v4.test\nequal.test 60 MX 10 half.test", NULL, 0 },
-    { "same.test", TERN_DNS_MX, 0, "same.test 60 MX 20 V4.test\nsame.test 60 MX 10 v4.test", NULL, 0 },
+      "equal.test 60 MX 10 mail.test\nequal.test 60 MX 10 v4.test\nequal.test 60 MX 10 half.test",
+      NULL, 0 },
+    { "same.test", TERN_DNS_MX, 0, "same.test 60 MX 20 V4.test\nsame.test 60 MX 10 v4.test", NULL,
+      0 },
     { "null.test", TERN_DNS_MX, 0, "null.test 60 MX 0 .", NULL, 0 },
-    { "nullandone.test", TERN_DNS_MX, 0, "nullandone.test 60 MX 0 .\nnullandone.test 60 MX 10 v4.test", NULL, 0 },
+    { "nullandone.test", TERN_DNS_MX, 0,
+      "nullandone.test 60 MX 0 .\nnullandone.test 60 MX 10 v4.test", NULL, 0 },
     { "implicit.test", TERN_DNS_MX, 0, NULL, SOA, 0 },
     { "implicit.test", TERN_DNS_A, 0, "implicit.test 60 A 192.0.2.28", NULL, 0 },
     { "implicit.test", TERN_DNS_AAAA, 0, NULL, SOA, 0 },
@@ -78,11 +85,11 @@ static const struct dns_row zone[] = {
     { "nothing.test", TERN_DNS_AAAA, 0, NULL, SOA, 0 },
     { "mxfail.test", TERN_DNS_MX, 2, NULL, NULL, 0 },
     { "mxfail.test", TERN_DNS_A, 0, "mxfail.test 60 A 192.0.2.29", NULL, 0 },
-    { "toalias.test", TERN_DNS_MX, 0,
-      "toalias.test 60 CNAME one.test\none.test 60 MX 10 mail.test", NULL, 0 },
-    { "mxtogone.test", TERN_DNS_MX, 0, "mxtogone.test 60 MX 10 gone.test", NULL, 0 },
-    { "mxtobroken.test", TERN_DNS_MX, 0, "mxtobroken.test 60 MX 10 broken.test\nmxtobroken.test 60 MX 20 gone.test",
+    { "toalias.test", TERN_DNS_MX, 0, "toalias.test 60 CNAME one.test\none.test 60 MX 10 mail.test",
       NULL, 0 },
+    { "mxtogone.test", TERN_DNS_MX, 0, "mxtogone.test 60 MX 10 gone.test", NULL, 0 },
+    { "mxtobroken.test", TERN_DNS_MX, 0,
+      "mxtobroken.test 60 MX 10 broken.test\nmxtobroken.test 60 MX 20 gone.test", NULL, 0 },
     { "brokenandgood.test", TERN_DNS_MX, 0,
       "brokenandgood.test 60 MX 10 broken.test\nbrokenandgood.test 60 MX 20 v4.test", NULL, 0 },
     { "badname.test", TERN_DNS_MX, 0, "badname.test 60 MX 10 a@b.test", NULL, 0 },
@@ -109,7 +116,10 @@ static void world_init(struct world *w, unsigned entries_max)
 {
     *w = (struct world){ .server = dns_fake_start(zone, ZONE_COUNT), .loop = loop_new(0) };
     tern_address address = dns_fake_address(w->server);
-    struct dns_options options = { .servers = &address, .server_count = 1, .timeout_ms = 100, .tries = 2,
+    struct dns_options options = { .servers = &address,
+                                   .server_count = 1,
+                                   .timeout_ms = 100,
+                                   .tries = 2,
                                    .cache_entries_max = entries_max };
 
     loop_timer_init(&w->timer, on_world_timer);
@@ -220,8 +230,9 @@ static void test_answers(void)
         { "a.test", 0, "FAILED bad name\n" },
         { "a.test", 255, "FAILED bad name\n" },
         { "a.test", 65536 + 1, "FAILED bad name\n" },
-        /* last: the server is asked without EDNS from here on */
+        /* Last: c-ares asks again without EDNS the first time only, then Tern does. */
         { "noedns.test", TERN_DNS_A, "FOUND 60:0:192.0.2.6\n" },
+        { "noedns2.test", TERN_DNS_A, "FOUND 60:0:192.0.2.6\n" },
         { "_dmarc.noedns.test", TERN_DNS_TXT, "ABSENT NXDOMAIN\n" },
     };
     struct world w;
@@ -230,7 +241,8 @@ static void test_answers(void)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const char *got = ask(&w, cases[i].name, cases[i].type);
         if (strcmp(got, cases[i].want) != 0)
-            fprintf(stderr, "  %s %u: got %s  want %s", cases[i].name, cases[i].type, got, cases[i].want);
+            fprintf(stderr, "  %s %u: got %s  want %s", cases[i].name, cases[i].type, got,
+                    cases[i].want);
         CU_ASSERT_STRING_EQUAL(got, cases[i].want);
     }
     world_fini(&w);
@@ -267,9 +279,15 @@ static void test_cache_times(void)
         const char *name;
         uint64_t kept_s;
     } cases[] = {
-        { "a.test", 60 },      { "ttl0.test", DNS_TTL_MIN_S },        { "ttlbig.test", DNS_TTL_MAX_S },
-        { "ttlbad.test", DNS_TTL_MIN_S }, { "negbig.test", DNS_NEGATIVE_MAX_S }, { "negsoa.test", 30 },
-        { "nosoa.test", DNS_TTL_MIN_S },  { "servfail.test", DNS_FAILED_S }, { "alias.test", 30 },
+        { "a.test", 60 },
+        { "ttl0.test", DNS_TTL_MIN_S },
+        { "ttlbig.test", DNS_TTL_MAX_S },
+        { "ttlbad.test", DNS_TTL_MIN_S },
+        { "negbig.test", DNS_NEGATIVE_MAX_S },
+        { "negsoa.test", 30 },
+        { "nosoa.test", DNS_TTL_MIN_S },
+        { "servfail.test", DNS_FAILED_S },
+        { "alias.test", 30 },
     };
     struct world w;
 
@@ -372,8 +390,8 @@ static void test_merging(void)
 
     world_init(&w, 0);
     for (unsigned i = 0; i < 100; i++)
-        requests[i] = dns_ask(w.dns, "a.test", TERN_DNS_A, true,
-                              i == 49 ? hear_and_cancel : hear, &w);
+        requests[i] =
+            dns_ask(w.dns, "a.test", TERN_DNS_A, true, i == 49 ? hear_and_cancel : hear, &w);
     for (unsigned i = 0; i < 10; i++)
         dns_cancel(requests[i]);
     run_until(&w, 41); /* 40 and six.test */
@@ -393,8 +411,9 @@ static void test_all_cancelled(void)
     loop_timer_start(w.loop, &w.timer, 60);
     loop_run(w.loop);
     CU_ASSERT_EQUAL(w.answers, 0);
-    CU_ASSERT_PTR_NULL(dns_ask(w.dns, "a.test", TERN_DNS_A, true, hear, &w)); /* kept all the same */
-    world_fini(&w); /* silent.test is still under way */
+    CU_ASSERT_PTR_NULL(
+        dns_ask(w.dns, "a.test", TERN_DNS_A, true, hear, &w)); /* kept all the same */
+    world_fini(&w);                                            /* silent.test is still under way */
 }
 
 static void hear_and_ask(void *arg, const struct tern_dns_answer *a)
@@ -463,7 +482,9 @@ static void test_servers(void)
     world_init(&w, 0);
     dns_free(w.dns);
     tern_address servers[2] = { dns_fake_address(first), dns_fake_address(w.server) };
-    struct dns_options options = { .servers = servers, .server_count = 2, .timeout_ms = 100, .tries = 2 };
+    struct dns_options options = {
+        .servers = servers, .server_count = 2, .timeout_ms = 100, .tries = 2
+    };
     CU_ASSERT_EQUAL_FATAL(dns_new(w.loop, &options, &w.dns), 0);
 
     CU_ASSERT_STRING_EQUAL(ask(&w, "a.test", TERN_DNS_A), "FOUND 60:0:192.0.2.1 60:0:192.0.2.2\n");
@@ -486,7 +507,9 @@ static void test_no_server(void)
     dns_free(w.dns);
     tern_address address = dns_fake_address(w.server);
     dns_fake_stop(w.server); /* the port is closed now */
-    struct dns_options options = { .servers = &address, .server_count = 1, .timeout_ms = 100, .tries = 2 };
+    struct dns_options options = {
+        .servers = &address, .server_count = 1, .timeout_ms = 100, .tries = 2
+    };
     CU_ASSERT_EQUAL_FATAL(dns_new(w.loop, &options, &w.dns), 0);
     CU_ASSERT_STRING_EQUAL(ask(&w, "a.test", TERN_DNS_A), "FAILED server unreachable\n");
     w.server = dns_fake_start(NULL, 0);
@@ -578,7 +601,9 @@ static void test_mx(void)
     } cases[] = {
         { "one.test", "FOUND mail.test/10,2001:db8::25,192.0.2.25", false },
         { "ONE.test.", "FOUND mail.test/10,2001:db8::25,192.0.2.25", false },
-        { "sorted.test", "FOUND mail.test/10,2001:db8::25,192.0.2.25 half.test/20!,192.0.2.27 v4.test/30,192.0.2.26",
+        { "sorted.test",
+          "FOUND mail.test/10,2001:db8::25,192.0.2.25 half.test/20!,192.0.2.27 "
+          "v4.test/30,192.0.2.26",
           false },
         { "same.test", "FOUND v4.test/10,192.0.2.26", false },
         { "null.test", "NULL (null.test accepts no mail (null MX))", false },
@@ -588,7 +613,8 @@ static void test_mx(void)
         { "gone.test", "NO_DOMAIN (gone.test does not exist (NXDOMAIN))", false },
         { "mxfail.test", "FAILED (SERVFAIL for MX of mxfail.test)", false },
         { "toalias.test", "FOUND mail.test/10,2001:db8::25,192.0.2.25", false },
-        { "mxtogone.test", "NO_ADDRESS (none of the mail hosts of mxtogone.test has an address)", false },
+        { "mxtogone.test", "NO_ADDRESS (none of the mail hosts of mxtogone.test has an address)",
+          false },
         { "mxtobroken.test", "FAILED (SERVFAIL for A of broken.test)", false },
         { "brokenandgood.test", "FOUND broken.test/10! v4.test/20,192.0.2.26", false },
         { "badname.test", "NO_ADDRESS (no MX of badname.test is a host name)", false },
@@ -628,7 +654,8 @@ static void test_mx_shuffle(void)
         first[0] += strncmp(got, "FOUND mail", 10) == 0;
         first[1] += strncmp(got, "FOUND v4", 8) == 0;
         first[2] += strncmp(got, "FOUND half", 10) == 0;
-        CU_ASSERT_TRUE(strstr(got, "mail.test") && strstr(got, "v4.test") && strstr(got, "half.test"));
+        CU_ASSERT_TRUE(strstr(got, "mail.test") && strstr(got, "v4.test") &&
+                       strstr(got, "half.test"));
     }
     CU_ASSERT_TRUE(first[0] > 0 && first[1] > 0 && first[2] > 0); /* fails once in 10^10 runs */
     world_fini(&w);
@@ -646,7 +673,8 @@ static void mx_bound_stub_records(unsigned type, struct tern_dns_answer *ret)
             snprintf(names[i], sizeof(names[i]), "192.0.2.%u", i + 1);
         else
             snprintf(names[i], sizeof(names[i]), "2001:db8::%u", i + 1);
-        records[i] = (struct tern_dns_record){ .text = { names[i], strlen(names[i]) }, .number = 99 - i };
+        records[i] =
+            (struct tern_dns_record){ .text = { names[i], strlen(names[i]) }, .number = 99 - i };
     }
     *ret = (struct tern_dns_answer){ .status = TERN_FOUND, .records = records, .count = 100 };
 }

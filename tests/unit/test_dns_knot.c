@@ -37,10 +37,12 @@ static void write_zone(void)
 {
     struct buf zone CLEANUP_BUF = BUF_INIT;
 
-    buf_add_cstr(&zone, "$ORIGIN test.\n$TTL 60\n@ SOA ns hostmaster 1 300 300 300 45\n@ NS ns\nns A 127.0.0.1\n"
-                        "example MX 10 mail\nexample MX 20 backup\nmail A 192.0.2.25\nmail AAAA 2001:db8::25\n"
-                        "backup A 192.0.2.26\nalias CNAME example\nnull MX 0 .\nhost A 192.0.2.1\n"
-                        "big TXT (");
+    buf_add_cstr(
+        &zone,
+        "$ORIGIN test.\n$TTL 60\n@ SOA ns hostmaster 1 300 300 300 45\n@ NS ns\nns A 127.0.0.1\n"
+        "example MX 10 mail\nexample MX 20 backup\nmail A 192.0.2.25\nmail AAAA 2001:db8::25\n"
+        "backup A 192.0.2.26\nalias CNAME example\nnull MX 0 .\nhost A 192.0.2.1\n"
+        "big TXT (");
     for (unsigned i = 0; i < TXT_STRINGS; i++) {
         buf_add_cstr(&zone, "\n \"");
         for (unsigned k = 0; k < 250; k++)
@@ -82,10 +84,12 @@ static void start_knot(const char *program)
     if (mkdtemp(dir) == NULL)
         abort();
     port = free_port();
-    buf_printf(&conf, "server:\n  rundir: \"%s\"\n  listen: 127.0.0.1@%u\n  udp-workers: 1\n  tcp-workers: 1\n"
-                      "  background-workers: 1\ndatabase:\n  storage: \"%s\"\n"
-                      "zone:\n  - domain: test\n    storage: \"%s\"\n    file: \"test.zone\"\n",
-               dir, port, dir, dir);
+    buf_printf(
+        &conf,
+        "server:\n  rundir: \"%s\"\n  listen: 127.0.0.1@%u\n  udp-workers: 1\n  tcp-workers: 1\n"
+        "  background-workers: 1\ndatabase:\n  storage: \"%s\"\n"
+        "zone:\n  - domain: test\n    storage: \"%s\"\n    file: \"test.zone\"\n",
+        dir, port, dir, dir);
     write_file("knot.conf", &conf);
     write_zone();
     snprintf(path, sizeof(path), "%s/knot.conf", dir);
@@ -145,14 +149,17 @@ static void hear_mx(void *arg, const struct mx_answer *a)
     buf_clear(&w->heard);
     buf_printf(&w->heard, "%u", a->status);
     for (unsigned i = 0; i < a->count; i++)
-        buf_printf(&w->heard, " %s/%u/%u", a->hosts[i].name, a->hosts[i].preference, a->hosts[i].address_count);
+        buf_printf(&w->heard, " %s/%u/%u", a->hosts[i].name, a->hosts[i].preference,
+                   a->hosts[i].address_count);
     loop_stop(w->loop);
 }
 
 static void world_init(struct world *w)
 {
     tern_address address = { .family = 4, .octets = { 127, 0, 0, 1 }, .port = (uint16_t)port };
-    struct dns_options options = { .servers = &address, .server_count = 1, .timeout_ms = 1000, .tries = 2 };
+    struct dns_options options = {
+        .servers = &address, .server_count = 1, .timeout_ms = 1000, .tries = 2
+    };
 
     *w = (struct world){ .loop = loop_new(0) };
     CU_ASSERT_EQUAL_FATAL(dns_new(w->loop, &options, &w->dns), 0);

@@ -36,8 +36,11 @@ struct kv_request {
  */
 typedef void (*kv_fn)(void *arg, const struct tern_kv_answer *answer);
 
-/* `store` may be NULL: memory only. entries_max bounds the memory, with 512 octets a mean entry (a
- * few long values count for many): the entry that expires first of a sample goes. `error`: a sentence on failure. */
+/*
+ * `store` may be NULL: memory only. entries_max (at least 1) bounds the memory, with 512 octets a
+ * mean entry, so that a few long values count for many: of a sample the entry that expires
+ * first goes. On failure a negative errno and a sentence in `error`.
+ */
 int kv_open(const struct tern_kv_store *store, const void *conf, uint64_t entries_max,
             struct kv **ret, char *error, size_t error_octets);
 void kv_close(struct kv *kv); /* writes what is left */

@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sys/un.h>
+
 #include "module/policy_internal.h"
+#include "net/conn.h"
 
 #define SMTP_OPTIONS(port_text)                                                                    \
     {                                                                                              \
@@ -86,6 +89,62 @@ static const struct tern_transport *module_transport(struct building *b,
     return NULL;
 }
 
+static bool is_port(struct slice text)
+{
+    uint64_t port;
+
+    return slice_to_u64(text, &port) && port >= 1 && port <= 65535;
+}
+
+static bool is_host(struct slice text)
+{
+    bool fine = text.len > 0 && text.len <= 253; /* RFC 1035 2.3.4, without the final dot */
+
+    for (size_t i = 0; i < text.len && fine; i++) {
+        char c = ascii_lower(text.ptr[i]);
+        fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+    }
+    return fine;
+}
+
+/* host, host:port, [address]:port, unix:/path: what delivery/ will make of it later. */
+static bool is_hop(struct slice text)
+{
+    tern_address address;
+    struct slice host = text, rest = { text.ptr, 0 };
+
+    if (slice_starts_nocase(text, SLICE("unix:")))
+        return text.len > 6 && text.ptr[5] == '/' &&
+               text.len - 5 < sizeof(((struct sockaddr_un *)0)->sun_path);
+    if (net_address_parse(text, 25, &address))
+        return true;
+    ptrdiff_t end = slice_find(text, text.len > 0 && text.ptr[0] == '[' ? ']' : ':');
+    if (text.len > 0 && text.ptr[0] == '[') {
+        if (end < 0)
+            return false;
+        host = slice_from(slice_head(text, (size_t)end), 1);
+        rest = slice_from(text, (size_t)end + 1);
+    } else if (end >= 0) {
+        host = slice_head(text, (size_t)end);
+        rest = slice_from(text, (size_t)end);
+    }
+    if (rest.len > 0 && (rest.ptr[0] != ':' || !is_port(slice_from(rest, 1))))
+        return false;
+    return is_host(host) || net_address_parse(host, 25, &address);
+}
+
+static void check_hops(struct building *b, const struct yaml_node *map, const char *key,
+                       struct tern_list list)
+{
+    const struct yaml_node *node = yaml_get(map, key);
+
+    for (size_t i = 0; node != NULL && i < list.count; i++)
+        if (!is_hop(slice_of(list.items[i])))
+            config_error_at(b->env->errors, &node->place,
+                            "%s: \"%s\" is none of host, host:port, [address]:port, unix:/path",
+                            key, list.items[i].ptr);
+}
+
 static void refuse_tls(struct building *b, const struct yaml_node *map)
 {
     const struct yaml_node *tls = yaml_get(map, "tls");
@@ -126,6 +185,12 @@ static void transport_build(struct building *b, const struct yaml_node *name,
     /* After an error the name still counts, so that routes: does not complain of it too. */
     (void)schema_parse(&env, map, name->place, options, conf, NULL, NULL,
                        t->module == NULL ? reserved : (const char *const[]){ "type", NULL });
+    if (t->module == NULL) {
+        const struct smtp_transport_conf *c = conf;
+
+        check_hops(b, map, "to", c->to);
+        check_hops(b, map, "fallback", c->fallback);
+    }
     t->conf = conf;
     b->out->transport_count++;
 }

@@ -15,6 +15,7 @@
 
 #define PATTERN_OCTETS_MAX 256 /* as long as a path may be: RFC 5321 4.5.3.1.3 */
 #define HOST_OCTETS_MAX    255 /* RFC 5321 4.5.3.1.2 */
+#define UNIX_OCTETS_MAX    107 /* sun_path, with a NUL behind it */
 #define TARGETS_MAX        16
 
 static const struct tern_api *tern;
@@ -284,7 +285,7 @@ static bool is_target(tern_str t, bool *ret_port)
 
     *ret_port = true;
     if (strncmp(t.ptr, "unix:", 5) == 0)
-        return t.ptr[5] == '/';
+        return t.ptr[5] == '/' && t.len - 5 <= UNIX_OCTETS_MAX;
     if (*host == '[') {
         len = strspn(host + 1, "0123456789abcdefABCDEF:.") + 1;
         if (len == 1 || host[len] != ']')

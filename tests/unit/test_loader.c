@@ -149,6 +149,20 @@ static void test_trust(void)
     }
 }
 
+/* A new file under an old name: the code that was loaded goes on. */
+static void test_replaced(void)
+{
+    char path[160], error[512];
+    const struct tern_module *before = modules_get(fix.modules, "good", error, sizeof(error));
+
+    fixture_path(&fix, "good.so", path);
+    CU_ASSERT_EQUAL(unlink(path), 0);
+    CU_ASSERT_TRUE_FATAL(fixture_copy(&fix, TERN_BAD_MODULE_DIR, "good"));
+    CU_ASSERT_PTR_EQUAL(modules_get(fix.modules, "good", error, sizeof(error)), before);
+    CU_ASSERT_EQUAL(unlink(path), 0);
+    CU_ASSERT_PTR_EQUAL(modules_get(fix.modules, "good", error, sizeof(error)), before);
+}
+
 static void refused_as(const char *name, const char *want)
 {
     char error[1024];
@@ -197,6 +211,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("loader", NULL, NULL);
     CU_add_test(suite, "each way to be wrong has its sentence", test_refusals);
     CU_add_test(suite, "a good module is loaded once, entries of any length", test_good);
+    CU_add_test(suite, "a module whose file is replaced stays", test_replaced);
     CU_add_test(suite, "files and folders that others may write", test_trust);
     CU_add_test(suite, "what is no module file at all", test_odd_files);
     CU_basic_run_tests();

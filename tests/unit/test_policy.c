@@ -226,6 +226,20 @@ static const struct {
       "module\n" },
     { "transport tls comes later", "transports:\n  mine: { type: smtp, tls: required }\n",
       "t.yaml:2:28: error: tls: is not supported yet\n" },
+    { "next hops of every kind",
+      "transports:\n  mine: { type: smtp, to: [a.example, \"a:65535\", \"[::1]:1\", \"::1\", "
+      "\"[127.0.0.1]\", "
+      "\"unix:/x\"] }\n",
+      "" },
+    { "a port above the last", "transports:\n  mine: { type: smtp, to: [\"a:65536\"] }\n",
+      "t.yaml:2:27: error: to: \"a:65536\" is none of host, host:port, [address]:port, "
+      "unix:/path\n" },
+    { "a socket without a path",
+      "transports:\n  mine: { type: lmtp, fallback: [\"unix:x\", \"[::1\"] }\n",
+      "t.yaml:2:33: error: fallback: \"unix:x\" is none of host, host:port, [address]:port, "
+      "unix:/path\n"
+      "t.yaml:2:33: error: fallback: \"[::1\" is none of host, host:port, [address]:port, "
+      "unix:/path\n" },
     { "a profile",
       IN("    - claimer\n    - router\n    - limit\n") "profiles:\n  big: { limit: { max: 50 } }\n",
       "" },

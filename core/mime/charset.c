@@ -13,6 +13,7 @@
 #include <iconv.h>
 
 #include "base/utf8.h"
+#include "mime/charset.h"
 #include "mime/header.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
@@ -73,6 +74,14 @@ static const struct {
     { SLICE("iso-2022-kr"), "ISO-2022-KR" },
 };
 #define CHARSET_COUNT (sizeof(charsets) / sizeof(charsets[0]))
+
+enum charset_kind charset_kind(struct slice charset)
+{
+    for (size_t i = 0; i < CHARSET_COUNT; i++)
+        if (slice_equal_nocase(charset, charsets[i].label))
+            return charsets[i].iconv_name == NULL ? CHARSET_BUILT_IN : CHARSET_ICONV;
+    return CHARSET_UNKNOWN;
+}
 
 /* False when `octets` more would pass the bound. */
 static bool add_bounded(struct buf *out, struct slice s, size_t len_max)

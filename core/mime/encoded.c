@@ -8,6 +8,7 @@
  * encoded word can put a line break where the reader does not expect one.
  */
 #include "base/utf8.h"
+#include "mime/charset.h"
 #include "mime/header.h"
 
 #define WORD_OCTETS_MAX    2048
@@ -25,6 +26,7 @@ struct decoder {
     size_t len_max;
     struct slice charset; /* of what is gathered */
     struct buf gathered;  /* decoded octets of neighbours */
+    unsigned converters;  /* runs that needed one */
 };
 
 static int hex_digit(char c)
@@ -134,13 +136,31 @@ static void flush(struct decoder *d)
     d->charset = SLICE("");
 }
 
-static bool charset_is_known(struct slice charset)
+/*
+ * Whether a word of this charset can join. Opening a converter is dear, and a header of half a
+ * megabyte can ask for it forty thousand times: past the limit words are left as they stand.
+ */
+static bool charset_is_taken(struct decoder *d, struct slice charset)
 {
     struct buf none = BUF_INIT;
-    bool known = header_charset_decode(charset, SLICE(""), &none, 0);
 
+    if (d->charset.len > 0 && slice_equal_nocase(charset, d->charset))
+        return true;
+    if (charset_kind(charset) != CHARSET_ICONV)
+        return charset_kind(charset) == CHARSET_BUILT_IN;
+    if (d->converters == HEADER_CONVERTERS_MAX)
+        return false;
+    d->converters++;
+    bool known = header_charset_decode(charset, SLICE(""), &none, 0);
     buf_free(&none);
     return known;
+}
+
+static struct slice skip_blanks(struct slice s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
+        s = slice_from(s, 1);
+    return s;
 }
 
 static void add_word(struct decoder *d, const struct word *w)
@@ -161,16 +181,11 @@ static void decode(struct decoder *d, struct slice s)
     struct word w;
 
     while (s.len > 0 && d->out->len < d->len_max) {
-        struct slice behind = slice_trim(s); /* blanks between two encoded words are not text */
-        if (d->charset.len > 0 && parse_word(behind, &w) &&
-            (slice_equal_nocase(w.charset, d->charset) || charset_is_known(w.charset))) {
+        /* Blanks between two encoded words are not text. */
+        struct slice at = d->charset.len > 0 ? skip_blanks(s) : s;
+        if (parse_word(at, &w) && charset_is_taken(d, w.charset)) {
             add_word(d, &w);
-            s = slice_from(behind, w.octets);
-            continue;
-        }
-        if (parse_word(s, &w) && charset_is_known(w.charset)) {
-            add_word(d, &w);
-            s = slice_from(s, w.octets);
+            s = slice_from(at, w.octets);
             continue;
         }
         flush(d);

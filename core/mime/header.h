@@ -25,6 +25,7 @@
 #define HEADER_DECODED_OCTETS_MAX 65536 /* a usual bound for header_decode() */
 #define HEADER_MAILBOXES_MAX      100   /* a usual bound for header_mailboxes() */
 #define HEADER_COMMENT_DEPTH_MAX  32
+#define HEADER_CONVERTERS_MAX     200 /* changes of charset in one header_decode() */
 
 struct header_field {
     struct slice name; /* as written */

@@ -168,6 +168,19 @@ static void test_decode_bound(void)
     CU_ASSERT(slice_equal(buf_slice(&out), SLICE("ab")));
 }
 
+static void test_converter_limit(void)
+{
+    for (int more = 0; more < 2; more++) {
+        CLEANUP_BUF struct buf value = BUF_INIT, out = BUF_INIT;
+        for (int i = 0; i < HEADER_CONVERTERS_MAX + more; i++)
+            buf_add_cstr(&value, "=?koi8-r?q?a?= x ");
+        buf_add_cstr(&value, "=?utf-8?q?b?=");
+        header_decode(buf_slice(&value), &out, HEADER_DECODED_OCTETS_MAX);
+        CU_ASSERT_EQUAL(memmem(out.data, out.len, "koi8", 4) != NULL, more == 1);
+        CU_ASSERT_EQUAL(out.data[out.len - 1], 'b');
+    }
+}
+
 /* Addresses as "a;b;", or the error. */
 static void test_mailboxes(void)
 {
@@ -301,6 +314,7 @@ int main(void)
     CU_add_test(suite, "valid", test_valid);
     CU_add_test(suite, "decode", test_decode);
     CU_add_test(suite, "decode bound", test_decode_bound);
+    CU_add_test(suite, "converter limit", test_converter_limit);
     CU_add_test(suite, "mailboxes", test_mailboxes);
     CU_add_test(suite, "comment depth", test_comment_depth);
     CU_add_test(suite, "mails", test_mails);

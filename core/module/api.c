@@ -90,6 +90,11 @@ static tern_str api_format(tern_call *call, const char *format, ...)
     return (tern_str){ text, strlen(text) };
 }
 
+static void **api_slot(tern_call *call)
+{
+    return &call->slot;
+}
+
 static void *api_state(const tern_call *call)
 {
     return call->step->step->state;
@@ -107,8 +112,10 @@ static bool api_table_empty(const struct tern_table *table)
 
 static void api_log(const tern_call *call, enum tern_log_level level, const char *format, ...)
 {
-    static const enum log_level levels[] = { [TERN_LOG_ERROR] = LOG_ERROR, [TERN_LOG_WARNING] = LOG_WARNING,
-                                             [TERN_LOG_INFO] = LOG_INFO, [TERN_LOG_DEBUG] = LOG_DEBUG };
+    static const enum log_level levels[] = { [TERN_LOG_ERROR] = LOG_ERROR,
+                                             [TERN_LOG_WARNING] = LOG_WARNING,
+                                             [TERN_LOG_INFO] = LOG_INFO,
+                                             [TERN_LOG_DEBUG] = LOG_DEBUG };
     CLEANUP_BUF struct buf text = BUF_INIT;
     struct log_line line;
     char id[64] = "";
@@ -120,7 +127,8 @@ static void api_log(const tern_call *call, enum tern_log_level level, const char
     va_start(args, format);
     buf_vprintf(&text, format, args);
     va_end(args);
-    log_begin(&line, (unsigned)level <= TERN_LOG_DEBUG ? levels[level] : LOG_INFO, LOG_EV_module, id);
+    log_begin(&line, (unsigned)level <= TERN_LOG_DEBUG ? levels[level] : LOG_INFO, LOG_EV_module,
+              id);
     if (call != NULL) {
         log_str(&line, "step", slice_of(call->step->step->name));
         log_cstr(&line, "hook", descriptor_hook_name(call->point));
@@ -184,9 +192,11 @@ static uint64_t api_delivery_octets(const tern_delivery *delivery)
     return delivery_fns.octets != NULL ? delivery_fns.octets(delivery) : 0;
 }
 
-static int64_t api_delivery_read(tern_delivery *delivery, uint64_t offset, void *buffer, size_t octets)
+static int64_t api_delivery_read(tern_delivery *delivery, uint64_t offset, void *buffer,
+                                 size_t octets)
 {
-    return delivery_fns.read != NULL ? delivery_fns.read(delivery, offset, buffer, octets) : -ENOSYS;
+    return delivery_fns.read != NULL ? delivery_fns.read(delivery, offset, buffer, octets)
+                                     : -ENOSYS;
 }
 
 static void api_delivery_outcome(tern_delivery *delivery, unsigned index, tern_verdict verdict,
@@ -202,7 +212,8 @@ static void api_delivery_outcome(tern_delivery *delivery, unsigned index, tern_v
     buf_vprintf(&text, format, args);
     va_end(args);
     if (delivery_fns.outcome != NULL)
-        delivery_fns.outcome(delivery, index, verdict, code, enhanced, text.data != NULL ? text.data : "");
+        delivery_fns.outcome(delivery, index, verdict, code, enhanced,
+                             text.data != NULL ? text.data : "");
 }
 
 /* ---- the table ---- */
@@ -285,6 +296,7 @@ static const struct tern_api table = {
     .now_ms = api_now_ms,
     .alloc = api_alloc,
     .format = api_format,
+    .slot = api_slot,
     .state = api_state,
     .step_name = api_step_name,
     .cidrs_match = cidrs_match,

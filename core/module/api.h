@@ -85,8 +85,8 @@ tern_verdict api_dns(tern_call *call, const char *name, unsigned type, tern_dns_
 tern_verdict api_kv_put_new(tern_call *call, const char *space, tern_str key, int64_t number,
                             uint64_t expire_s, tern_kv_fn done);
 tern_verdict api_kv_get(tern_call *call, const char *space, tern_str key, tern_kv_fn done);
-tern_verdict api_kv_put(tern_call *call, const char *space, tern_str key, int64_t number, tern_str value,
-                        uint64_t expire_s, tern_kv_fn done);
+tern_verdict api_kv_put(tern_call *call, const char *space, tern_str key, int64_t number,
+                        tern_str value, uint64_t expire_s, tern_kv_fn done);
 tern_verdict api_kv_add(tern_call *call, const char *space, tern_str key, int64_t amount,
                         uint64_t expire_s, tern_kv_fn done);
 tern_verdict api_kv_remove(tern_call *call, const char *space, tern_str key, tern_kv_fn done);
@@ -99,8 +99,8 @@ tern_verdict api_after_ms(tern_call *call, uint64_t ms, tern_timer_fn done);
 /* api_sync.c */
 int api_dns_sync(tern_call *call, const char *name, unsigned type, struct tern_dns_answer *ret);
 int api_kv_get_sync(tern_call *call, const char *space, tern_str key, struct tern_kv_answer *ret);
-int api_kv_put_sync(tern_call *call, const char *space, tern_str key, int64_t number, tern_str value,
-                    uint64_t expire_s);
+int api_kv_put_sync(tern_call *call, const char *space, tern_str key, int64_t number,
+                    tern_str value, uint64_t expire_s);
 int api_table_find_sync(tern_call *call, const struct tern_table *table, tern_str key,
                         struct tern_table_answer *ret);
 

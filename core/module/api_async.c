@@ -47,8 +47,11 @@ static void dns_answered(void *arg, const struct tern_dns_answer *answer)
     op->request = NULL;
     list_remove(&op->link);
     call->op_count--;
-    if (call_wants_answers(call))
+    if (call_wants_answers(call)) {
+        uint64_t began_us = call_enter(call);
         op->dns_done(call, call_conf(call), answer, op->fn_arg);
+        call_leave(call, began_us);
+    }
     call_drain(call);
     call_unref(call);
 }
@@ -79,8 +82,8 @@ struct kv_request api_kv_request(tern_call *call, enum kv_op op, const char *spa
     if (!call->shadow)
         return request;
     /* A step in shadow mode leaves no trace where the enforced one looks. */
-    request.space = slice_cstr(arena_printf(&call->arena, "shadow.%.*s", (int)call->step->step->name.len,
-                                            call->step->step->name.ptr));
+    request.space = slice_cstr(arena_printf(
+        &call->arena, "shadow.%.*s", (int)call->step->step->name.len, call->step->step->name.ptr));
     size_t prefix = strlen(space) + 1; /* its own spaces stay apart */
     char *own = arena_alloc(&call->arena, prefix + key.len + 1);
     memcpy(own, space, prefix);
@@ -133,8 +136,8 @@ tern_verdict api_kv_get(tern_call *call, const char *space, tern_str key, tern_k
     return ask_kv(call, &request, done);
 }
 
-tern_verdict api_kv_put(tern_call *call, const char *space, tern_str key, int64_t number, tern_str value,
-                        uint64_t expire_s, tern_kv_fn done)
+tern_verdict api_kv_put(tern_call *call, const char *space, tern_str key, int64_t number,
+                        tern_str value, uint64_t expire_s, tern_kv_fn done)
 {
     struct kv_request request = api_kv_request(call, KV_PUT, space, key);
 

@@ -44,7 +44,8 @@ int api_claim(tern_call *call, enum tern_class class_)
     return journal_claim(&w, class_);
 }
 
-static int add(tern_call *call, enum journal_kind kind, unsigned nth, const char *name, tern_str value)
+static int add(tern_call *call, enum journal_kind kind, unsigned nth, const char *name,
+               tern_str value)
 {
     struct journal_writer w = call_writer(call);
 

@@ -93,7 +93,8 @@ static int wait_for(struct sync *s)
 
 /* ---- DNS ---- */
 
-static void copy_answer(struct arena *arena, const struct tern_dns_answer *from, struct tern_dns_answer *to)
+static void copy_answer(struct arena *arena, const struct tern_dns_answer *from,
+                        struct tern_dns_answer *to)
 {
     struct tern_dns_record *records = arena_alloc(arena, (from->count + 1) * sizeof(records[0]));
 
@@ -190,8 +191,8 @@ int api_kv_get_sync(tern_call *call, const char *space, tern_str key, struct ter
     return ask_kv(call, &request, ret);
 }
 
-int api_kv_put_sync(tern_call *call, const char *space, tern_str key, int64_t number, tern_str value,
-                    uint64_t expire_s)
+int api_kv_put_sync(tern_call *call, const char *space, tern_str key, int64_t number,
+                    tern_str value, uint64_t expire_s)
 {
     struct kv_request request = api_kv_request(call, KV_PUT, space, key);
 

@@ -152,8 +152,8 @@ const struct tern_part *api_part(tern_call *call, unsigned index)
 
 /* ---- notes: the transaction's before the session's ---- */
 
-static tern_str noted(const struct note *of_txn, const struct note *of_session,
-                      const char *name, tern_str otherwise)
+static tern_str noted(const struct note *of_txn, const struct note *of_session, const char *name,
+                      tern_str otherwise)
 {
     struct slice key = slice_cstr(name);
     tern_str value = notes_get(of_txn, key);

@@ -11,7 +11,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "module/crash.h"
+#include "module/descriptor.h"
 #include "module/header_edit.h"
 
 /* ---- lease ---- */
@@ -101,6 +105,40 @@ struct slice call_id(const tern_call *call)
     return slice_make(NULL, 0);
 }
 
+/* ---- the module's code ---- */
+
+static void name_slow_step(const tern_call *call, uint64_t us)
+{
+    struct step *step = call->step->step;
+    uint64_t now = clock_now_ms() + 1, last = atomic_load(&step->slow_logged_ms);
+
+    metric_add(metric_counter("tern_step_slow_total", "", "times a step held its loop over 1 ms"),
+               1);
+    if (last != 0 && now - last < CALL_SLOW_LOG_MS)
+        return;
+    if (!atomic_compare_exchange_strong(&step->slow_logged_ms, &last, now))
+        return; /* another loop logs it */
+    log_event(LOG_WARNING, LOG_EV_step_slow, "", "step %.*s held its loop for %llu us at hook %s",
+              (int)step->name.len, step->name.ptr, (unsigned long long)us,
+              descriptor_hook_name(call->point));
+}
+
+uint64_t call_enter(const tern_call *call)
+{
+    crash_slot_set(descriptor_hook_name(call->point), slice_of(call->step->step->name),
+                   call_id(call));
+    return clock_now_us();
+}
+
+void call_leave(const tern_call *call, uint64_t began_us)
+{
+    uint64_t us = clock_now_us() - began_us;
+
+    crash_slot_clear();
+    if (us > CALL_SLOW_US && (call->hook->flags & TERN_BLOCKING) == 0)
+        name_slow_step(call, us);
+}
+
 /* ---- answers ---- */
 
 static unsigned with_verdict(unsigned flag, tern_verdict verdict)
@@ -110,8 +148,11 @@ static unsigned with_verdict(unsigned flag, tern_verdict verdict)
 
 static void run_abort_handler(tern_call *call)
 {
-    if (call->hook->on_abort != NULL)
-        call->hook->on_abort(call, call_conf(call));
+    if (call->hook->on_abort == NULL)
+        return;
+    uint64_t began_us = call_enter(call);
+    call->hook->on_abort(call, call_conf(call));
+    call_leave(call, began_us);
 }
 
 /* On the loop, with the reference that the port held. */
@@ -144,9 +185,10 @@ void call_complete(tern_call *call, tern_verdict verdict)
     do {
         if ((state & (CALL_ENDED | CALL_EARLY | CALL_ANSWERED)) != 0)
             return;
-        next = state | with_verdict((state & CALL_WAITING) != 0 ? CALL_ANSWERED : CALL_EARLY, verdict);
-    } while (!atomic_compare_exchange_weak_explicit(&call->state, &state, next, memory_order_acq_rel,
-                                                    memory_order_relaxed));
+        next =
+            state | with_verdict((state & CALL_WAITING) != 0 ? CALL_ANSWERED : CALL_EARLY, verdict);
+    } while (!atomic_compare_exchange_weak_explicit(&call->state, &state, next,
+                                                    memory_order_acq_rel, memory_order_relaxed));
     if ((next & CALL_ANSWERED) != 0)
         travel(call);
 }
@@ -186,9 +228,10 @@ void call_returned_elsewhere(tern_call *call, tern_verdict verdict)
         else if (verdict == TERN_WAIT)
             next = CALL_WAITING;
         else
-            next = with_verdict(CALL_ANSWERED, (unsigned)verdict > TERN_ERROR ? TERN_ERROR : verdict);
-    } while (!atomic_compare_exchange_weak_explicit(&call->state, &state, next, memory_order_acq_rel,
-                                                    memory_order_acquire));
+            next =
+                with_verdict(CALL_ANSWERED, (unsigned)verdict > TERN_ERROR ? TERN_ERROR : verdict);
+    } while (!atomic_compare_exchange_weak_explicit(&call->state, &state, next,
+                                                    memory_order_acq_rel, memory_order_acquire));
     if ((next & CALL_ANSWERED) != 0)
         travel(call);
 }
@@ -257,12 +300,14 @@ void call_drain(tern_call *call)
     call->draining = true;
     while (call_wants_answers(call) && !list_empty(&call->ready)) {
         struct call_op *op = list_entry(list_pop(&call->ready), struct call_op, link);
+        uint64_t began_us = call_enter(call);
         if (op->kind == CALL_OP_KV && op->kv_done != NULL)
             op->kv_done(call, conf, &op->kv);
         else if (op->kind == CALL_OP_TABLE && op->table_done != NULL)
             op->table_done(call, conf, &op->table);
         else if (op->kind == CALL_OP_TIMER && op->timer_done != NULL)
             op->timer_done(call, conf);
+        call_leave(call, began_us);
     }
     call->draining = false;
 }

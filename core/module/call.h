@@ -26,8 +26,8 @@
 #include "net/loop.h"
 #include "state/facts.h"
 
-#define CALL_OPS_MAX          256          /* answers a call may wait for at once */
-#define CALL_ALLOC_OCTETS_MAX (64u << 20)  /* memory a call may ask for */
+#define CALL_OPS_MAX          256         /* answers a call may wait for at once */
+#define CALL_ALLOC_OCTETS_MAX (64u << 20) /* memory a call may ask for */
 
 struct engine;
 struct message_head;
@@ -68,7 +68,7 @@ struct call_view {
 
 /* An answer that a call waits for. In the call's memory. */
 struct call_op {
-    struct list link;   /* in call->ops while under way, in call->ready when it is there */
+    struct list link; /* in call->ops while under way, in call->ready when it is there */
     tern_call *call;
     enum { CALL_OP_DNS, CALL_OP_KV, CALL_OP_TABLE, CALL_OP_TIMER } kind;
     void *fn_arg;
@@ -88,7 +88,7 @@ struct tern_call {
     _Atomic unsigned state;
     struct engine *engine; /* loop thread only */
     struct lease *lease;
-    struct run *run;       /* loop thread only; NULL once the step has ended */
+    struct run *run; /* loop thread only; NULL once the step has ended */
     const struct plan_step *step;
     const struct tern_hook *hook;
     unsigned point;
@@ -96,11 +96,12 @@ struct tern_call {
     struct call_view view;
     struct journal journal;
     struct arena arena;
+    void *slot; /* the step's own, from its handler to its callbacks */
     struct list ops, ready;
     unsigned op_count;
     bool draining;
-    struct port_item item;   /* on its way to the loop; counted while it is */
-    struct pool_job job;     /* BLOCKING; counted while the pool has it */
+    struct port_item item; /* on its way to the loop; counted while it is */
+    struct pool_job job;   /* BLOCKING; counted while the pool has it */
     uint64_t started_us;
 };
 
@@ -118,6 +119,14 @@ static inline struct journal_writer call_writer(tern_call *call)
     return (struct journal_writer){ &call->journal, &call->arena, call->point, call->hook,
                                     call->step->step->module };
 }
+/*
+ * Around every piece of the module's code: the crash page names it, and one that holds a loop
+ * over CALL_SLOW_US is counted and logged, at most once a minute a step.
+ */
+#define CALL_SLOW_US     1000
+#define CALL_SLOW_LOG_MS 60000
+uint64_t call_enter(const tern_call *call);
+void call_leave(const tern_call *call, uint64_t began_us);
 /* The queue id, else the session's, else empty. */
 struct slice call_id(const tern_call *call);
 

@@ -15,17 +15,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "module/crash.h"
 #include "module/descriptor.h"
 #include "module/engine.h"
 #include "module/engine_private.h"
 
-#define SLOW_US     1000  /* a plain step that holds its loop longer is named */
-#define SLOW_LOG_MS 60000 /* at most so often for one step */
-
-#define HOOK_BIT(point)  (1u << TERN_HOOK_##point)
-#define HOOKS_FIRST  (HOOK_BIT(AUTH) | HOOK_BIT(ROUTE))
-#define HOOKS_REPORT (HOOK_BIT(TLS) | HOOK_BIT(RESULT) | HOOK_BIT(CLOSE))
+#define HOOK_BIT(point) (1u << TERN_HOOK_##point)
+#define HOOKS_FIRST     (HOOK_BIT(AUTH) | HOOK_BIT(ROUTE))
+#define HOOKS_REPORT    (HOOK_BIT(TLS) | HOOK_BIT(RESULT) | HOOK_BIT(CLOSE))
 /* Refusals of these are kept until RCPT unless the step says `refuse_at: now`. */
 #define HOOKS_KEPT (HOOK_BIT(CONNECT) | HOOK_BIT(EHLO) | HOOK_BIT(MAIL))
 
@@ -41,8 +37,8 @@ struct slice refusal_step_name(const struct refusal *refusal)
     return refusal->step != NULL ? slice_of(refusal->step->step->name) : slice_make(NULL, 0);
 }
 
-struct refusal refusal_make(tern_verdict verdict, unsigned code, const char *enhanced, struct slice text,
-                            bool soft_bounce)
+struct refusal refusal_make(tern_verdict verdict, unsigned code, const char *enhanced,
+                            struct slice text, bool soft_bounce)
 {
     struct refusal r = { .verdict = verdict, .code = code, .text = text };
 
@@ -72,7 +68,8 @@ static struct refusal refusal_of(struct run *run, const tern_call *call, tern_ve
     struct refusal r;
 
     if (j->reply_verdict == verdict)
-        r = refusal_make(verdict, j->code, j->enhanced, keep_text(run, slice_of(j->text)), run->soft_bounce);
+        r = refusal_make(verdict, j->code, j->enhanced, keep_text(run, slice_of(j->text)),
+                         run->soft_bounce);
     else if (verdict == TERN_REJECT)
         r = refusal_make(verdict, run->point == TERN_HOOK_CONNECT ? 554 : 550, "5.7.1",
                          SLICE("refused by policy"), run->soft_bounce);
@@ -86,11 +83,17 @@ static struct refusal refusal_of(struct run *run, const tern_call *call, tern_ve
 
 /* ---- what a step's answer does to the chain ---- */
 
-static void note_step(struct run *run, const struct plan_step *step, tern_verdict verdict, uint64_t us,
-                      const struct refusal *refusal, const struct journal *journal, const char *error)
+static void note_step(struct run *run, const struct plan_step *step, tern_verdict verdict,
+                      uint64_t us, const struct refusal *refusal, const struct journal *journal,
+                      const char *error)
 {
-    struct record_entry e = { .point = run->point, .step = step, .verdict = verdict, .us = us,
-                              .journal = journal, .error = error, .rcpt = run->rcpt,
+    struct record_entry e = { .point = run->point,
+                              .step = step,
+                              .verdict = verdict,
+                              .us = us,
+                              .journal = journal,
+                              .error = error,
+                              .rcpt = run->rcpt,
                               .shadow = step->mode == STEP_SHADOW };
 
     if (refusal != NULL && refusal->verdict != TERN_ACCEPT) {
@@ -130,7 +133,8 @@ static void dispose(struct run *run, const tern_call *call, enum disposition dis
     run->hold_step = call->step->step->name;
 }
 
-static void log_step_error(struct run *run, const struct plan_step *step, struct slice id, const char *error)
+static void log_step_error(struct run *run, const struct plan_step *step, struct slice id,
+                           const char *error)
 {
     struct log_line line;
     char text[64];
@@ -152,9 +156,11 @@ static struct refusal on_error(const struct run *run, const struct plan_step *st
     struct refusal r;
 
     if (step->on_error == STEP_ERROR_REJECT && !run->generated)
-        r = refusal_make(TERN_REJECT, 554, "5.3.0", SLICE("a check could not be made"), run->soft_bounce);
+        r = refusal_make(TERN_REJECT, 554, "5.3.0", SLICE("a check could not be made"),
+                         run->soft_bounce);
     else
-        r = refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("temporary failure, please try again later"), false);
+        r = refusal_make(TERN_DEFER, 451, "4.3.0",
+                         SLICE("temporary failure, please try again later"), false);
     r.step = step;
     return r;
 }
@@ -201,7 +207,8 @@ static const char *fault_of(const struct run *run, tern_call *call, tern_verdict
         return arena_printf(&call->arena, "answered %s, which it did not declare for this hook",
                             (unsigned)verdict > TERN_ERROR ? "something unknown"
                                                            : descriptor_verdict_name(verdict));
-    if (run->generated && (verdict == TERN_REJECT || verdict == TERN_HOLD || verdict == TERN_DISCARD))
+    if (run->generated &&
+        (verdict == TERN_REJECT || verdict == TERN_HOLD || verdict == TERN_DISCARD))
         return "refuses or holds a message of Tern's own";
     if (j->reply_verdict != TERN_NEXT && j->reply_verdict != verdict && verdict != TERN_HOLD &&
         verdict != TERN_DISCARD && verdict != TERN_ACCEPT)
@@ -219,9 +226,7 @@ static void take_verdict(struct run *run, tern_call *call, tern_verdict verdict,
     switch (verdict) {
     case TERN_REJECT:
     case TERN_DEFER:
-    case TERN_CLOSE:
-        refusal = refusal_of(run, call, verdict);
-        break;
+    case TERN_CLOSE: refusal = refusal_of(run, call, verdict); break;
     case TERN_HOLD:
         if (enforce)
             dispose(run, call, DISPOSE_HOLD);
@@ -230,10 +235,10 @@ static void take_verdict(struct run *run, tern_call *call, tern_verdict verdict,
         if (enforce)
             dispose(run, call, DISPOSE_DISCARD);
         break;
-    default:
-        break;
+    default: break;
     }
-    note_step(run, call->step, verdict, us, refusal.code != 0 ? &refusal : NULL, &call->journal, NULL);
+    note_step(run, call->step, verdict, us, refusal.code != 0 ? &refusal : NULL, &call->journal,
+              NULL);
     if (refusal.code != 0) {
         refuse(run, &refusal);
     } else if (verdict == TERN_ACCEPT && enforce) {
@@ -242,7 +247,8 @@ static void take_verdict(struct run *run, tern_call *call, tern_verdict verdict,
     }
 }
 
-/* Nobody else looks at the view: without its references the facts need not be cloned to be changed. */
+/* Nobody else looks at the view: without its references the facts need not be cloned to be
+ * changed. */
 static void lend_back(tern_call *call)
 {
     if (atomic_load_explicit(&call->refs, memory_order_acquire) > 1)
@@ -253,7 +259,8 @@ static void lend_back(tern_call *call)
     call->view.txn = NULL;
 }
 
-/* The answer has come in time and the call has ended: the loop holds it alone, or nobody writes to it. */
+/* The answer has come in time and the call has ended: the loop holds it alone, or nobody writes
+ * to it. */
 static void settle(struct run *run, tern_call *call, tern_verdict verdict)
 {
     uint64_t us = clock_now_us() - call->started_us;
@@ -276,25 +283,11 @@ static void settle(struct run *run, tern_call *call, tern_verdict verdict)
 
 static tern_verdict call_handler(tern_call *call)
 {
-    crash_slot_set(descriptor_hook_name(call->point), slice_of(call->step->step->name), call_id(call));
+    uint64_t began_us = call_enter(call);
     tern_verdict verdict = call->hook->run(call, call_conf(call));
-    crash_slot_clear();
+
+    call_leave(call, began_us);
     return verdict;
-}
-
-static void name_slow_step(const tern_call *call, uint64_t us)
-{
-    struct step *step = call->step->step;
-    uint64_t now = clock_now_ms(), last = atomic_load(&step->slow_logged_ms);
-
-    metric_add(metric_counter("tern_step_slow_total", "", "plain steps that held their loop over 1 ms"), 1);
-    if (last != 0 && now - last < SLOW_LOG_MS)
-        return;
-    if (!atomic_compare_exchange_strong(&step->slow_logged_ms, &last, now > 0 ? now : 1))
-        return;
-    log_event(LOG_WARNING, LOG_EV_step_slow, "", "step %.*s held its loop for %llu us at hook %s",
-              (int)step->name.len, step->name.ptr, (unsigned long long)us,
-              descriptor_hook_name(call->point));
 }
 
 static void run_on_pool(struct pool_job *job)
@@ -316,8 +309,9 @@ static int submit(tern_call *call, struct pool *pool)
 
     if (pool == NULL)
         return -EAGAIN;
-    call->job = (struct pool_job){ .running = &step->in_pool, .share = step->pool_share,
-                                   .run = run_on_pool, .done = left_pool };
+    call->job = (struct pool_job){
+        .running = &step->in_pool, .share = step->pool_share, .run = run_on_pool, .done = left_pool
+    };
     int r = pool_submit(pool, &call_ref(call)->job);
     if (r < 0)
         call_unref(call);
@@ -347,10 +341,7 @@ static bool run_blocking(struct run *run, tern_call *call)
 static bool run_plain(struct run *run, tern_call *call)
 {
     tern_verdict verdict = call_handler(call);
-    uint64_t us = clock_now_us() - call->started_us;
 
-    if (us > SLOW_US)
-        name_slow_step(call, us);
     if (!call_returned(call, verdict, &verdict)) {
         wait_for(run, call);
         return false;
@@ -431,11 +422,15 @@ static void deny_unclaimed(struct run *run)
         run->refusal = refusal_make(TERN_DEFER, 451, "4.3.0",
                                     SLICE("temporary failure, please try again later"), false);
     else
-        run->refusal = refusal_make(TERN_REJECT, 550, "5.7.1", SLICE("relaying denied"), run->soft_bounce);
+        run->refusal =
+            refusal_make(TERN_REJECT, 550, "5.7.1", SLICE("relaying denied"), run->soft_bounce);
     run->over = true;
-    struct record_entry e = { .point = run->point, .verdict = run->refusal.verdict,
-                              .code = run->refusal.code, .enhanced = run->refusal.enhanced,
-                              .text = run->refusal.text, .rcpt = run->rcpt };
+    struct record_entry e = { .point = run->point,
+                              .verdict = run->refusal.verdict,
+                              .code = run->refusal.code,
+                              .enhanced = run->refusal.enhanced,
+                              .text = run->refusal.text,
+                              .rcpt = run->rcpt };
     if (run->record != NULL)
         record_step(run->record, &e);
 }

@@ -48,21 +48,21 @@ struct run {
     unsigned point;
     enum run_pick pick;
     bool soft_bounce;
-    bool generated;   /* policy `generated`: REJECT, HOLD and DISCARD are errors */
-    bool smtputf8;    /* the client can read UTF-8 in a reply */
+    bool generated;    /* policy `generated`: REJECT, HOLD and DISCARD are errors */
+    bool smtputf8;     /* the client can read UTF-8 in a reply */
     struct slice rcpt; /* for the record */
 
     /* the outcome */
     struct refusal refusal;
     enum disposition disposition;
     tern_str hold_reason, hold_step;
-    bool claimed;     /* set by apply() */
-    bool uncertain;   /* a step that could have said yes did not answer */
+    bool claimed;   /* set by apply() */
+    bool uncertain; /* a step that could have said yes did not answer */
 
     /* the walk */
     bool active, over;
     unsigned next;
-    tern_call *call;  /* the step that waits */
+    tern_call *call; /* the step that waits */
     struct loop_timer timer;
 };
 
@@ -74,8 +74,8 @@ void run_abort(struct run *run);
 bool run_has(const struct chain *chain, enum run_pick pick);
 
 /* A refusal of the core's own, with soft_bounce applied. */
-struct refusal refusal_make(tern_verdict verdict, unsigned code, const char *enhanced, struct slice text,
-                            bool soft_bounce);
+struct refusal refusal_make(tern_verdict verdict, unsigned code, const char *enhanced,
+                            struct slice text, bool soft_bounce);
 /* The step's `on_error` for the record and the log are the runner's; this is the reply alone. */
 struct slice refusal_step_name(const struct refusal *refusal);
 

@@ -26,7 +26,8 @@ void crash_slot_set(const char *hook, struct slice step, struct slice id)
         return;
     put(slot->id, sizeof(slot->id), id);
     put(slot->step, sizeof(slot->step), step);
-    put(slot->hook, sizeof(slot->hook), slice_cstr(hook)); /* last: it says that the rest is there */
+    put(slot->hook, sizeof(slot->hook),
+        slice_cstr(hook)); /* last: it says that the rest is there */
 }
 
 void crash_slot_clear(void)

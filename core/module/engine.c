@@ -46,7 +46,8 @@ struct engine *engine_new(const struct engine_env *env)
     engine->port = port_new(env->loop);
     if (env->hostname != NULL)
         api_set_hostname(env->hostname);
-    engine->calls_waiting = metric_gauge("tern_calls_waiting", "", "steps that were asked and have not answered");
+    engine->calls_waiting =
+        metric_gauge("tern_calls_waiting", "", "steps that were asked and have not answered");
     list_init(&engine->detached);
     return engine;
 }
@@ -71,7 +72,8 @@ struct engine *engine_of_call(const tern_call *call)
 
 /* ---- scope ---- */
 
-void scope_init(struct scope *scope, struct engine *engine, const struct engine_session_options *options)
+void scope_init(struct scope *scope, struct engine *engine,
+                const struct engine_session_options *options)
 {
     unsigned groups = options->groups_max > 0 ? options->groups_max : ENGINE_GROUPS_MAX;
     tern_str name = policy_name_of(options->policy);
@@ -107,7 +109,8 @@ void scope_lend(const struct scope *scope, struct run *run, const struct plan *p
     run->rcpt = slice_make(NULL, 0);
 }
 
-struct decision decision_of(const struct refusal *refusal, struct slice id, struct shared_arena *memory)
+struct decision decision_of(const struct refusal *refusal, struct slice id,
+                            struct shared_arena *memory)
 {
     struct decision d = { .verdict = refusal->verdict, .code = refusal->code };
 
@@ -160,9 +163,9 @@ static void detached_done(struct run *run)
     detached_free(list_entry(run, struct detached, run));
 }
 
-static const struct run_ops detached_ops = {
-    .view = detached_view, .apply = detached_apply, .done = detached_done
-};
+static const struct run_ops detached_ops = { .view = detached_view,
+                                             .apply = detached_apply,
+                                             .done = detached_done };
 
 void detached_start(const struct scope *scope, const struct plan *plan, unsigned point,
                     const struct detached_facts *facts)
@@ -173,7 +176,8 @@ void detached_start(const struct scope *scope, const struct plan *plan, unsigned
         return;
     if (engine->detached_count >= ENGINE_DETACHED_MAX) {
         metric_add(metric_counter("tern_reports_dropped_total", "",
-                                  "result and close hooks not run: too many were under way"), 1);
+                                  "result and close hooks not run: too many were under way"),
+                   1);
         return;
     }
     struct detached *d = mem_zalloc(sizeof(*d));

@@ -31,9 +31,11 @@ struct engine_env {
     struct pool *pool;
     const char *hostname;
     int spool_fd; /* for bodies that a step replaces; -1: memory */
-    /* `when` expressions live in Lua, a layer above: evaluates a compiled one against the call's view.
+    /* `when` expressions live in Lua, a layer above: evaluates a compiled one against the
+     * call's view.
      * 1 true, 0 false, negative: an error, with a sentence in *ret_error. */
-    int (*when)(struct engine *engine, const void *compiled, const tern_call *call, const char **ret_error);
+    int (*when)(struct engine *engine, const void *compiled, const tern_call *call,
+                const char **ret_error);
     void *(*loop_data)(struct engine *engine); /* for the Lua binding: its per-loop states */
 };
 
@@ -48,8 +50,8 @@ struct decision {
     tern_verdict verdict; /* NEXT: go on. REJECT, DEFER, CLOSE: reply below. HOLD, DISCARD: go on */
     unsigned code;
     char enhanced[12];
-    struct slice text;    /* with the transaction id, borrowed until the next question */
-    struct slice step;    /* who decided, or empty */
+    struct slice text; /* with the transaction id, borrowed until the next question */
+    struct slice step; /* who decided, or empty */
 };
 typedef void (*engine_done)(void *arg, const struct decision *decision);
 
@@ -65,32 +67,35 @@ struct engine_session_options {
     void (*generation_unref)(void *generation);
     void *generation;
     bool soft_bounce;
-    bool split; /* a RCPT that would open a second group is put off with 452 4.5.3 */
+    bool split;          /* a RCPT that would open a second group is put off with 452 4.5.3 */
     unsigned groups_max; /* with split: false; 16 */
     struct session_facts *facts; /* client, listener, policy; ownership moves here */
 };
 struct engine_session *engine_session_new(struct engine *engine,
                                           const struct engine_session_options *options);
-/* Aborts what is under way, runs the `close` hook detached, writes the session's decision record. */
+/* Aborts what is under way, runs the `close` hook detached, writes the session's decision
+ * record. */
 void engine_session_free(struct engine_session *session);
 const struct session_facts *engine_session_facts(const struct engine_session *session);
 
 void engine_connect(struct engine_session *session, engine_done done, void *arg);
-void engine_helo(struct engine_session *session, struct slice name, bool esmtp, engine_done done, void *arg);
+void engine_helo(struct engine_session *session, struct slice name, bool esmtp, engine_done done,
+                 void *arg);
 /* EHLO keywords withheld by steps, for the reply. */
 unsigned engine_withheld_count(const struct engine_session *session);
 struct slice engine_withheld(const struct engine_session *session, unsigned index);
 
 /* Begins the transaction: `txn` has id, sender, body, smtputf8, size; ownership moves here. */
-void engine_mail(struct engine_session *session, struct txn_facts *txn, engine_done done, void *arg);
-void engine_rcpt(struct engine_session *session, const struct tern_mailbox *rcpt, struct slice orcpt,
-                 struct slice notify, engine_done done, void *arg);
+void engine_mail(struct engine_session *session, struct txn_facts *txn, engine_done done,
+                 void *arg);
+void engine_rcpt(struct engine_session *session, const struct tern_mailbox *rcpt,
+                 struct slice orcpt, struct slice notify, engine_done done, void *arg);
 void engine_data(struct engine_session *session, engine_done done, void *arg);
 const struct txn_facts *engine_txn(const struct engine_session *session); /* NULL outside */
 
 /* One message to be stored: a group of the transaction after hooks message, queue and sign. */
 struct engine_group {
-    unsigned number; /* 1.. */
+    unsigned number;                     /* 1.. */
     const struct txn_facts *facts;       /* sender, recipients, tags, vars of the group */
     enum disposition disposition;        /* DISCARD: do not store */
     struct slice hold_reason, hold_step; /* HOLD */
@@ -98,22 +103,26 @@ struct engine_group {
     uint64_t body_offset;
 };
 struct engine_message_result {
-    struct decision decision; /* NEXT: store the groups, then reply 250; else the refusal for the dot */
+    struct decision
+        decision; /* NEXT: store the groups, then reply 250; else the refusal for the dot */
     const struct engine_group *groups;
     unsigned group_count;
     struct body *body; /* maybe replaced by a ONCE step; borrowed */
 };
 typedef void (*engine_message_done)(void *arg, const struct engine_message_result *result);
-/* `received`: our Received field with CRLF, put on top before hook `message`. The body is complete. */
+/* `received`: our Received field with CRLF, put on top before hook `message`. The body is
+ * complete. */
 void engine_message(struct engine_session *session, struct body *body, struct slice received,
                     engine_message_done done, void *arg);
-/* The transaction ended: RSET, refused, or stored (`stored_id` not empty). Writes its decision record. */
+/* The transaction ended: RSET, refused, or stored (`stored_id` not empty). Writes its decision
+ * record. */
 void engine_txn_end(struct engine_session *session, struct slice stored_id, unsigned reply_code);
 
 /* ---- mail of other origins: hooks queue and sign only ---- */
 
 struct engine_enqueue;
-struct engine_enqueue *engine_enqueue(struct engine *engine, const struct engine_session_options *options,
+struct engine_enqueue *engine_enqueue(struct engine *engine,
+                                      const struct engine_session_options *options,
                                       struct txn_facts *txn, struct body *body,
                                       engine_message_done done, void *arg);
 void engine_enqueue_free(struct engine_enqueue *e); /* after done, or to abort */
@@ -129,18 +138,20 @@ struct route_answer {
     struct tern_route route;
 };
 struct engine_delivery;
-typedef void (*route_done)(void *arg, const struct route_answer *answers); /* one per recipient asked */
+typedef void (*route_done)(void *arg,
+                           const struct route_answer *answers); /* one per recipient asked */
 /* facts: the stored message (sender, all recipients, tags, vars) and the session it came by. */
 struct engine_delivery *engine_delivery_new(struct engine *engine,
                                             const struct engine_session_options *options,
                                             struct txn_facts *txn);
-void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned count, route_done done, void *arg);
+void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned count, route_done done,
+                  void *arg);
 /* Hook `deliver` for a parcel: NEXT (with *route maybe changed), DEFER, HOLD, REJECT. */
 void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
                     struct tern_route *route, engine_done done, void *arg);
 /* Hook `result`, detached; copies what it needs. outcome: delivered, deferred, bounced, expired. */
-void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count, struct slice outcome,
-                   struct slice text);
+void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
+                   struct slice outcome, struct slice text);
 /* Writes the attempt's decision record. */
 void engine_delivery_free(struct engine_delivery *d);
 

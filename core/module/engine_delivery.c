@@ -19,7 +19,7 @@ struct engine_delivery {
     struct session_facts *session;
     struct txn_facts *txn;
     struct record record;
-    struct buf outcomes; /* lines of JSON for the record */
+    struct buf outcomes;     /* lines of JSON for the record */
     struct txn_facts *asked; /* what the present question concerns; counted */
     /* route */
     unsigned *rcpts;
@@ -78,7 +78,8 @@ static void concern(struct engine_delivery *d, const unsigned *rcpts, unsigned c
     d->asked = txn_facts_subset(d->txn, rcpts, count);
 }
 
-static void ask(struct engine_delivery *d, const struct plan *plan, unsigned point, const struct run_ops *ops)
+static void ask(struct engine_delivery *d, const struct plan *plan, unsigned point,
+                const struct run_ops *ops)
 {
     scope_lend(&d->scope, &d->run, plan, point, RUN_ALL);
     d->run.ops = ops;
@@ -116,7 +117,8 @@ static void put_answer(struct engine_delivery *d, const struct refusal *refusal)
 {
     struct route_answer *a = &d->answers[d->at++];
 
-    *a = (struct route_answer){ .verdict = refusal->verdict, .code = refusal->code,
+    *a = (struct route_answer){ .verdict = refusal->verdict,
+                                .code = refusal->code,
                                 .text = arena_slice(arena_of(d), refusal->text),
                                 .step = refusal_step_name(refusal) };
     memcpy(a->enhanced, refusal->enhanced, sizeof(a->enhanced));
@@ -134,7 +136,8 @@ static void ask_routes(struct engine_delivery *d)
         unsigned before = d->at;
         concern(d, &d->rcpts[d->at], 1);
         if (plan_of(d, &plan) < 0) {
-            struct refusal refusal = refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("profile lookup failed"), false);
+            struct refusal refusal =
+                refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("profile lookup failed"), false);
             put_answer(d, &refusal);
             continue;
         }
@@ -153,7 +156,8 @@ static void ask_routes(struct engine_delivery *d)
 static void routed(struct run *run)
 {
     struct engine_delivery *d = delivery_of(run);
-    struct refusal nobody = refusal_make(TERN_DEFER, 451, "4.3.5", SLICE("no route for this recipient"), false);
+    struct refusal nobody =
+        refusal_make(TERN_DEFER, 451, "4.3.5", SLICE("no route for this recipient"), false);
 
     put_answer(d, run->refusal.verdict != TERN_NEXT ? &run->refusal : &nobody);
     if (!d->asking)
@@ -162,7 +166,8 @@ static void routed(struct run *run)
 
 static const struct run_ops route_ops = { .view = view, .apply = apply, .done = routed };
 
-void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned count, route_done done, void *arg)
+void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned count, route_done done,
+                  void *arg)
 {
     assert(!d->run.active);
     d->rcpts = arena_alloc(arena_of(d), (count + 1) * sizeof(rcpts[0]));
@@ -211,7 +216,8 @@ void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned c
     d->arg = arg;
     concern(d, rcpts, count);
     if (plan_of(d, &plan) < 0) {
-        struct refusal refusal = refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("profile lookup failed"), false);
+        struct refusal refusal =
+            refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("profile lookup failed"), false);
         struct decision decision = decision_of(&refusal, slice_make(NULL, 0), d->txn->memory);
         tell(d, &decision);
         return;
@@ -221,8 +227,8 @@ void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned c
 
 /* ---- result ---- */
 
-static void note_outcome(struct engine_delivery *d, const struct rcpt_facts *rcpt, struct slice outcome,
-                         struct slice text)
+static void note_outcome(struct engine_delivery *d, const struct rcpt_facts *rcpt,
+                         struct slice outcome, struct slice text)
 {
     struct buf *out = &d->outcomes;
 
@@ -237,11 +243,13 @@ static void note_outcome(struct engine_delivery *d, const struct rcpt_facts *rcp
     buf_add_cstr(out, "}\n");
 }
 
-void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count, struct slice outcome,
-                   struct slice text)
+void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
+                   struct slice outcome, struct slice text)
 {
     struct txn_facts *concerned = txn_facts_subset(d->txn, rcpts, count);
-    struct detached_facts facts = { .session = d->session, .txn = concerned, .outcome = outcome, .text = text };
+    struct detached_facts facts = {
+        .session = d->session, .txn = concerned, .outcome = outcome, .text = text
+    };
     const struct plan *plan;
 
     for (unsigned i = 0; i < count; i++)

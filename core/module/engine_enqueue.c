@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine_enqueue.c - mail that does not come from a session: hooks queue and sign, one door for all (DESIGN 7).
+ * engine_enqueue.c - mail that does not come from a session: hooks queue and sign, one door for
+ * all (DESIGN 7).
  *
  * Bounces, released messages, mail of the HTTP and local entrances. No client hears a reply, yet
  * the outcome has the same form: the owner decides what a refusal means to it.
@@ -52,14 +53,16 @@ static void told(void *arg, const struct engine_message_result *result)
 
 static void put_off(struct engine_enqueue *e)
 {
-    struct refusal refusal = refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("profile lookup failed"), false);
+    struct refusal refusal =
+        refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("profile lookup failed"), false);
     struct engine_message_result result = { .body = e->body };
 
     result.decision = decision_of(&refusal, slice_of(e->txn->id), e->txn->memory);
     told(e, &result);
 }
 
-struct engine_enqueue *engine_enqueue(struct engine *engine, const struct engine_session_options *options,
+struct engine_enqueue *engine_enqueue(struct engine *engine,
+                                      const struct engine_session_options *options,
                                       struct txn_facts *txn, struct body *body,
                                       engine_message_done done, void *arg)
 {

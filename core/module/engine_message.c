@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine_message.c - a whole message on its way into the spool: hooks message, queue and sign, for the
+ * engine_message.c - a whole message on its way into the spool: hooks message, queue and sign,
+ * for the
  * transaction (ONCE steps) and then for each group, and the reply at the dot (DESIGN 3.4).
  *
  * A group owns its verdict, sender, header edits, tags and disposition. Nothing is committed when
@@ -205,10 +206,12 @@ static void adopt_session_notes(struct passage *p, struct group *g)
     struct arena *arena = &g->facts->memory->arena;
     for (const struct note *n = s->tags; n != NULL; n = n->next)
         if (notes_get(g->facts->tags, slice_of(n->name)).ptr == NULL)
-            g->facts->tags = notes_add(arena, g->facts->tags, slice_of(n->name), slice_of(n->value));
+            g->facts->tags =
+                notes_add(arena, g->facts->tags, slice_of(n->name), slice_of(n->value));
     for (const struct note *n = s->vars; n != NULL; n = n->next)
         if (notes_get(g->facts->vars, slice_of(n->name)).ptr == NULL)
-            g->facts->vars = notes_add(arena, g->facts->vars, slice_of(n->name), slice_of(n->value));
+            g->facts->vars =
+                notes_add(arena, g->facts->vars, slice_of(n->name), slice_of(n->value));
 }
 
 static void put_group(struct passage *p, struct group *g)
@@ -235,10 +238,12 @@ static void put_group(struct passage *p, struct group *g)
 static void put_groups(struct passage *p)
 {
     for (unsigned g = 0; g < p->group_count; g++)
-        if (p->groups[g].refusal.verdict != TERN_NEXT || p->groups[g].disposition != DISPOSE_DISCARD)
+        if (p->groups[g].refusal.verdict != TERN_NEXT ||
+            p->groups[g].disposition != DISPOSE_DISCARD)
             put_group(p, &p->groups[g]);
     for (unsigned g = 0; g < p->group_count; g++)
-        if (p->groups[g].refusal.verdict == TERN_NEXT && p->groups[g].disposition == DISPOSE_DISCARD)
+        if (p->groups[g].refusal.verdict == TERN_NEXT &&
+            p->groups[g].disposition == DISPOSE_DISCARD)
             put_group(p, &p->groups[g]);
     p->result.groups = p->out;
 }
@@ -249,7 +254,8 @@ static void finish(struct passage *p)
     struct refusal broken;
 
     if (p->error < 0) {
-        broken = refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("the message could not be read"), false);
+        broken =
+            refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("the message could not be read"), false);
         refusal = &broken;
     }
     if (refusal == NULL)
@@ -299,7 +305,8 @@ static void ask(struct passage *p, const struct plan *plan, enum run_pick pick)
 /* The next chain to ask, or the end. Recursion is bounded by hooks and groups: 3 * (1 + 16). */
 static void go_on(struct passage *p)
 {
-    for (; !is_over(p) && p->point <= TERN_HOOK_SIGN; p->point++, p->once_done = false, p->index = 0) {
+    for (; !is_over(p) && p->point <= TERN_HOOK_SIGN;
+         p->point++, p->once_done = false, p->index = 0) {
         if (!p->once_done) {
             p->once_done = true;
             if (run_has(&p->plan->chains[p->point], RUN_ONCE_STEPS)) {
@@ -363,8 +370,8 @@ struct passage *passage_start(const struct passage_options *o, struct passage **
     run_init(&p->run);
     collect(p);
     if (p->too_many)
-        p->refusal = refusal_make(TERN_DEFER, 452, "4.5.3", SLICE("too many recipients of different kinds"),
-                                  false);
+        p->refusal = refusal_make(TERN_DEFER, 452, "4.5.3",
+                                  SLICE("too many recipients of different kinds"), false);
     go_on(p);
     return p;
 }

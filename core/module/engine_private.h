@@ -10,11 +10,11 @@
 #include "module/engine.h"
 #include "module/header_edit.h"
 
-#define ENGINE_DETACHED_MAX   1000 /* `result` and `close` runs under way on one loop */
-#define ENGINE_WITHHELD_MAX   32
-#define ENGINE_KEPT_MAX       64   /* refusals kept for RCPT, of one session or transaction */
-#define ENGINE_GROUPS_MAX     16   /* DESIGN 3.4 */
-#define ENGINE_TXN_RCPTS_MAX  100000
+#define ENGINE_DETACHED_MAX  1000 /* `result` and `close` runs under way on one loop */
+#define ENGINE_WITHHELD_MAX  32
+#define ENGINE_KEPT_MAX      64 /* refusals kept for RCPT, of one session or transaction */
+#define ENGINE_GROUPS_MAX    16 /* DESIGN 3.4 */
+#define ENGINE_TXN_RCPTS_MAX 100000
 
 struct engine {
     struct engine_env env;
@@ -32,13 +32,15 @@ struct scope {
     bool soft_bounce, split, generated;
     unsigned groups_max;
 };
-void scope_init(struct scope *scope, struct engine *engine, const struct engine_session_options *options);
+void scope_init(struct scope *scope, struct engine *engine,
+                const struct engine_session_options *options);
 void scope_fini(struct scope *scope);
 /* Points a run at a chain; the owner sets ops, record and memory. */
 void scope_lend(const struct scope *scope, struct run *run, const struct plan *plan, unsigned point,
                 enum run_pick pick);
 /* The outcome of a run, or a core refusal, as decision; `id` goes behind the text, in `memory`. */
-struct decision decision_of(const struct refusal *refusal, struct slice id, struct shared_arena *memory);
+struct decision decision_of(const struct refusal *refusal, struct slice id,
+                            struct shared_arena *memory);
 struct decision decision_next(enum disposition disposition, const struct run *run);
 
 /* ---- detached: report hooks on copied records ---- */
@@ -76,7 +78,7 @@ struct passage;
 
 struct engine_txn {
     struct txn_facts *facts;
-    const struct plan *plan;  /* policy and user: mail, data, ONCE steps */
+    const struct plan *plan; /* policy and user: mail, data, ONCE steps */
     struct kept_refusal *kept, **kept_end;
     unsigned kept_count;
     struct record record;
@@ -123,13 +125,13 @@ struct tern_mailbox mailbox_dup(struct arena *arena, const struct tern_mailbox *
 typedef void (*passage_done)(void *arg, const struct engine_message_result *result);
 struct passage_options {
     const struct scope *scope;
-    const struct plan *plan;          /* for ONCE steps */
-    struct session_facts *session;    /* read only from here on; counted by passage_start() */
-    struct txn_facts *txn;            /* likewise; every recipient has a plan */
+    const struct plan *plan;       /* for ONCE steps */
+    struct session_facts *session; /* read only from here on; counted by passage_start() */
+    struct txn_facts *txn;         /* likewise; every recipient has a plan */
     struct record *record;
     struct body *body;
     struct slice received;
-    unsigned first_hook;              /* MESSAGE, or QUEUE */
+    unsigned first_hook; /* MESSAGE, or QUEUE */
     passage_done done;
     void *arg;
 };

@@ -48,7 +48,8 @@ static void claim(struct run *run, struct engine_txn *txn, const tern_call *call
 static void add_child(struct engine_txn *txn, const struct tern_mailbox *mailbox)
 {
     if (txn->child_boxes == NULL)
-        txn->child_boxes = arena_alloc(arena_of(txn), JOURNAL_CHILDREN_MAX * sizeof(txn->child_boxes[0]));
+        txn->child_boxes =
+            arena_alloc(arena_of(txn), JOURNAL_CHILDREN_MAX * sizeof(txn->child_boxes[0]));
     if (txn->child_count < JOURNAL_CHILDREN_MAX)
         txn->child_boxes[txn->child_count] = mailbox_dup(arena_of(txn), mailbox);
     txn->child_count++; /* one too many is refused when the chain has ended */
@@ -66,21 +67,20 @@ static void apply_note(struct engine_txn *txn, const struct journal_item *i)
         break;
     case JOURNAL_RESULT:
         txn->facts = txn_facts_own(txn->facts);
-        txn->facts->results = notes_add(arena, txn->facts->results, slice_of(i->name), slice_of(i->value));
+        txn->facts->results =
+            notes_add(arena, txn->facts->results, slice_of(i->name), slice_of(i->value));
         break;
     case JOURNAL_VAR:
         txn->facts = txn_facts_own(txn->facts);
-        txn->facts->vars = notes_add(arena, txn->facts->vars, slice_of(i->name), slice_of(i->value));
+        txn->facts->vars =
+            notes_add(arena, txn->facts->vars, slice_of(i->name), slice_of(i->value));
         break;
     case JOURNAL_REWRITE_RCPT:
         rcpt = renew(txn);
         rcpt->view.mailbox = mailbox_dup(arena, i->mailbox);
         break;
-    case JOURNAL_EXPAND_RCPT:
-        add_child(txn, i->mailbox);
-        break;
-    default:
-        break;
+    case JOURNAL_EXPAND_RCPT: add_child(txn, i->mailbox); break;
+    default: break;
     }
 }
 
@@ -109,11 +109,15 @@ static void refuse(struct engine_session *s, const struct refusal *refusal)
     session_answer(s, refusal);
 }
 
-static void refuse_by_core(struct engine_session *s, unsigned code, const char *enhanced, struct slice text)
+static void refuse_by_core(struct engine_session *s, unsigned code, const char *enhanced,
+                           struct slice text)
 {
     struct refusal refusal = refusal_make(TERN_DEFER, code, enhanced, text, false);
-    struct record_entry e = { .point = TERN_HOOK_RCPT, .verdict = TERN_DEFER, .code = code,
-                              .enhanced = enhanced, .text = text,
+    struct record_entry e = { .point = TERN_HOOK_RCPT,
+                              .verdict = TERN_DEFER,
+                              .code = code,
+                              .enhanced = enhanced,
+                              .text = text,
                               .rcpt = slice_of(s->txn->rcpt->view.original.address) };
 
     record_step(&s->txn->record, &e);
@@ -165,10 +169,12 @@ static void accept(struct engine_session *s)
     rcpt->disposition = run->disposition;
     rcpt->hold_reason = run->hold_reason;
     rcpt->hold_step = tern_str_dup(arena_of(txn), slice_of(run->hold_step));
-    if (txn->child_count > JOURNAL_CHILDREN_MAX || txn->facts->rcpt_count + more > ENGINE_TXN_RCPTS_MAX)
+    if (txn->child_count > JOURNAL_CHILDREN_MAX ||
+        txn->facts->rcpt_count + more > ENGINE_TXN_RCPTS_MAX)
         refuse_by_core(s, 452, "4.5.3", SLICE("too many recipients"));
     else if (!join_group(s))
-        refuse_by_core(s, 452, "4.5.3", SLICE("too many recipients of different kinds, please send the rest apart"));
+        refuse_by_core(s, 452, "4.5.3",
+                       SLICE("too many recipients of different kinds, please send the rest apart"));
     else {
         add_rcpts(txn);
         forget(txn);
@@ -191,7 +197,8 @@ static const struct run_ops rcpt_ops = { .view = session_view, .apply = apply, .
 /* ---- kept refusals ---- */
 
 /* The first that counts for this recipient: its profile enforces the step. */
-static const struct kept_refusal *first_kept(const struct kept_refusal *kept, const struct plan *plan)
+static const struct kept_refusal *first_kept(const struct kept_refusal *kept,
+                                             const struct plan *plan)
 {
     for (; kept != NULL; kept = kept->next) {
         unsigned index = kept->refusal.step->step->index;
@@ -209,9 +216,12 @@ static bool give_kept(struct engine_session *s)
         kept = first_kept(s->txn->kept, s->txn->rcpt_plan);
     if (kept == NULL)
         return false;
-    struct record_entry e = { .point = TERN_HOOK_RCPT, .step = kept->refusal.step,
-                              .verdict = kept->refusal.verdict, .code = kept->refusal.code,
-                              .enhanced = kept->refusal.enhanced, .text = kept->refusal.text,
+    struct record_entry e = { .point = TERN_HOOK_RCPT,
+                              .step = kept->refusal.step,
+                              .verdict = kept->refusal.verdict,
+                              .code = kept->refusal.code,
+                              .enhanced = kept->refusal.enhanced,
+                              .text = kept->refusal.text,
                               .kept_from = descriptor_hook_name(kept->point),
                               .rcpt = slice_of(s->txn->rcpt->view.original.address) };
     record_step(&s->txn->record, &e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine_session.c - a connection's side of the engine: hooks connect, ehlo and close, kept refusals.
+ * engine_session.c - a connection's side of the engine: hooks connect, ehlo and close, kept
+ * refusals.
  *
  * Not here: the transaction (engine_txn.c, engine_rcpt.c), the message (engine_message.c).
  */
@@ -200,7 +201,8 @@ static void forget_helo(struct engine_session *s)
     }
 }
 
-void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine_done done_, void *arg)
+void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine_done done_,
+                 void *arg)
 {
     assert(s->txn == NULL);
     s->facts = session_facts_own(s->facts);

@@ -102,8 +102,9 @@ void engine_mail(struct engine_session *s, struct txn_facts *facts, engine_done 
     s->txn = txn_new(facts);
     if (plan_for(s->scope.policy, slice_of(s->facts->user), NULL, &s->txn->plan) < 0) {
         /* Without knowing the profile nothing may be decided: fail closed. */
-        struct refusal refusal = refusal_make(TERN_DEFER, 451, "4.3.0",
-                                              SLICE("profile lookup failed, please try again later"), false);
+        struct refusal refusal =
+            refusal_make(TERN_DEFER, 451, "4.3.0",
+                         SLICE("profile lookup failed, please try again later"), false);
         s->done = done_;
         s->done_arg = arg;
         s->txn->plan = policy_plan(s->scope.policy);

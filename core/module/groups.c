@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * groups.c - which recipients travel together: equal late options, class, tags, disposition (DESIGN 3.4).
+ * groups.c - which recipients travel together: equal late options, class, tags, disposition
+ * (DESIGN 3.4).
  *
  * Pure. The number of groups is bounded by the callers (ENGINE_GROUPS_MAX).
  */

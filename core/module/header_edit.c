@@ -3,7 +3,8 @@
  * header_edit.c - heads over one body: what stands on top, or the whole header rewritten.
  *
  * What the sender wrote is never reformatted: an edit keeps every other octet of the header,
- * malformed lines too, because a signature may cover them. Sources: RFC 5322 2.2, 3.6; RFC 5321 4.4.
+ * malformed lines too, because a signature may cover them. Sources: RFC 5322 2.2, 3.6; RFC 5321
+ * 4.4.
  */
 #include "module/header_edit.h"
 
@@ -19,16 +20,17 @@
 
 #define READ_STEP_OCTETS 16384
 
-/* The message as it came; shared by its heads. All that is found later is written under the lock. */
+/* The message as it came; shared by its heads. All that is found later is written under the
+ * lock. */
 struct original {
     _Atomic unsigned refs;
     pthread_mutex_t lock;
     struct body *body;
     bool loaded;
     int error;
-    struct buf own;        /* the header of a body in a file */
-    struct slice header;   /* its fields, without the empty line */
-    uint64_t body_start;   /* behind the empty line */
+    struct buf own;      /* the header of a body in a file */
+    struct slice header; /* its fields, without the empty line */
+    uint64_t body_start; /* behind the empty line */
     bool parts_known;
     struct arena arena;
     struct parts parts;
@@ -37,9 +39,9 @@ struct original {
 struct message_head {
     _Atomic unsigned refs;
     struct original *original;
-    bool whole;      /* top is all of the header, else it stands before the original's */
+    bool whole; /* top is all of the header, else it stands before the original's */
     struct buf top;
-    bool indexed;    /* under the original's lock */
+    bool indexed; /* under the original's lock */
     struct arena arena;
     struct tern_header *fields;
     unsigned field_count;
@@ -230,7 +232,8 @@ static void cut(struct pieces *p, struct slice header)
 
     for (unsigned n = 0; n < MESSAGE_FIELDS_MAX && header_next(&rest, &field); n++) {
         if (field.whole.ptr > done)
-            p->items[p->end++] = (struct piece){ .octets = slice_make(done, (size_t)(field.whole.ptr - done)) };
+            p->items[p->end++] =
+                (struct piece){ .octets = slice_make(done, (size_t)(field.whole.ptr - done)) };
         p->items[p->end++] = (struct piece){ field.whole, field.name };
         done = field.whole.ptr + field.whole.len;
     }
@@ -276,9 +279,7 @@ static void apply(struct pieces *p, const struct journal_item *i)
     case JOURNAL_HEADER_PREPEND:
         p->items[--p->first] = (struct piece){ print_field(&p->arena, i), name };
         break;
-    case JOURNAL_HEADER_APPEND:
-        append(p, (struct piece){ print_field(&p->arena, i), name });
-        break;
+    case JOURNAL_HEADER_APPEND: append(p, (struct piece){ print_field(&p->arena, i), name }); break;
     case JOURNAL_HEADER_REPLACE: /* one that is not there is left alone: nothing to replace */
         found = find(p, name, i->nth);
         if (found != NULL)
@@ -289,8 +290,7 @@ static void apply(struct pieces *p, const struct journal_item *i)
         if (found != NULL)
             *found = (struct piece){ .octets = { NULL, 0 } };
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -412,7 +412,8 @@ const struct tern_header *message_head_at(struct message_head *head, unsigned in
     return index < head->field_count ? &head->fields[index] : NULL;
 }
 
-const struct tern_header *message_head_find(struct message_head *head, struct slice name, unsigned nth)
+const struct tern_header *message_head_find(struct message_head *head, struct slice name,
+                                            unsigned nth)
 {
     index_head(head);
     for (unsigned i = 0; i < head->field_count; i++)

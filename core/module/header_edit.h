@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * header_edit.h - a message as steps see and change it: a head that may be edited, a body that may not.
+ * header_edit.h - a message as steps see and change it: a head that may be edited, a body that
+ * may not.
  *
  * A head is immutable and counted; an edit makes a new one and the old stays valid for whoever
  * still looks at it, on any thread. Nothing is parsed before somebody asks: a
@@ -25,13 +26,15 @@ struct message_head;
 struct message_head *message_head_new(struct body *body, struct slice received);
 struct message_head *message_head_ref(struct message_head *head);
 void message_head_unref(struct message_head *head); /* NULL is allowed */
-/* A new head with the journal's header edits, in their order; the same one, counted, if it has none.
+/* A new head with the journal's header edits, in their order; the same one, counted, if it has
+ * none.
  * -EIO and the like if the body cannot be read. Loop thread. */
 int message_head_edit(struct message_head *head, const struct journal *journal,
                       struct message_head **ret);
 struct body *message_head_body(const struct message_head *head);
 /*
- * What goes before the body's octets from *ret_offset on. Prepended fields only: offset 0. Else: the whole
+ * What goes before the body's octets from *ret_offset on. Prepended fields only: offset 0.
+ * Else: the whole
  * header without the empty line, and where that stands in the body.
  */
 struct slice message_head_octets(struct message_head *head, uint64_t *ret_offset);
@@ -39,7 +42,8 @@ struct slice message_head_octets(struct message_head *head, uint64_t *ret_offset
 /* The view of tern/module.h. Any thread. */
 unsigned message_head_count(struct message_head *head);
 const struct tern_header *message_head_at(struct message_head *head, unsigned index);
-const struct tern_header *message_head_find(struct message_head *head, struct slice name, unsigned nth);
+const struct tern_header *message_head_find(struct message_head *head, struct slice name,
+                                            unsigned nth);
 uint64_t message_octets(struct message_head *head);
 uint64_t message_body_octets(struct message_head *head);
 int64_t message_body_read(struct message_head *head, uint64_t offset, void *buffer, size_t octets);

@@ -13,13 +13,13 @@
 #include "mime/header.h"
 #include "module/descriptor.h"
 
-#define AT(point) (1u << TERN_HOOK_##point)
+#define AT(point)          (1u << TERN_HOOK_##point)
 #define PRINTED_ITEMS_MAX  20
 #define PRINTED_OCTETS_MAX 100
 #define ROUTE_HOSTS_MAX    64
 
-#define AT_SESSION (AT(CONNECT) | AT(EHLO) | AT(AUTH))
-#define AT_CHECKS  (AT_SESSION | AT(MAIL) | AT(RCPT) | AT(DATA) | AT(MESSAGE) | AT(QUEUE))
+#define AT_SESSION         (AT(CONNECT) | AT(EHLO) | AT(AUTH))
+#define AT_CHECKS          (AT_SESSION | AT(MAIL) | AT(RCPT) | AT(DATA) | AT(MESSAGE) | AT(QUEUE))
 
 /* DESIGN 3.1, column "may also". SRS rewrites the sender at `queue`. */
 static const struct {
@@ -97,8 +97,9 @@ static int check_words(const struct journal_writer *w, enum journal_kind kind, s
         if (declared(w, kind, name, value))
             return 0;
         return fail(w, -EINVAL,
-                    arena_printf(w->arena, "%s \"%.*s\" = \"%.*s\" was not declared", kinds[kind].name,
-                                 (int)name.len, name.ptr, (int)slice_head(value, 64).len, value.ptr));
+                    arena_printf(w->arena, "%s \"%.*s\" = \"%.*s\" was not declared",
+                                 kinds[kind].name, (int)name.len, name.ptr,
+                                 (int)slice_head(value, 64).len, value.ptr));
     case JOURNAL_VAR:
     case JOURNAL_WITHHOLD:
         return name.len > 0 && name.len <= 64 ? 0 : fail(w, -EINVAL, "a name is empty or too long");
@@ -109,9 +110,10 @@ static int check_words(const struct journal_writer *w, enum journal_kind kind, s
             return fail(w, -EINVAL, "the value of a header field is malformed");
         /* fall through */
     case JOURNAL_HEADER_REMOVE:
-        return header_name_is_valid(name) ? 0 : fail(w, -EINVAL, "the name of a header field is malformed");
-    default:
-        return 0;
+        return header_name_is_valid(name)
+                   ? 0
+                   : fail(w, -EINVAL, "the name of a header field is malformed");
+    default: return 0;
     }
 }
 
@@ -139,8 +141,8 @@ static tern_str dup(struct arena *arena, struct slice s)
     return (tern_str){ arena_dup(arena, s), s.len };
 }
 
-int journal_add(const struct journal_writer *w, enum journal_kind kind, unsigned nth, struct slice name,
-                struct slice value)
+int journal_add(const struct journal_writer *w, enum journal_kind kind, unsigned nth,
+                struct slice name, struct slice value)
 {
     int r = may(w, kind);
 
@@ -166,7 +168,8 @@ static unsigned count_of(const struct journal *j, enum journal_kind kind)
     return n;
 }
 
-int journal_add_address(const struct journal_writer *w, enum journal_kind kind, struct slice address)
+int journal_add_address(const struct journal_writer *w, enum journal_kind kind,
+                        struct slice address)
 {
     unsigned flags = ADDRESS_SMTPUTF8 | ADDRESS_ALLOW_NO_DOMAIN;
     int r = may(w, kind);
@@ -183,8 +186,9 @@ int journal_add_address(const struct journal_writer *w, enum journal_kind kind, 
     struct tern_mailbox *mailbox = ARENA_NEW(w->arena, struct tern_mailbox);
     r = address_parse(address, flags, w->arena, mailbox);
     if (r < 0)
-        return fail(w, r, arena_printf(w->arena, "\"%s\" with something that is no address",
-                                       kinds[kind].name));
+        return fail(
+            w, r,
+            arena_printf(w->arena, "\"%s\" with something that is no address", kinds[kind].name));
     struct journal_item *item = push(w, kind);
     if (item == NULL)
         return -E2BIG;
@@ -284,7 +288,8 @@ static bool is_printable_line(const char *text)
     return true;
 }
 
-static const char *reply_fault(tern_verdict verdict, unsigned code, const char *enhanced, const char *text)
+static const char *reply_fault(tern_verdict verdict, unsigned code, const char *enhanced,
+                               const char *text)
 {
     char first = verdict == TERN_REJECT ? '5' : '4';
 
@@ -349,7 +354,8 @@ static void print_item(const struct journal_item *i, struct buf *out)
 
     buf_add_cstr(&text, kinds[i->kind].name);
     if (i->name.len > 0)
-        buf_printf(&text, " %.*s", (int)slice_head(slice_make(i->name.ptr, i->name.len), 64).len, i->name.ptr);
+        buf_printf(&text, " %.*s", (int)slice_head(slice_make(i->name.ptr, i->name.len), 64).len,
+                   i->name.ptr);
     if (i->value.len > 0) {
         buf_add_char(&text, ' ');
         buf_add(&text, slice_head(slice_make(i->value.ptr, i->value.len), PRINTED_OCTETS_MAX));
@@ -375,7 +381,8 @@ bool journal_print(const struct journal *j, struct buf *out)
             buf_add_cstr(&text, " discard");
         buf_add_json(out, slice_head(buf_slice(&text), 2 * PRINTED_OCTETS_MAX));
     }
-    for (const struct journal_item *i = j->first; i != NULL && printed < PRINTED_ITEMS_MAX; i = i->next) {
+    for (const struct journal_item *i = j->first; i != NULL && printed < PRINTED_ITEMS_MAX;
+         i = i->next) {
         if (i->kind == JOURNAL_NOTE)
             continue;
         buf_add_char(out, printed++ > 0 ? ',' : '[');
@@ -386,18 +393,44 @@ bool journal_print(const struct journal *j, struct buf *out)
     return printed > 0;
 }
 
+static const struct journal_item *next_note(const struct journal_item *i, tern_str name)
+{
+    for (; i != NULL; i = i->next)
+        if (i->kind == JOURNAL_NOTE &&
+            slice_equal(slice_make(i->name.ptr, i->name.len), slice_make(name.ptr, name.len)))
+            return i;
+    return NULL;
+}
+
+/* A key noted several times (three lists, three answers) has a list of values. */
+static void print_note(const struct journal_item *first, struct buf *out)
+{
+    const struct journal_item *second = next_note(first->next, first->name);
+    unsigned printed = 0;
+
+    buf_add_json(out, slice_make(first->name.ptr, first->name.len));
+    buf_add_cstr(out, second != NULL ? ":[" : ":");
+    for (const struct journal_item *i = first; i != NULL && printed < PRINTED_ITEMS_MAX;
+         i = next_note(i->next, first->name)) {
+        if (printed++ > 0)
+            buf_add_char(out, ',');
+        buf_add_json(out, slice_make(i->value.ptr, i->value.len));
+    }
+    if (second != NULL)
+        buf_add_char(out, ']');
+}
+
 bool journal_print_notes(const struct journal *j, struct buf *out)
 {
     unsigned printed = 0;
 
-    for (const struct journal_item *i = j->first; i != NULL && printed < PRINTED_ITEMS_MAX; i = i->next) {
-        if (i->kind != JOURNAL_NOTE)
+    for (const struct journal_item *i = j->first; i != NULL && printed < PRINTED_ITEMS_MAX;
+         i = i->next) {
+        if (i->kind != JOURNAL_NOTE || next_note(j->first, i->name) != i)
             continue;
         if (printed++ > 0)
             buf_add_char(out, ',');
-        buf_add_json(out, slice_make(i->name.ptr, i->name.len));
-        buf_add_char(out, ':');
-        buf_add_json(out, slice_make(i->value.ptr, i->value.len));
+        print_note(i, out);
     }
     return printed > 0;
 }

@@ -42,13 +42,13 @@ enum journal_kind {
 struct journal_item {
     const struct journal_item *next;
     enum journal_kind kind;
-    unsigned nth;                       /* HEADER_REPLACE, HEADER_REMOVE */
+    unsigned nth; /* HEADER_REPLACE, HEADER_REMOVE */
     tern_str name, value;
     const struct tern_mailbox *mailbox; /* of the rewriting kinds */
 };
 
 struct journal {
-    const char *error; /* the first misuse, or NULL */
+    const char *error;          /* the first misuse, or NULL */
     tern_verdict reply_verdict; /* NEXT: no reply was set */
     unsigned code;
     char enhanced[12];
@@ -75,9 +75,10 @@ struct journal_writer {
 };
 
 /* Each returns 0 or a negative errno; on failure journal->error is set unless it was already. */
-int journal_add(const struct journal_writer *w, enum journal_kind kind, unsigned nth, struct slice name,
-                struct slice value);
-int journal_add_address(const struct journal_writer *w, enum journal_kind kind, struct slice address);
+int journal_add(const struct journal_writer *w, enum journal_kind kind, unsigned nth,
+                struct slice name, struct slice value);
+int journal_add_address(const struct journal_writer *w, enum journal_kind kind,
+                        struct slice address);
 int journal_claim(const struct journal_writer *w, enum tern_class class_);
 int journal_route(const struct journal_writer *w, const struct tern_route *route);
 void journal_note(const struct journal_writer *w, struct slice key, struct slice value);
@@ -92,7 +93,8 @@ bool journal_has_edits(const struct journal *j);
 struct tern_route journal_route_dup(struct arena *arena, const struct tern_route *route);
 /* "d.d.d" of RFC 3463, beginning with the class `first`. */
 bool journal_enhanced_is_valid(const char *enhanced, char first);
-/* A JSON list of what the journal asks for, ["claim local","tag x"]; nothing if there is nothing. */
+/* A JSON list of what the journal asks for, ["claim local","tag x"]; nothing if there is
+ * nothing. */
 bool journal_print(const struct journal *j, struct buf *out);
 /* The notes as members of a JSON object; nothing if there are none. */
 bool journal_print_notes(const struct journal *j, struct buf *out);

@@ -35,8 +35,7 @@ static unsigned share_of(const struct pool_job *job)
 /* Under the lock, which is why plain reads of the counter would do; others read it for metrics. */
 static struct pool_job *take(struct pool *pool)
 {
-    list_each(link, &pool->jobs)
-    {
+    list_each (link, &pool->jobs) {
         struct pool_job *job = list_entry(link, struct pool_job, link);
         if (atomic_load(job->running) >= share_of(job))
             continue;
@@ -130,7 +129,8 @@ struct pool *pool_new(const struct pool_options *options)
     return pool;
 }
 
-/* One more thread if all are busy and the bound allows. A failure is no error while there is one. */
+/* One more thread if all are busy and the bound allows. A failure is no error while there is
+ * one. */
 static int add_thread(struct pool *pool)
 {
     pthread_t thread;
@@ -156,7 +156,7 @@ static bool has_room(const struct pool *pool, const struct pool_job *job)
         return false;
     if (pool->waiting < part)
         return true;
-    list_each(link, &pool->jobs)
+    list_each (link, &pool->jobs)
         mine += list_entry(link, struct pool_job, link)->running == job->running;
     return mine < (part > 0 ? part : 1);
 }
@@ -183,8 +183,7 @@ bool pool_cancel(struct pool *pool, struct pool_job *job)
     bool found = false;
 
     pthread_mutex_lock(&pool->lock);
-    list_each(link, &pool->jobs)
-    {
+    list_each (link, &pool->jobs) {
         if (link != &job->link)
             continue;
         list_remove(link);

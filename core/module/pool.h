@@ -17,8 +17,9 @@
 #define POOL_THREADS_DEFAULT 16
 #define POOL_THREADS_MAX     256
 #define POOL_QUEUE_DEFAULT   1024
-/* One step may fill at most this part of the queue, so that a stuck one does not shut out the rest. */
-#define POOL_QUEUE_PART      4
+/* One step may fill at most this part of the queue, so that a stuck one does not shut out the
+ * rest. */
+#define POOL_QUEUE_PART 4
 
 struct pool;
 
@@ -41,12 +42,14 @@ struct pool_job {
 struct pool *pool_new(const struct pool_options *options);
 /* 0, or -EAGAIN: the queue, or this step's part of it, is full. Any thread. */
 int pool_submit(struct pool *pool, struct pool_job *job);
-/* True if the job had not begun: it is the caller's again, `run` and `done` are not called. Any thread. */
+/* True if the job had not begun: it is the caller's again, `run` and `done` are not called. Any
+ * thread. */
 bool pool_cancel(struct pool *pool, struct pool_job *job);
 unsigned pool_waiting(struct pool *pool);
 unsigned pool_busy(struct pool *pool);
 /*
- * Waits at most `wait_ms` for running jobs, then frees. Returns the number of threads that are stuck: they
+ * Waits at most `wait_ms` for running jobs, then frees. Returns the number of threads that are
+ * stuck: they
  * are left behind with the pool's memory and must find everything they use alive; jobs still
  * waiting are done without having run.
  */

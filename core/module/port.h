@@ -15,7 +15,8 @@
 
 struct port;
 
-/* Put in once at a time. `run` is called on the loop, or with gone = true by whom closes the port. */
+/* Put in once at a time. `run` is called on the loop, or with gone = true by whom closes the
+ * port. */
 struct port_item {
     struct list link;
     void (*run)(struct port_item *item, bool gone);

@@ -14,8 +14,8 @@
 #include "base/log.h"
 #include "module/descriptor.h"
 
-#define WORD_OCTETS_MAX 256  /* of a name or address in the record, before escaping */
-#define TAIL_OCTETS     96   /* room for what follows the entries */
+#define WORD_OCTETS_MAX  256  /* of a name or address in the record, before escaping */
+#define TAIL_OCTETS      96   /* room for what follows the entries */
 #define RCPTS_OCTETS_MAX 4096 /* of the list "to" */
 
 void record_init(struct record *r)
@@ -185,7 +185,8 @@ static bool add_rcpts(struct buf *out, const struct txn_facts *txn)
         size_t before = out->len;
         if (i > 0)
             buf_add_char(out, ',');
-        buf_add_json(out, slice_head(slice_of(txn->rcpts[i]->view.mailbox.address), WORD_OCTETS_MAX));
+        buf_add_json(out,
+                     slice_head(slice_of(txn->rcpts[i]->view.mailbox.address), WORD_OCTETS_MAX));
         fits = out->len <= limit;
         if (!fits)
             out->len = before;
@@ -238,8 +239,8 @@ void record_write_session(struct record *r, const struct session_facts *session)
     finish(r, &out, true);
 }
 
-void record_write_txn(struct record *r, const struct session_facts *session, const struct txn_facts *txn,
-                      struct slice stored_id, unsigned reply_code)
+void record_write_txn(struct record *r, const struct session_facts *session,
+                      const struct txn_facts *txn, struct slice stored_id, unsigned reply_code)
 {
     struct buf out = BUF_INIT;
 

@@ -3,7 +3,8 @@
  * record.h - the decision record: what each step decided about one session, transaction or
  * delivery attempt, and why. One JSON object, written once at the end by log_decision().
  *
- * NEXT is a counter, unless the step gave inputs, claimed, or is in shadow mode and wished something.
+ * NEXT is a counter, unless the step gave inputs, claimed, or is in shadow mode and wished
+ * something.
  * At most RECORD_OCTETS_MAX, then entries are left out and "truncated" is true.
  */
 #ifndef TERN_MODULE_RECORD_H
@@ -19,11 +20,11 @@
 #define RECORD_OCTETS_MAX 16384
 
 struct record {
-    uint64_t wall_ms;  /* of its beginning: the day it is filed under */
-    struct buf steps;  /* one JSON object a line */
-    unsigned next;     /* steps that answered NEXT and had nothing to say */
+    uint64_t wall_ms; /* of its beginning: the day it is filed under */
+    struct buf steps; /* one JSON object a line */
+    unsigned next;    /* steps that answered NEXT and had nothing to say */
     bool truncated;
-    unsigned last_code;   /* of the last refusal told, and its line */
+    unsigned last_code; /* of the last refusal told, and its line */
     struct buf last_reply;
 };
 
@@ -34,15 +35,15 @@ struct record_entry {
     unsigned point;
     const struct plan_step *step; /* NULL: the core itself */
     tern_verdict verdict;
-    unsigned code;                /* 0: no reply */
+    unsigned code; /* 0: no reply */
     const char *enhanced;
     struct slice text;
     uint64_t us;
     const struct journal *journal; /* or NULL */
     bool shadow;
-    const char *kept_from;         /* a refusal kept from that hook, or NULL */
-    struct slice rcpt;             /* or empty */
-    const char *error;             /* or NULL */
+    const char *kept_from; /* a refusal kept from that hook, or NULL */
+    struct slice rcpt;     /* or empty */
+    const char *error;     /* or NULL */
 };
 void record_step(struct record *r, const struct record_entry *entry);
 /* The reply that the client heard: code, enhanced code, text. */
@@ -50,8 +51,8 @@ void record_reply(struct record *r, unsigned code, const char *enhanced, struct 
 
 void record_write_session(struct record *r, const struct session_facts *session);
 /* reply_code: the last reply of the transaction, 0 if it was given up. */
-void record_write_txn(struct record *r, const struct session_facts *session, const struct txn_facts *txn,
-                      struct slice stored_id, unsigned reply_code);
+void record_write_txn(struct record *r, const struct session_facts *session,
+                      const struct txn_facts *txn, struct slice stored_id, unsigned reply_code);
 /* `outcomes`: JSON objects, one a line: what engine_result() was told. */
 void record_write_delivery(struct record *r, const struct session_facts *session,
                            const struct txn_facts *txn, struct slice outcomes);

@@ -50,7 +50,8 @@ struct plan_step *testplan_add(struct policy *p, const char *name, const struct 
     p->steps[at].module = module;
     p->steps[at].place = (struct place){ "test.yaml", 10 + at, 5 };
     p->steps[at].pool_share = 4;
-    p->base.steps[at] = (struct plan_step){ .step = &p->steps[at], .conf = conf, .timeout_ms = 30000 };
+    p->base.steps[at] =
+        (struct plan_step){ .step = &p->steps[at], .conf = conf, .timeout_ms = 30000 };
     return &p->base.steps[at];
 }
 
@@ -63,7 +64,8 @@ static void build(struct profile_plan *made)
         *chain = (struct chain){ .entries = made->entries[hook] };
         for (unsigned i = 0; i < plan->step_count; i++) {
             const struct plan_step *step = &made->steps[i];
-            for (const struct tern_hook *h = step->step->module->hooks; h != NULL && h->size != 0; h++) {
+            for (const struct tern_hook *h = step->step->module->hooks; h != NULL && h->size != 0;
+                 h++) {
                 if (h->hook != hook || step->mode == STEP_OFF)
                     continue;
                 made->entries[hook][chain->count++] = (struct chain_entry){ step, h };

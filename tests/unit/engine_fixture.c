@@ -20,7 +20,8 @@ static tern_verdict play(tern_call *call, const void *conf)
     const struct script *s = conf;
 
     if ((call->hook->flags & TERN_BLOCKING) == 0)
-        buf_printf(&w.trace, "%s:%s ", descriptor_hook_name(call->point), call->step->step->name.ptr);
+        buf_printf(&w.trace, "%s:%s ", descriptor_hook_name(call->point),
+                   call->step->step->name.ptr);
     if (s == NULL || (s->only_at != 0 && s->only_at != call->point + 1))
         return TERN_NEXT;
     if (s->claim != TERN_CLASS_NONE && call->point == TERN_HOOK_RCPT)
@@ -43,18 +44,27 @@ static void aborted(tern_call *call, const void *conf)
         s->aborted(call);
 }
 
-#define RDC (TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_CLOSE)
+#define RDC  (TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_CLOSE)
 #define LATE (TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_HOLD | TERN_MAY_DISCARD)
-#define ENTRY(point, may, more) { TERN_HOOK(point, play), .answers = may, .flags = more, .on_abort = aborted }
-#define ENTRIES(name, flags, rcpt_flags, message_flags, may)                                           \
-    static const struct tern_hook name[] = {                                                           \
-        ENTRY(CONNECT, (may) & RDC, flags), ENTRY(EHLO, (may) & RDC, flags), ENTRY(MAIL, (may) & RDC, flags), \
-        ENTRY(RCPT, (may) & (RDC | LATE), (flags) | (rcpt_flags)), ENTRY(DATA, (may) & RDC, flags),    \
-        ENTRY(MESSAGE, (may) & LATE, (flags) | (message_flags)), ENTRY(QUEUE, (may) & LATE, flags),    \
-        ENTRY(SIGN, (may) & TERN_MAY_DEFER, flags),                                                    \
-        ENTRY(ROUTE, (may) & (TERN_MAY_ACCEPT | TERN_MAY_REJECT | TERN_MAY_DEFER), flags),             \
-        ENTRY(DELIVER, (may) & (TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_HOLD), flags),             \
-        ENTRY(RESULT, 0, flags), ENTRY(CLOSE, 0, flags), TERN_HOOKS_END                                \
+#define ENTRY(point, may, more)                                                                    \
+    {                                                                                              \
+        TERN_HOOK(point, play), .answers = may, .flags = more, .on_abort = aborted                 \
+    }
+#define ENTRIES(name, flags, rcpt_flags, message_flags, may)                                       \
+    static const struct tern_hook name[] = {                                                       \
+        ENTRY(CONNECT, (may)&RDC, flags),                                                          \
+        ENTRY(EHLO, (may)&RDC, flags),                                                             \
+        ENTRY(MAIL, (may)&RDC, flags),                                                             \
+        ENTRY(RCPT, (may) & (RDC | LATE), (flags) | (rcpt_flags)),                                 \
+        ENTRY(DATA, (may)&RDC, flags),                                                             \
+        ENTRY(MESSAGE, (may)&LATE, (flags) | (message_flags)),                                     \
+        ENTRY(QUEUE, (may)&LATE, flags),                                                           \
+        ENTRY(SIGN, (may)&TERN_MAY_DEFER, flags),                                                  \
+        ENTRY(ROUTE, (may) & (TERN_MAY_ACCEPT | TERN_MAY_REJECT | TERN_MAY_DEFER), flags),         \
+        ENTRY(DELIVER, (may) & (TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_HOLD), flags),         \
+        ENTRY(RESULT, 0, flags),                                                                   \
+        ENTRY(CLOSE, 0, flags),                                                                    \
+        TERN_HOOKS_END                                                                             \
     }
 ENTRIES(every_hooks, 0, TERN_CLAIMS, 0, ~0u);
 ENTRIES(meek_hooks, 0, 0, 0, ~0u);
@@ -65,12 +75,16 @@ ENTRIES(once_hooks, 0, 0, TERN_ONCE, ~0u);
 static const struct tern_hook claiming_hooks[] = { ENTRY(RCPT, 0, TERN_CLAIMS), TERN_HOOKS_END };
 
 static const char *const colours[] = { "red", "green", NULL };
-static const struct tern_note notes[] = { TERN_TAG("a", ""),  TERN_TAG("b", ""),
-                                          TERN_TAG("c", ""),  TERN_RESULT("colour", colours, ""),
-                                          TERN_RESULT("word", NULL, ""), TERN_NOTES_END };
-#define MODULE(name_, hooks_)                                                                     \
-    const struct tern_module name_##_module = { .magic = TERN_ABI_MAGIC, .name = #name_,          \
-                                                .hooks = hooks_, .notes = notes }
+static const struct tern_note notes[] = { TERN_TAG("a", ""),
+                                          TERN_TAG("b", ""),
+                                          TERN_TAG("c", ""),
+                                          TERN_RESULT("colour", colours, ""),
+                                          TERN_RESULT("word", NULL, ""),
+                                          TERN_NOTES_END };
+#define MODULE(name_, hooks_)                                                                      \
+    const struct tern_module name_##_module = {                                                    \
+        .magic = TERN_ABI_MAGIC, .name = #name_, .hooks = hooks_, .notes = notes                   \
+    }
 MODULE(every, every_hooks);
 MODULE(meek, meek_hooks);
 MODULE(silent, silent_hooks);
@@ -100,7 +114,9 @@ void world_open(const char *policy, const struct pool_options *pool)
     w.loop = loop_new(0);
     w.pool = pool_new(pool != NULL ? pool : &small);
     assert(kv_open(NULL, NULL, 1000, &w.kv, error, sizeof(error)) == 0);
-    struct engine_env env = { .loop = w.loop, .kv = w.kv, .pool = w.pool, .hostname = "mx.test", .spool_fd = -1 };
+    struct engine_env env = {
+        .loop = w.loop, .kv = w.kv, .pool = w.pool, .hostname = "mx.test", .spool_fd = -1
+    };
     w.engine = engine_new(&env);
     w.policy = testplan_new(policy);
 }
@@ -147,9 +163,14 @@ struct txn_facts *txn_facts_for_test(const char *from)
 struct engine_session_options session_options(struct session_facts *facts)
 {
     return (struct engine_session_options){
-        .policy = w.policy, .generation = &w.generation, .generation_ref = generation_ref,
-        .generation_unref = generation_unref, .soft_bounce = w.soft_bounce, .split = w.split,
-        .groups_max = w.groups_max, .facts = facts,
+        .policy = w.policy,
+        .generation = &w.generation,
+        .generation_ref = generation_ref,
+        .generation_unref = generation_unref,
+        .soft_bounce = w.soft_bounce,
+        .split = w.split,
+        .groups_max = w.groups_max,
+        .facts = facts,
     };
 }
 

@@ -19,8 +19,8 @@
 
 struct script {
     tern_verdict answer;
-    unsigned only_at;  /* 1 + hook: does this there, elsewhere NEXT; 0: everywhere */
-    unsigned code;     /* with a reply of this code and text */
+    unsigned only_at; /* 1 + hook: does this there, elsewhere NEXT; 0: everywhere */
+    unsigned code;    /* with a reply of this code and text */
     const char *text;
     enum tern_class claim;
     const char *tag;
@@ -37,7 +37,7 @@ struct world {
     struct engine_session *session;
     bool split, soft_bounce;
     unsigned groups_max;
-    int generation;       /* references; 1 is the world's own */
+    int generation; /* references; 1 is the world's own */
     struct buf trace;
     unsigned aborts;
     /* the last answer */

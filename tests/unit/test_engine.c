@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_engine.c - the main path: hooks in order, claims, refusals, dispositions, shadow, the record. */
+/* test_engine.c - the main path: hooks in order, claims, refusals, dispositions, shadow, the
+ * record. */
 #include <dirent.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -27,9 +28,9 @@ static void test_order(void)
     engine_txn_end(w.session, SLICE("06c2k3nm7d0g4"), 250);
     engine_session_free(w.session);
     w.session = NULL;
-    CU_ASSERT_STRING_EQUAL(w.trace.data,
-                           "connect:a connect:b ehlo:a ehlo:b mail:a mail:b rcpt:a rcpt:b data:a data:b "
-                           "message:a message:b queue:a queue:b sign:a sign:b close:a close:b ");
+    CU_ASSERT_STRING_EQUAL(
+        w.trace.data, "connect:a connect:b ehlo:a ehlo:b mail:a mail:b rcpt:a rcpt:b data:a data:b "
+                      "message:a message:b queue:a queue:b sign:a sign:b close:a close:b ");
     world_close();
 }
 
@@ -46,20 +47,69 @@ static const struct {
     const char *text;
 } verdicts[] = {
     { "next", { TERN_NEXT }, 0, false, TERN_NEXT, 0, "", "" },
-    { "reject", { TERN_REJECT }, 0, false, TERN_REJECT, 550, "5.7.1", "refused by policy [06c2k3nm7d0g4]" },
+    { "reject",
+      { TERN_REJECT },
+      0,
+      false,
+      TERN_REJECT,
+      550,
+      "5.7.1",
+      "refused by policy [06c2k3nm7d0g4]" },
     { "defer", { TERN_DEFER }, 0, false, TERN_DEFER, 451, "4.7.1", "not now" },
     { "close", { TERN_CLOSE }, 0, false, TERN_CLOSE, 421, "4.7.0", "closing" },
     { "hold", { TERN_HOLD }, 0, false, TERN_HOLD, 0, "", "" },
     { "discard", { TERN_DISCARD }, 0, false, TERN_DISCARD, 0, "", "" },
     { "accept is not for rcpt", { TERN_ACCEPT }, 0, false, TERN_DEFER, 451, "4.3.0", "temporary" },
     { "rubbish", { (tern_verdict)77 }, 0, false, TERN_DEFER, 451, "4.3.0", "temporary" },
-    { "error, defer", { TERN_ERROR }, STEP_ERROR_DEFER, false, TERN_DEFER, 451, "4.3.0", "temporary" },
-    { "error, reject", { TERN_ERROR }, STEP_ERROR_REJECT, false, TERN_REJECT, 554, "5.3.0", "check" },
+    { "error, defer",
+      { TERN_ERROR },
+      STEP_ERROR_DEFER,
+      false,
+      TERN_DEFER,
+      451,
+      "4.3.0",
+      "temporary" },
+    { "error, reject",
+      { TERN_ERROR },
+      STEP_ERROR_REJECT,
+      false,
+      TERN_REJECT,
+      554,
+      "5.3.0",
+      "check" },
     { "error, skip", { TERN_ERROR }, STEP_ERROR_SKIP, false, TERN_NEXT, 0, "", "" },
-    { "reply", { TERN_REJECT, 0, 552, "no %s here" }, 0, false, TERN_REJECT, 552, "5.7.1", "no %s here [" },
-    { "reply of another class", { TERN_REJECT, 0, 450, "x" }, 0, false, TERN_DEFER, 451, "4.3.0", "temp" },
-    { "reply with a line end", { TERN_REJECT, 0, 550, "x\r\n250 ok" }, 0, false, TERN_DEFER, 451, "4.3.0", "t" },
-    { "reply beyond ASCII", { TERN_DEFER, 0, 450, "sp\xc3\xa4ter" }, 0, false, TERN_DEFER, 450, "4.7.1", "sp??ter" },
+    { "reply",
+      { TERN_REJECT, 0, 552, "no %s here" },
+      0,
+      false,
+      TERN_REJECT,
+      552,
+      "5.7.1",
+      "no %s here [" },
+    { "reply of another class",
+      { TERN_REJECT, 0, 450, "x" },
+      0,
+      false,
+      TERN_DEFER,
+      451,
+      "4.3.0",
+      "temp" },
+    { "reply with a line end",
+      { TERN_REJECT, 0, 550, "x\r\n250 ok" },
+      0,
+      false,
+      TERN_DEFER,
+      451,
+      "4.3.0",
+      "t" },
+    { "reply beyond ASCII",
+      { TERN_DEFER, 0, 450, "sp\xc3\xa4ter" },
+      0,
+      false,
+      TERN_DEFER,
+      450,
+      "4.7.1",
+      "sp??ter" },
     { "soft reject", { TERN_REJECT, 0, 553, "no" }, 0, true, TERN_DEFER, 450, "4.7.1", "no [" },
     { "soft error", { TERN_ERROR }, STEP_ERROR_REJECT, true, TERN_DEFER, 450, "4.3.0", "check" },
 };
@@ -113,7 +163,8 @@ static void test_unclaimed(void)
     CU_ASSERT_STRING_EQUAL(w.decision.enhanced, "5.7.1");
     CU_ASSERT_TRUE(last_text_has("relaying denied [06c2k3nm7d0g4]"));
     CU_ASSERT_EQUAL(w.decision.step.len, 0);
-    CU_ASSERT_PTR_NULL(strstr(w.trace.data, "rcpt:greylist")); /* at once: no greylist before the 550 */
+    CU_ASSERT_PTR_NULL(
+        strstr(w.trace.data, "rcpt:greylist")); /* at once: no greylist before the 550 */
     world_close();
 }
 
@@ -287,8 +338,9 @@ static tern_verdict refuse_first_helo(tern_call *call, const struct script *s)
 {
     (void)s;
     (void)tern->withhold(call, "SIZE");
-    return strcmp(tern->helo_name(call).ptr, "bad") == 0 ? tern->reply(call, TERN_REJECT, 550, "5.5.2", "bad name")
-                                                         : TERN_NEXT;
+    return strcmp(tern->helo_name(call).ptr, "bad") == 0
+               ? tern->reply(call, TERN_REJECT, 550, "5.5.2", "bad name")
+               : TERN_NEXT;
 }
 
 static void test_second_helo(void)
@@ -366,13 +418,15 @@ static void test_shadow(void)
     CU_ASSERT_PTR_NULL(t->results);
     CU_ASSERT_PTR_NULL(t->vars);
     const char *steps = record_steps().ptr;
-    CU_ASSERT_PTR_NOT_NULL(strstr(steps, "\"verdict\":\"REJECT\",\"reply\":\"550 5.1.1 never\",\"shadow\":true"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(steps, "\"verdict\":\"REJECT\",\"reply\":\"550 5.1.1 never\",\"shadow\":true"));
     CU_ASSERT_PTR_NOT_NULL(strstr(steps, "\"tag a\""));
     CU_ASSERT_PTR_NOT_NULL(strstr(steps, "\"rewrite recipient other@example.org\""));
     world_close();
 }
 
-static int evaluate(struct engine *engine, const void *compiled, const tern_call *call, const char **error)
+static int evaluate(struct engine *engine, const void *compiled, const tern_call *call,
+                    const char **error)
 {
     (void)engine;
     (void)call;
@@ -434,10 +488,8 @@ static tern_verdict tag_by_hook(tern_call *call, const struct script *s)
         if (strcmp(tern->current_rcpt(call)->mailbox.address.ptr, "r1@example.org") == 0)
             return tern->tag(call, "b") == 0 ? TERN_NEXT : TERN_ERROR;
         return TERN_NEXT;
-    case TERN_HOOK_DATA:
-        return tern->tag(call, "c") == 0 ? TERN_NEXT : TERN_ERROR;
-    default:
-        return TERN_NEXT;
+    case TERN_HOOK_DATA: return tern->tag(call, "c") == 0 ? TERN_NEXT : TERN_ERROR;
+    default: return TERN_NEXT;
     }
 }
 
@@ -472,7 +524,8 @@ static tern_verdict rewrite(tern_call *call, const struct script *s)
 {
     (void)s;
     if (call->point == TERN_HOOK_MAIL)
-        return tern->rewrite_sender(call, TERN_STR("new@example.net")) == 0 ? TERN_NEXT : TERN_ERROR;
+        return tern->rewrite_sender(call, TERN_STR("new@example.net")) == 0 ? TERN_NEXT
+                                                                            : TERN_ERROR;
     return tern->rewrite_rcpt(call, TERN_STR("box@Example.NET")) == 0 ? TERN_NEXT : TERN_ERROR;
 }
 
@@ -526,6 +579,7 @@ static tern_verdict note_and_refuse(tern_call *call, const struct script *s)
 {
     (void)s;
     tern->note(call, "zone", TERN_STR("bl.example"));
+    tern->note(call, "answer", TERN_STR("127.0.0.3"));
     tern->note(call, "answer", TERN_STR("127.0.0.2 \"\n\xff"));
     return tern->reply(call, TERN_REJECT, 550, "5.7.1", "listed");
 }
@@ -543,8 +597,9 @@ static json_t *find_record(json_t *list, const char *type)
     size_t i;
     json_t *record;
 
-    json_array_foreach(list, i, record) if (strcmp(json_string_value(json_object_get(record, "type")), type) == 0)
-        return record;
+    json_array_foreach(list, i,
+                       record) if (strcmp(json_string_value(json_object_get(record, "type")),
+                                          type) == 0) return record;
     return NULL;
 }
 
@@ -553,8 +608,11 @@ static void check_record(unsigned count, bool truncated)
     static const struct script s = { .only_at = AT(RCPT), .more = note_and_refuse };
     char folder[] = "/tmp/tern-record-XXXXXX";
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
-    struct log_options log = { .level = LOG_ERROR, .path = "/dev/null", .decisions_path = folder,
-                               .decisions_octets_max = 1 << 30, .decisions_days_max = 30 };
+    struct log_options log = { .level = LOG_ERROR,
+                               .path = "/dev/null",
+                               .decisions_path = folder,
+                               .decisions_octets_max = 1 << 30,
+                               .decisions_days_max = 30 };
 
     world_open("inbound", NULL);
     CU_ASSERT_EQUAL(log_start(&log), 0);
@@ -581,8 +639,11 @@ static void check_record(unsigned count, bool truncated)
     CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(refused, "at")), "test.yaml:11");
     CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(refused, "rcpt")), "r1@example.org");
     CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(refused, "verdict")), "REJECT");
-    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(json_object_get(refused, "inputs"), "zone")),
-                           "bl.example");
+    CU_ASSERT_STRING_EQUAL(
+        json_string_value(json_object_get(json_object_get(refused, "inputs"), "zone")),
+        "bl.example");
+    CU_ASSERT_EQUAL(json_array_size(json_object_get(json_object_get(refused, "inputs"), "answer")),
+                    2);
     CU_ASSERT_EQUAL(json_integer_value(json_object_get(t, "next")), 1); /* dnsbl at mail */
     if (!truncated)
         CU_ASSERT_EQUAL(json_array_size(json_object_get(t, "steps")), 2 * count);

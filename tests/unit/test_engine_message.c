@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_engine_message.c - groups, the reply at the dot, header edits, expansion, enqueue, delivery. */
+/* test_engine_message.c - groups, the reply at the dot, header edits, expansion. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -90,7 +90,8 @@ static const struct script names = { .only_at = AT(RCPT), .more = by_name };
 
 static void test_group_keys(void)
 {
-    static const char *const to[] = { "x@e.org", "ab@e.org", "ba@e.org", "aab@e.org", "a@e.org", "R@e.org" };
+    static const char *const to[] = { "x@e.org",   "ab@e.org", "ba@e.org",
+                                      "aab@e.org", "a@e.org",  "R@e.org" };
 
     world_open("inbound", NULL);
     w.split = false;
@@ -134,9 +135,9 @@ static const struct {
     unsigned code;
     const char *kept; /* dispositions of the groups: d(eliver), h, l(ate), x */
 } dots[] = {
-    { "nn", TERN_NEXT, 0, "dd" },  { "nd", TERN_DEFER, 451, "" }, { "rd", TERN_DEFER, 451, "" },
-    { "nr", TERN_NEXT, 0, "dl" },  { "hr", TERN_NEXT, 0, "hl" },  { "rr", TERN_REJECT, 550, "" },
-    { "xr", TERN_NEXT, 0, "lx" },  { "hx", TERN_NEXT, 0, "hx" },  { "r", TERN_REJECT, 550, "" },
+    { "nn", TERN_NEXT, 0, "dd" },   { "nd", TERN_DEFER, 451, "" },  { "rd", TERN_DEFER, 451, "" },
+    { "nr", TERN_NEXT, 0, "dl" },   { "hr", TERN_NEXT, 0, "hl" },   { "rr", TERN_REJECT, 550, "" },
+    { "xr", TERN_NEXT, 0, "lx" },   { "hx", TERN_NEXT, 0, "hx" },   { "r", TERN_REJECT, 550, "" },
     { "rnh", TERN_NEXT, 0, "ldh" }, { "nnd", TERN_DEFER, 451, "" },
 };
 
@@ -150,16 +151,11 @@ static tern_verdict by_group(tern_call *call, const struct script *s)
         return TERN_NEXT;
     unsigned group = (unsigned)atoi(tern->rcpt(call, 0)->mailbox.local.ptr + 1);
     switch (plan_of_answers[group - 1]) {
-    case 'r':
-        return tern->reply(call, TERN_REJECT, 550, "5.6.0", "group %u", group);
-    case 'd':
-        return TERN_DEFER;
-    case 'h':
-        return tern->hold(call, "held");
-    case 'x':
-        return TERN_DISCARD;
-    default:
-        return TERN_NEXT;
+    case 'r': return tern->reply(call, TERN_REJECT, 550, "5.6.0", "group %u", group);
+    case 'd': return TERN_DEFER;
+    case 'h': return tern->hold(call, "held");
+    case 'x': return TERN_DISCARD;
+    default: return TERN_NEXT;
     }
 }
 
@@ -362,27 +358,65 @@ static const struct edit_case {
     } edits[4];
 } edit_cases[] = {
     { "nothing", "A: 1\r\n\r\nb\r\n", "Received: here\r\nA: 1\r\n\r\nb\r\n", 0, { { 0 } } },
-    { "prepend", "A: 1\r\n\r\nb\r\n", "Y: 2\r\nX: 1\r\nReceived: here\r\nA: 1\r\n\r\nb\r\n", 0,
+    { "prepend",
+      "A: 1\r\n\r\nb\r\n",
+      "Y: 2\r\nX: 1\r\nReceived: here\r\nA: 1\r\n\r\nb\r\n",
+      0,
       { { JOURNAL_HEADER_PREPEND, "X", 0, "1" }, { JOURNAL_HEADER_PREPEND, "Y", 0, "2" } } },
-    { "append", "A: 1\r\n\r\nb\r\n", "Received: here\r\nA: 1\r\nX: 1\r\nY: 2\r\n\r\nb\r\n", 6,
+    { "append",
+      "A: 1\r\n\r\nb\r\n",
+      "Received: here\r\nA: 1\r\nX: 1\r\nY: 2\r\n\r\nb\r\n",
+      6,
       { { JOURNAL_HEADER_APPEND, "X", 0, "1" }, { JOURNAL_HEADER_APPEND, "Y", 0, "2" } } },
-    { "remove the second", "A: 1\r\na: 2\r\nA: 3\r\n\r\nb\r\n", "Received: here\r\nA: 1\r\nA: 3\r\n\r\nb\r\n", 18,
+    { "remove the second",
+      "A: 1\r\na: 2\r\nA: 3\r\n\r\nb\r\n",
+      "Received: here\r\nA: 1\r\nA: 3\r\n\r\nb\r\n",
+      18,
       { { JOURNAL_HEADER_REMOVE, "A", 1, "" } } },
-    { "replace a folded one", "A: 1\r\n\t2\r\nB:x\r\n\r\nb\r\n", "Received: here\r\na: n\r\nB:x\r\n\r\nb\r\n", 15,
+    { "replace a folded one",
+      "A: 1\r\n\t2\r\nB:x\r\n\r\nb\r\n",
+      "Received: here\r\na: n\r\nB:x\r\n\r\nb\r\n",
+      15,
       { { JOURNAL_HEADER_REPLACE, "a", 0, "n" } } },
-    { "our own Received", "A: 1\r\n\r\n", "A: 1\r\n\r\n", 6, { { JOURNAL_HEADER_REMOVE, "Received", 0, "" } } },
-    { "what is not there", "A: 1\r\n\r\nb\r\n", "Received: here\r\nA: 1\r\n\r\nb\r\n", 6,
+    { "our own Received",
+      "A: 1\r\n\r\n",
+      "A: 1\r\n\r\n",
+      6,
+      { { JOURNAL_HEADER_REMOVE, "Received", 0, "" } } },
+    { "what is not there",
+      "A: 1\r\n\r\nb\r\n",
+      "Received: here\r\nA: 1\r\n\r\nb\r\n",
+      6,
       { { JOURNAL_HEADER_REPLACE, "Z", 0, "n" } } },
-    { "malformed lines stay", "A: 1\r\nthis is none\r\nB: 2\r\n\r\nb\r\n",
-      "Received: here\r\nthis is none\r\nB: 2\r\nX: 1\r\n\r\nb\r\n", 26,
+    { "malformed lines stay",
+      "A: 1\r\nthis is none\r\nB: 2\r\n\r\nb\r\n",
+      "Received: here\r\nthis is none\r\nB: 2\r\nX: 1\r\n\r\nb\r\n",
+      26,
       { { JOURNAL_HEADER_REMOVE, "A", 0, "" }, { JOURNAL_HEADER_APPEND, "X", 0, "1" } } },
-    { "no header", "\r\nb\r\n", "Received: here\r\nX: 1\r\n\r\nb\r\n", 0, { { JOURNAL_HEADER_APPEND, "X", 0, "1" } } },
-    { "no body", "A: 1\r\n", "Received: here\r\nX: 1\r\n", 6,
+    { "no header",
+      "\r\nb\r\n",
+      "Received: here\r\nX: 1\r\n\r\nb\r\n",
+      0,
+      { { JOURNAL_HEADER_APPEND, "X", 0, "1" } } },
+    { "no body",
+      "A: 1\r\n",
+      "Received: here\r\nX: 1\r\n",
+      6,
       { { JOURNAL_HEADER_REMOVE, "A", 0, "" }, { JOURNAL_HEADER_APPEND, "X", 0, "1" } } },
-    { "nothing at all", "", "Received: here\r\nX: 1\r\n", 0, { { JOURNAL_HEADER_APPEND, "X", 0, "1" } } },
-    { "a new one, then gone", "A: 1\r\n\r\n", "Received: here\r\nA: 1\r\n\r\n", 6,
+    { "nothing at all",
+      "",
+      "Received: here\r\nX: 1\r\n",
+      0,
+      { { JOURNAL_HEADER_APPEND, "X", 0, "1" } } },
+    { "a new one, then gone",
+      "A: 1\r\n\r\n",
+      "Received: here\r\nA: 1\r\n\r\n",
+      6,
       { { JOURNAL_HEADER_PREPEND, "X", 0, "1" }, { JOURNAL_HEADER_REMOVE, "X", 0, "" } } },
-    { "a long value", "A: 1\r\n\r\n", "X: 1\r\n 2\r\nReceived: here\r\nA: 1\r\n\r\n", 0,
+    { "a long value",
+      "A: 1\r\n\r\n",
+      "X: 1\r\n 2\r\nReceived: here\r\nA: 1\r\n\r\n",
+      0,
       { { JOURNAL_HEADER_PREPEND, "X", 0, "1\r\n 2" } } },
 };
 
@@ -394,10 +428,11 @@ static tern_verdict edit_all(tern_call *call, const struct script *s)
         tern_str value = { c->edits[i].value, strlen(c->edits[i].value) };
         const char *name = c->edits[i].name;
         unsigned nth = c->edits[i].nth;
-        int r = c->edits[i].kind == JOURNAL_HEADER_PREPEND   ? tern->header_prepend(call, name, value)
-                : c->edits[i].kind == JOURNAL_HEADER_APPEND  ? tern->header_append(call, name, value)
-                : c->edits[i].kind == JOURNAL_HEADER_REPLACE ? tern->header_replace(call, name, nth, value)
-                                                             : tern->header_remove(call, name, nth);
+        int r = c->edits[i].kind == JOURNAL_HEADER_PREPEND ? tern->header_prepend(call, name, value)
+                : c->edits[i].kind == JOURNAL_HEADER_APPEND ? tern->header_append(call, name, value)
+                : c->edits[i].kind == JOURNAL_HEADER_REPLACE
+                    ? tern->header_replace(call, name, nth, value)
+                    : tern->header_remove(call, name, nth);
         CU_ASSERT_EQUAL(r, 0);
     }
     return TERN_NEXT;
@@ -411,7 +446,8 @@ static tern_verdict see_edited(tern_call *call, const struct script *s)
     (void)s;
     buf_clear(&seen);
     for (unsigned i = 0; i < tern->header_count(call); i++)
-        buf_printf(&seen, "%s=%s;", tern->header_at(call, i)->name.ptr, tern->header_at(call, i)->value.ptr);
+        buf_printf(&seen, "%s=%s;", tern->header_at(call, i)->name.ptr,
+                   tern->header_at(call, i)->value.ptr);
     CU_ASSERT_PTR_NULL(tern->header_at(call, tern->header_count(call)));
     char body[64];
     int64_t n = tern->body_read(call, 0, body, sizeof(body));
@@ -424,7 +460,9 @@ static void test_edits(void)
 {
     for (size_t i = 0; i < sizeof(edit_cases) / sizeof(edit_cases[0]); i++) {
         const struct edit_case *c = &edit_cases[i];
-        const struct script edits = { .only_at = AT(MESSAGE), .more = edit_all, .text = (const char *)c };
+        const struct script edits = { .only_at = AT(MESSAGE),
+                                      .more = edit_all,
+                                      .text = (const char *)c };
         const struct script sees = { .only_at = AT(QUEUE), .more = see_edited };
         world_open("inbound", NULL);
         (void)step("domains", &claiming_module, &claim_local);
@@ -467,7 +505,8 @@ static void test_large_header(void)
     CU_ASSERT_EQUAL(body_append(body, SLICE("\r\nbody\r\n")), 0);
     head = message_head_new(body, SLICE("R: x\r\n"));
     CU_ASSERT_EQUAL(message_head_count(head), 1 + MESSAGE_HEADER_OCTETS_MAX / 1000);
-    CU_ASSERT_EQUAL(message_body_octets(head), 1100 * 1000 + 8 - MESSAGE_HEADER_OCTETS_MAX / 1000 * 1000);
+    CU_ASSERT_EQUAL(message_body_octets(head),
+                    1100 * 1000 + 8 - MESSAGE_HEADER_OCTETS_MAX / 1000 * 1000);
     arena_init(&arena);
     struct journal_writer writer = { &j, &arena, TERN_HOOK_MESSAGE, NULL, NULL };
     CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_HEADER_APPEND, 0, SLICE("Z"), SLICE("1")), 0);
@@ -499,9 +538,11 @@ static void test_parts(void)
     (void)step("domains", &claiming_module, &claim_local);
     (void)step("p", &meek_module, &s);
     reach_rcpt();
-    CU_ASSERT_EQUAL(ask_message("Subject: hi\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n\r\ntext\r\n"
-                                "--q\r\nContent-Disposition: attachment; filename=x.exe\r\n\r\nMZ\r\n--q--\r\n"),
-                    TERN_NEXT);
+    CU_ASSERT_EQUAL(
+        ask_message(
+            "Subject: hi\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n\r\ntext\r\n"
+            "--q\r\nContent-Disposition: attachment; filename=x.exe\r\n\r\nMZ\r\n--q--\r\n"),
+        TERN_NEXT);
     world_close();
 }
 
@@ -514,19 +555,26 @@ static void test_table(void)
         enum journal_kind kind;
         const char *hooks; /* c t e a m r d M q s R D o x */
     } rows[] = {
-        { JOURNAL_TAG, "c eamrdMq     " },           { JOURNAL_RESULT, "c eamrdMq     " },
-        { JOURNAL_VAR, "c eamrdMq     " },           { JOURNAL_REWRITE_SENDER, "    m   q     " },
-        { JOURNAL_REWRITE_RCPT, "     r        " },  { JOURNAL_EXPAND_RCPT, "     r        " },
-        { JOURNAL_ADD_RCPT, "       M      " },      { JOURNAL_WITHHOLD, "  e           " },
-        { JOURNAL_HEADER_PREPEND, "       Mqs    " }, { JOURNAL_HEADER_APPEND, "       Mq     " },
-        { JOURNAL_HEADER_REPLACE, "       Mq     " }, { JOURNAL_HEADER_REMOVE, "       Mq     " },
+        { JOURNAL_TAG, "c eamrdMq     " },
+        { JOURNAL_RESULT, "c eamrdMq     " },
+        { JOURNAL_VAR, "c eamrdMq     " },
+        { JOURNAL_REWRITE_SENDER, "    m   q     " },
+        { JOURNAL_REWRITE_RCPT, "     r        " },
+        { JOURNAL_EXPAND_RCPT, "     r        " },
+        { JOURNAL_ADD_RCPT, "       M      " },
+        { JOURNAL_WITHHOLD, "  e           " },
+        { JOURNAL_HEADER_PREPEND, "       Mqs    " },
+        { JOURNAL_HEADER_APPEND, "       Mq     " },
+        { JOURNAL_HEADER_REPLACE, "       Mq     " },
+        { JOURNAL_HEADER_REMOVE, "       Mq     " },
     };
     struct arena arena;
 
     arena_init(&arena);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         for (unsigned hook = 0; hook < TERN_HOOK_COUNT; hook++) {
-            bool address = rows[i].kind >= JOURNAL_REWRITE_SENDER && rows[i].kind <= JOURNAL_ADD_RCPT;
+            bool address =
+                rows[i].kind >= JOURNAL_REWRITE_SENDER && rows[i].kind <= JOURNAL_ADD_RCPT;
             struct slice name = rows[i].kind == JOURNAL_RESULT ? SLICE("word") : SLICE("a");
             struct journal j = { 0 };
             struct journal_writer writer = { &j, &arena, hook, NULL, &every_module };
@@ -555,22 +603,30 @@ static void test_journal_bounds(void)
         CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_TAG, 0, SLICE("a"), SLICE("")), 0);
     CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_TAG, 0, SLICE("a"), SLICE("")), -E2BIG);
     j = (struct journal){ 0 };
-    CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_VAR, 0, SLICE("v"), slice_make(long_value, JOURNAL_VALUE_OCTETS_MAX)), 0);
-    CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_VAR, 0, SLICE("v"), slice_make(long_value, JOURNAL_VALUE_OCTETS_MAX + 1)), -E2BIG);
+    CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_VAR, 0, SLICE("v"),
+                                slice_make(long_value, JOURNAL_VALUE_OCTETS_MAX)),
+                    0);
+    CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_VAR, 0, SLICE("v"),
+                                slice_make(long_value, JOURNAL_VALUE_OCTETS_MAX + 1)),
+                    -E2BIG);
     j = (struct journal){ 0 };
     CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_TAG, 0, SLICE("unknown"), SLICE("")), -EINVAL);
     CU_ASSERT_PTR_NOT_NULL(strstr(j.error, "not declared"));
     j = (struct journal){ 0 };
-    CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_RESULT, 0, SLICE("colour"), SLICE("blue")), -EINVAL);
-    CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_HEADER_PREPEND, 0, SLICE("X Y"), SLICE("")), -EINVAL);
-    CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_HEADER_PREPEND, 0, SLICE("X"), SLICE("a\r\nBcc: b")), -EINVAL);
+    CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_RESULT, 0, SLICE("colour"), SLICE("blue")),
+                    -EINVAL);
+    CU_ASSERT_EQUAL(journal_add(&writer, JOURNAL_HEADER_PREPEND, 0, SLICE("X Y"), SLICE("")),
+                    -EINVAL);
+    CU_ASSERT_EQUAL(
+        journal_add(&writer, JOURNAL_HEADER_PREPEND, 0, SLICE("X"), SLICE("a\r\nBcc: b")), -EINVAL);
     CU_ASSERT_EQUAL(journal_add_address(&writer, JOURNAL_ADD_RCPT, SLICE("no address")), -EBADMSG);
     j = (struct journal){ 0 };
     for (unsigned i = 0; i < JOURNAL_ADDED_RCPTS_MAX; i++)
         CU_ASSERT_EQUAL(journal_add_address(&writer, JOURNAL_ADD_RCPT, SLICE("x@example.org")), 0);
     CU_ASSERT_EQUAL(journal_add_address(&writer, JOURNAL_ADD_RCPT, SLICE("x@example.org")), -E2BIG);
     CU_ASSERT_EQUAL(journal_claim(&writer, TERN_CLASS_LOCAL), -EPERM);
-    CU_ASSERT_EQUAL(journal_route(&writer, &(struct tern_route){ .size = sizeof(struct tern_route) }), -EPERM);
+    CU_ASSERT_EQUAL(
+        journal_route(&writer, &(struct tern_route){ .size = sizeof(struct tern_route) }), -EPERM);
     CU_ASSERT_TRUE(journal_enhanced_is_valid("5.7.1", '5'));
     CU_ASSERT_TRUE(journal_enhanced_is_valid("4.999.999", '4'));
     CU_ASSERT_FALSE(journal_enhanced_is_valid("4.1000.1", '4'));
@@ -579,185 +635,6 @@ static void test_journal_bounds(void)
     CU_ASSERT_FALSE(journal_enhanced_is_valid("5.7.1.1", '5'));
     free(long_value);
     arena_fini(&arena);
-}
-
-/* ---- enqueue ---- */
-
-static struct txn_facts *notice(void)
-{
-    struct txn_facts *t = txn_facts_for_test("");
-    struct rcpt_facts *rcpt = ARENA_NEW(&t->memory->arena, struct rcpt_facts);
-
-    rcpt->view.mailbox = rcpt->view.original = mailbox("a@example.com");
-    txn_facts_add_rcpt(t, rcpt);
-    return t;
-}
-
-static tern_verdict enqueue(tern_verdict answer, const char *policy)
-{
-    struct script s = { .answer = answer, .only_at = AT(QUEUE) };
-    struct body *body = body_of("Subject: bounce\r\n\r\n");
-    unsigned before = w.answers;
-
-    world_open(policy, NULL);
-    (void)step("s", &meek_module, &s);
-    testplan_build(w.policy);
-    struct engine_session_options o = session_options(session_facts_for_test());
-    struct engine_enqueue *e = engine_enqueue(w.engine, &o, notice(), body, on_message_result, NULL);
-    body_unref(body);
-    run_until(&w.answers, before + 1);
-    tern_verdict verdict = w.decision.verdict;
-    CU_ASSERT_STRING_EQUAL(w.trace.data, answer == TERN_NEXT || answer == TERN_HOLD ? "queue:s sign:s " : "queue:s ");
-    if (verdict == TERN_NEXT)
-        CU_ASSERT_EQUAL(w.result->group_count, 1);
-    engine_enqueue_free(e);
-    w.answers = 0;
-    world_close();
-    return verdict;
-}
-
-static void test_enqueue(void)
-{
-    w.answers = 0;
-    CU_ASSERT_EQUAL(enqueue(TERN_NEXT, "generated"), TERN_NEXT);
-    CU_ASSERT_EQUAL(enqueue(TERN_DEFER, "generated"), TERN_DEFER);
-    CU_ASSERT_EQUAL(enqueue(TERN_REJECT, "generated"), TERN_DEFER); /* errors of the step there */
-    CU_ASSERT_EQUAL(enqueue(TERN_DISCARD, "generated"), TERN_DEFER);
-    CU_ASSERT_EQUAL(enqueue(TERN_REJECT, "local"), TERN_REJECT);
-    CU_ASSERT_EQUAL(enqueue(TERN_HOLD, "local"), TERN_NEXT);
-    CU_ASSERT_EQUAL(enqueue(TERN_DISCARD, "local"), TERN_NEXT);
-}
-
-/* ---- delivery ---- */
-
-static struct route_answer answers[3];
-static unsigned routed;
-
-static void on_routed(void *arg, const struct route_answer *given)
-{
-    (void)arg;
-    memcpy(answers, given, sizeof(answers));
-    routed++;
-}
-
-static tern_verdict find_route(tern_call *call, const struct script *s)
-{
-    static const tern_str hosts[] = { { "relay.test:25", 13 } };
-    const struct tern_recipient *r = tern->rcpt(call, 0);
-
-    (void)s;
-    CU_ASSERT_EQUAL(tern->rcpt_count(call), 1);
-    if (r->class_ == TERN_CLASS_NONE)
-        return TERN_NEXT;
-    if (r->class_ == TERN_CLASS_RELAY)
-        return tern->reply(call, TERN_REJECT, 550, "5.1.2", "no such place");
-    struct tern_route route = { .size = sizeof(route), .transport = TERN_STR("lmtp"), .to = { hosts, 1 } };
-    return tern->set_route(call, &route) == 0 ? TERN_ACCEPT : TERN_ERROR;
-}
-
-static struct txn_facts *stored(void)
-{
-    static const unsigned classes[] = { TERN_CLASS_LOCAL, TERN_CLASS_RELAY, TERN_CLASS_NONE };
-    struct txn_facts *t = txn_facts_for_test("a@example.com");
-
-    for (unsigned i = 0; i < 3; i++) {
-        struct rcpt_facts *rcpt = ARENA_NEW(&t->memory->arena, struct rcpt_facts);
-        rcpt->view.mailbox = rcpt->view.original = mailbox("r1@example.org");
-        rcpt->view.class_ = classes[i];
-        txn_facts_add_rcpt(t, rcpt);
-    }
-    return t;
-}
-
-static void test_route(void)
-{
-    static const struct script s = { .only_at = AT(ROUTE), .more = find_route };
-    static const unsigned rcpts[] = { 0, 1, 2 };
-
-    for (int soft = 0; soft < 2; soft++) {
-        world_open("inbound", NULL);
-        w.soft_bounce = soft;
-        (void)step("routes", &meek_module, &s);
-        testplan_build(w.policy);
-        struct engine_session_options o = session_options(session_facts_for_test());
-        struct engine_delivery *d = engine_delivery_new(w.engine, &o, stored());
-        routed = 0;
-        engine_route(d, rcpts, 3, on_routed, NULL);
-        CU_ASSERT_EQUAL(routed, 1);
-        CU_ASSERT_EQUAL(answers[0].verdict, TERN_ACCEPT);
-        CU_ASSERT_STRING_EQUAL(answers[0].route.transport.ptr, "lmtp");
-        CU_ASSERT_STRING_EQUAL(answers[0].route.to.items[0].ptr, "relay.test:25");
-        CU_ASSERT_EQUAL(answers[1].verdict, soft ? TERN_DEFER : TERN_REJECT);
-        CU_ASSERT_EQUAL(answers[1].code, soft ? 450 : 550);
-        CU_ASSERT_EQUAL(answers[2].verdict, TERN_DEFER); /* nobody knows: nothing goes anywhere */
-        CU_ASSERT_EQUAL(answers[2].code, 451);
-        CU_ASSERT_STRING_EQUAL(answers[2].enhanced, "4.3.5");
-        engine_delivery_free(d);
-        world_close();
-    }
-}
-
-static tern_verdict change_route(tern_call *call, const struct script *s)
-{
-    struct tern_route route = { .size = sizeof(route), .source = TERN_STR("192.0.2.9") };
-
-    (void)s;
-    CU_ASSERT_EQUAL(tern->rcpt_count(call), 2);
-    return tern->set_route(call, &route) == 0 ? TERN_NEXT : TERN_ERROR;
-}
-
-static tern_verdict see_outcome(tern_call *call, const struct script *s)
-{
-    (void)s;
-    buf_printf(&w.trace, "<%s %s %u> ", tern->outcome(call).ptr, tern->outcome_text(call).ptr,
-               tern->rcpt_count(call));
-    CU_ASSERT_EQUAL(tern->tag(call, "a"), -EPERM);
-    return TERN_NEXT;
-}
-
-static void route_later(tern_call *call, const void *conf)
-{
-    tern->complete(call, find_route(call, conf));
-}
-static tern_verdict route_waits(tern_call *call, const struct script *s)
-{
-    (void)s;
-    return tern->after_ms(call, 1, route_later);
-}
-
-static void test_deliver(void)
-{
-    static const struct script route = { .only_at = AT(ROUTE), .more = route_waits };
-    static const struct script change = { .only_at = AT(DELIVER), .more = change_route };
-    static const struct script outcome = { .only_at = AT(RESULT), .more = see_outcome };
-    static const struct script defer = { .answer = TERN_DEFER, .only_at = AT(DELIVER) };
-    static const unsigned rcpts[] = { 0, 1, 2 };
-    struct tern_route way = { .size = sizeof(way), .transport = TERN_STR("smtp") };
-
-    for (int deferring = 0; deferring < 2; deferring++) {
-        world_open("inbound", NULL);
-        (void)step("c", &meek_module, &change);
-        (void)step("o", &meek_module, &outcome);
-        (void)step("routes", &meek_module, &route);
-        if (deferring)
-            (void)step("d", &meek_module, &defer);
-        testplan_build(w.policy);
-        struct engine_session_options o = session_options(session_facts_for_test());
-        struct engine_delivery *d = engine_delivery_new(w.engine, &o, stored());
-        routed = 0;
-        engine_route(d, rcpts, 3, on_routed, NULL);
-        run_until(&routed, 1);
-        CU_ASSERT_EQUAL(answers[0].verdict, TERN_ACCEPT);
-        CU_ASSERT_EQUAL(answers[2].verdict, TERN_DEFER);
-        engine_deliver(d, rcpts, 2, &way, on_decided, NULL);
-        CU_ASSERT_EQUAL(w.decision.verdict, deferring ? TERN_DEFER : TERN_NEXT);
-        CU_ASSERT_STRING_EQUAL(way.source.ptr, "192.0.2.9");
-        CU_ASSERT_STRING_EQUAL(way.transport.ptr, "smtp");
-        engine_result(d, rcpts, 1, SLICE("delivered"), SLICE("250 ok"));
-        CU_ASSERT_PTR_NOT_NULL(strstr(w.trace.data, "<delivered 250 ok 1>"));
-        engine_delivery_free(d);
-        world_close();
-    }
 }
 
 int main(void)
@@ -780,9 +657,6 @@ int main(void)
     CU_add_test(s, "parts", test_parts);
     CU_add_test(s, "the journal's table", test_table);
     CU_add_test(s, "the journal's bounds", test_journal_bounds);
-    CU_add_test(s, "enqueue", test_enqueue);
-    CU_add_test(s, "route", test_route);
-    CU_add_test(s, "deliver and result", test_deliver);
     CU_basic_set_mode(CU_BRM_NORMAL);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_runner.c - the three ways to answer, time-outs, disconnects, the pool, asynchronous helpers. */
+/* test_runner.c - the three ways to answer, time-outs, disconnects, the pool, asynchronous
+ * helpers. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,7 +197,9 @@ static void test_kv_shadow(void)
 {
     static const char key[] = "greylist\0key";
     struct kv_request enforced = { .op = KV_GET, .space = SLICE("greylist"), .key = SLICE("key") };
-    struct kv_request shadow = { .op = KV_GET, .space = SLICE("shadow.grey"), .key = { key, sizeof(key) - 1 } };
+    struct kv_request shadow = { .op = KV_GET,
+                                 .space = SLICE("shadow.grey"),
+                                 .key = { key, sizeof(key) - 1 } };
 
     world_open("inbound", NULL);
     (void)step("domains", &claiming_module, &claim_local);
@@ -276,13 +279,15 @@ static bool dns_stub_answer(void *arg, const char *name, unsigned type, struct t
 
 static unsigned dns_answers;
 
-static void on_dns(tern_call *call, const void *conf, const struct tern_dns_answer *answer, void *arg)
+static void on_dns(tern_call *call, const void *conf, const struct tern_dns_answer *answer,
+                   void *arg)
 {
     (void)conf;
     CU_ASSERT_FALSE(in_handler);
     dns_answers++;
     if (answer->status == TERN_FOUND && arg == &dns_answers)
-        tern->complete(call, tern->reply(call, TERN_REJECT, 550, "5.7.1", "listed as %s", answer->records[0].text.ptr));
+        tern->complete(call, tern->reply(call, TERN_REJECT, 550, "5.7.1", "listed as %s",
+                                         answer->records[0].text.ptr));
 }
 
 static tern_verdict ask_dns(tern_call *call, const struct script *s)
@@ -298,8 +303,10 @@ static tern_verdict ask_dns(tern_call *call, const struct script *s)
 
 static struct dns *open_dns(void)
 {
-    struct dns_options options = { .servers = &(tern_address){ .family = 4, .octets = { 127, 0, 0, 1 }, .port = 1 },
-                                   .server_count = 1 };
+    struct dns_options options = {
+        .servers = &(tern_address){ .family = 4, .octets = { 127, 0, 0, 1 }, .port = 1 },
+        .server_count = 1
+    };
     struct dns *dns = NULL;
 
     dns_set_stub(dns_stub_answer, NULL);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_runner_property.c - random chains of plain, blocking and waiting steps, driven by sessions that may
+ * test_runner_property.c - random chains of plain, blocking and waiting steps, driven by
+ * sessions that may
  * hang up at any moment.
  *
  * For every seed: each question is answered exactly once and in order; nothing is heard of a
- * session that is gone; no step on the loop runs outside its question; a WAIT that is never completed
+ * session that is gone; no step on the loop runs outside its question; a WAIT that is never
+ * completed
  * is aborted exactly once; everything that counts a generation lets go; a stuck
  * pool thread stops nobody. The seed is printed; TERN_SEED repeats one, TERN_ROUNDS sets how many.
  */
@@ -18,11 +20,11 @@
 #include "base/mem.h"
 #include "engine_fixture.h"
 
-#define SESSIONS       6
-#define QUESTIONS      40
-#define ROUNDS_DEFAULT 25
+#define SESSIONS        6
+#define QUESTIONS       40
+#define ROUNDS_DEFAULT  25
 #define STEP_TIMEOUT_MS 10
-#define ROUND_LIMIT_MS 30000
+#define ROUND_LIMIT_MS  30000
 
 static _Atomic uint64_t random_state;
 
@@ -44,7 +46,7 @@ struct driver {
     struct engine_session *session; /* NULL: gone */
     char id[8];
     enum stage stage;
-    bool asked;             /* a question is open */
+    bool asked;                     /* a question is open */
     unsigned hook_first, hook_last; /* hooks that may run for it */
     unsigned questions, answers;
     struct loop_task next;
@@ -88,19 +90,12 @@ static enum stage stage_after(struct driver *d, tern_verdict verdict)
     bool yes = verdict == TERN_NEXT || verdict == TERN_HOLD || verdict == TERN_DISCARD;
 
     switch (d->stage) {
-    case DO_CONNECT:
-        return DO_HELO;
-    case DO_HELO:
-        return dice(4) == 0 ? DO_HELO : DO_MAIL;
-    case DO_MAIL:
-        return yes ? DO_RCPT : DO_MAIL;
-    case DO_RCPT:
-        return engine_txn(d->session)->rcpt_count > 0 && dice(3) == 0 ? DO_DATA : DO_RCPT;
-    case DO_DATA:
-        return yes ? DO_MESSAGE : DO_RCPT;
-    default:
-        engine_txn_end(d->session, SLICE(""), 250);
-        return dice(5) == 0 ? DO_HELO : DO_MAIL;
+    case DO_CONNECT: return DO_HELO;
+    case DO_HELO: return dice(4) == 0 ? DO_HELO : DO_MAIL;
+    case DO_MAIL: return yes ? DO_RCPT : DO_MAIL;
+    case DO_RCPT: return engine_txn(d->session)->rcpt_count > 0 && dice(3) == 0 ? DO_DATA : DO_RCPT;
+    case DO_DATA: return yes ? DO_MESSAGE : DO_RCPT;
+    default: engine_txn_end(d->session, SLICE(""), 250); return dice(5) == 0 ? DO_HELO : DO_MAIL;
     }
 }
 
@@ -186,16 +181,12 @@ static void drive(struct loop_task *task)
         open_question(d, TERN_HOOK_MAIL, TERN_HOOK_MAIL);
         engine_mail(d->session, txn_facts_for_test("a@example.com"), answered, d);
         return;
-    case DO_RCPT:
-        ask_rcpt_of(d);
-        return;
+    case DO_RCPT: ask_rcpt_of(d); return;
     case DO_DATA:
         open_question(d, TERN_HOOK_DATA, TERN_HOOK_DATA);
         engine_data(d->session, answered, d);
         return;
-    case DO_MESSAGE:
-        ask_message_of(d);
-        return;
+    case DO_MESSAGE: ask_message_of(d); return;
     }
 }
 
@@ -214,8 +205,9 @@ static _Atomic bool completers_stop;
 
 static tern_verdict random_verdict(void)
 {
-    static const tern_verdict some[] = { TERN_NEXT, TERN_NEXT, TERN_NEXT,  TERN_NEXT,    TERN_NEXT, TERN_REJECT,
-                                         TERN_DEFER, TERN_HOLD, TERN_ERROR, TERN_DISCARD, TERN_NEXT, TERN_NEXT };
+    static const tern_verdict some[] = { TERN_NEXT,  TERN_NEXT,    TERN_NEXT,  TERN_NEXT,
+                                         TERN_NEXT,  TERN_REJECT,  TERN_DEFER, TERN_HOLD,
+                                         TERN_ERROR, TERN_DISCARD, TERN_NEXT,  TERN_NEXT };
     if (dice(40) == 0)
         return (tern_verdict)(dice(2) == 0 ? 77 : TERN_ACCEPT);
     if (dice(60) == 0)
@@ -238,8 +230,7 @@ static struct completion *take_due(bool all)
     struct completion *found = NULL;
 
     pthread_mutex_lock(&completions_lock);
-    list_each(link, &completions)
-    {
+    list_each (link, &completions) {
         struct completion *c = list_entry(link, struct completion, link);
         if (!all && c->due_us > clock_now_us())
             continue;
@@ -287,23 +278,15 @@ static _Atomic bool stuck_may_go;
 static void write_journal(tern_call *call)
 {
     switch (dice(8)) {
-    case 0:
-        (void)tern->tag(call, "a");
-        break;
-    case 1:
-        (void)tern->set_result(call, "word", TERN_STR("x"));
-        break;
+    case 0: (void)tern->tag(call, "a"); break;
+    case 1: (void)tern->set_result(call, "word", TERN_STR("x")); break;
     case 2:
-        (void)tern->header_prepend(call, "X", TERN_STR("y")); /* an error of the step at most hooks */
+        (void)tern->header_prepend(call, "X",
+                                   TERN_STR("y")); /* an error of the step at most hooks */
         break;
-    case 3:
-        tern->note(call, "k", TERN_STR("v"));
-        break;
-    case 4:
-        (void)tern->expand_rcpt(call, TERN_STR("child@example.org"));
-        break;
-    default:
-        break;
+    case 3: tern->note(call, "k", TERN_STR("v")); break;
+    case 4: (void)tern->expand_rcpt(call, TERN_STR("child@example.org")); break;
+    default: break;
     }
 }
 
@@ -336,7 +319,8 @@ static void check_in_question(tern_call *call)
 
     if (call->point == TERN_HOOK_CLOSE)
         return;
-    if (d->session == NULL || !d->asked || call->point < d->hook_first || call->point > d->hook_last)
+    if (d->session == NULL || !d->asked || call->point < d->hook_first ||
+        call->point > d->hook_last)
         broken("a step runs outside its question");
 }
 
@@ -347,21 +331,16 @@ static tern_verdict play_plain(tern_call *call, const void *conf)
     if (dice(3) == 0)
         write_journal(call);
     switch (dice(12)) {
-    case 0:
-        complete_later(call);
-        return TERN_WAIT;
+    case 0: complete_later(call); return TERN_WAIT;
     case 1:
         tern->complete(call, random_verdict());
         return dice(2) == 0 ? TERN_WAIT : random_verdict();
-    case 2:
-        return tern->kv_add(call, "p", TERN_STR("k"), 1, 60, on_kv);
+    case 2: return tern->kv_add(call, "p", TERN_STR("k"), 1, 60, on_kv);
     case 3:
         (void)tern->after_ms(call, 200, on_timer);
         return tern->after_ms(call, dice(4), on_timer);
-    case 4:
-        return dice(3) == 0 ? never_complete(call) : TERN_NEXT;
-    default:
-        return random_verdict();
+    case 4: return dice(3) == 0 ? never_complete(call) : TERN_NEXT;
+    default: return random_verdict();
     }
 }
 
@@ -400,22 +379,27 @@ static tern_verdict play_blocking(tern_call *call, const void *conf)
     return random_verdict();
 }
 
-#define RDC (TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_CLOSE)
+#define RDC  (TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_CLOSE)
 #define LATE (TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_HOLD | TERN_MAY_DISCARD)
-#define ENTRY(point, fn, may, more) { TERN_HOOK(point, fn), .answers = may, .flags = more, .on_abort = on_abort }
-#define HOOKS(name, fn, flags)                                                                    \
-    static const struct tern_hook name[] = {                                                      \
-        ENTRY(CONNECT, fn, RDC, flags), ENTRY(EHLO, fn, RDC, flags), ENTRY(MAIL, fn, RDC, flags), \
-        ENTRY(RCPT, fn, RDC | LATE, flags), ENTRY(DATA, fn, RDC, flags),                          \
-        ENTRY(MESSAGE, fn, LATE, flags), ENTRY(QUEUE, fn, LATE, flags),                           \
-        ENTRY(SIGN, fn, TERN_MAY_DEFER, flags), ENTRY(CLOSE, fn, 0, flags), TERN_HOOKS_END        \
+#define ENTRY(point, fn, may, more)                                                                \
+    {                                                                                              \
+        TERN_HOOK(point, fn), .answers = may, .flags = more, .on_abort = on_abort                  \
+    }
+#define HOOKS(name, fn, flags)                                                                     \
+    static const struct tern_hook name[] = {                                                       \
+        ENTRY(CONNECT, fn, RDC, flags), ENTRY(EHLO, fn, RDC, flags),                               \
+        ENTRY(MAIL, fn, RDC, flags),    ENTRY(RCPT, fn, RDC | LATE, flags),                        \
+        ENTRY(DATA, fn, RDC, flags),    ENTRY(MESSAGE, fn, LATE, flags),                           \
+        ENTRY(QUEUE, fn, LATE, flags),  ENTRY(SIGN, fn, TERN_MAY_DEFER, flags),                    \
+        ENTRY(CLOSE, fn, 0, flags),     TERN_HOOKS_END                                             \
     }
 HOOKS(plain_hooks, play_plain, 0);
 HOOKS(pool_hooks, play_blocking, TERN_BLOCKING);
-static const struct tern_hook stuck_hooks[] = { ENTRY(RCPT, play_blocking, RDC, TERN_BLOCKING), TERN_HOOKS_END };
+static const struct tern_hook stuck_hooks[] = { ENTRY(RCPT, play_blocking, RDC, TERN_BLOCKING),
+                                                TERN_HOOKS_END };
 
-static const struct tern_note notes[] = { TERN_TAG("a", ""), TERN_TAG("b", ""), TERN_RESULT("word", NULL, ""),
-                                          TERN_NOTES_END };
+static const struct tern_note notes[] = { TERN_TAG("a", ""), TERN_TAG("b", ""),
+                                          TERN_RESULT("word", NULL, ""), TERN_NOTES_END };
 static const struct tern_module plain = { .name = "plain", .hooks = plain_hooks, .notes = notes };
 static const struct tern_module pool = { .name = "pool", .hooks = pool_hooks, .notes = notes };
 static const struct tern_module stuck = { .name = "stuck", .hooks = stuck_hooks, .notes = notes };
@@ -484,7 +468,8 @@ static void run_round(uint64_t seed)
         run_for_ms(5);
     CU_ASSERT_EQUAL(finished, SESSIONS); /* stuck or not, everybody got through */
     for (unsigned i = 0; i < SESSIONS; i++)
-        CU_ASSERT_TRUE(drivers[i].answers == drivers[i].questions || drivers[i].answers + 1 == drivers[i].questions);
+        CU_ASSERT_TRUE(drivers[i].answers == drivers[i].questions ||
+                       drivers[i].answers + 1 == drivers[i].questions);
     atomic_store(&completers_stop, true);
     for (unsigned i = 0; i < 2; i++)
         (void)pthread_join(threads[i], NULL);

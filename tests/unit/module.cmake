@@ -3,7 +3,7 @@ add_subdirectory(bad_modules)
 tern_unit_test(test_loader SOURCES test_loader.c policy_fixture.c LIBS tern_module)
 target_compile_definitions(test_loader PRIVATE
   TERN_BAD_MODULE_DIR="${CMAKE_CURRENT_BINARY_DIR}/bad_modules")
-add_dependencies(test_loader test_bad_modules)
+add_dependencies(test_loader test_bad_modules module_routes module_rcpt_limit module_hello)
 tern_unit_test(test_policy SOURCES test_policy.c policy_fixture.c LIBS tern_module)
 tern_unit_test(test_routes SOURCES test_routes.c fake_call.c policy_fixture.c LIBS tern_module)
 add_dependencies(test_routes module_routes module_rcpt_limit module_hello)

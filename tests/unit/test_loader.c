@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_loader.c - a module that is wrong in one way is refused with one sentence; a good one is not. */
 #include <CUnit/Basic.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "module/descriptor.h"
 #include "policy_fixture.h"
 
 static struct fixture fix;
@@ -149,6 +151,62 @@ static void test_trust(void)
     }
 }
 
+/* The defaults of a table, as if nothing were written; required options are left out. */
+static void parse_defaults(const char *module, const struct tern_option *options, size_t conf_size)
+{
+    struct config_errors errors = { .text = BUF_INIT };
+    struct tern_option kept[DESCRIPTOR_OPTIONS_MAX + 1] = { { 0 } };
+    struct arena arena;
+    size_t count = 0;
+
+    for (const struct tern_option *o = options; o->size != 0; o++)
+        if (o->text != NULL)
+            kept[count++] = *o;
+    arena_init(&arena);
+    struct schema_env env = { .arena = &arena, .errors = &errors };
+    struct place place = { module, 1, 1 };
+    void *conf = arena_zalloc(&arena, conf_size + 1);
+    CU_ASSERT_EQUAL(schema_parse(&env, NULL, place, kept, conf, NULL, NULL, NULL), 0);
+    if (errors.errors + errors.warnings > 0)
+        fprintf(stderr, "  %s: %s", module, errors.text.data);
+    CU_ASSERT_EQUAL(errors.errors + errors.warnings, 0);
+    config_errors_free(&errors);
+    arena_fini(&arena);
+}
+
+/* All that we ship: loaded as the server would, and each default is a value of its type. */
+static void test_shipped(void)
+{
+    DIR *dir = opendir(TERN_MODULE_DIR);
+    unsigned count = 0;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        size_t len = strlen(e->d_name);
+        char name[80], error[512];
+
+        if (len < 4 || len > sizeof(name) || strcmp(e->d_name + len - 3, ".so") != 0)
+            continue;
+        (void)snprintf(name, sizeof(name), "%.*s", (int)len - 3, e->d_name);
+        CU_ASSERT_TRUE(fixture_copy(&fix, TERN_MODULE_DIR, name));
+        const struct tern_module *m = modules_get(fix.modules, name, error, sizeof(error));
+        if (m == NULL)
+            fprintf(stderr, "  %s: %s\n", name, error);
+        CU_ASSERT_PTR_NOT_NULL(m);
+        if (m == NULL)
+            continue;
+        count++;
+        CU_ASSERT_PTR_NOT_NULL(m->summary);
+        parse_defaults(name, m->options, m->conf_size);
+        for (const struct tern_transport *const *t = m->transports; *t != NULL; t++)
+            parse_defaults(name, (*t)->options, (*t)->conf_size);
+        if (m->kv_store != NULL)
+            parse_defaults(name, m->kv_store->options, m->kv_store->conf_size);
+    }
+    (void)closedir(dir);
+    CU_ASSERT_TRUE(count >= 3);
+}
+
 /* A new file under an old name: the code that was loaded goes on. */
 static void test_replaced(void)
 {
@@ -211,6 +269,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("loader", NULL, NULL);
     CU_add_test(suite, "each way to be wrong has its sentence", test_refusals);
     CU_add_test(suite, "a good module is loaded once, entries of any length", test_good);
+    CU_add_test(suite, "every module that is shipped, and its defaults", test_shipped);
     CU_add_test(suite, "a module whose file is replaced stays", test_replaced);
     CU_add_test(suite, "files and folders that others may write", test_trust);
     CU_add_test(suite, "what is no module file at all", test_odd_files);

@@ -2,8 +2,8 @@
 /*
  * dispatch.c - the loops' ends of delivery, and what they share.
  *
- * The scheduler's ops run on its thread: each packs what it was given into a post to the loop. A port hands a burst
- * of posts over with one wake-up.
+ * The scheduler's ops run on its thread: each packs what it was given into a post to the loop. A
+ * port hands a burst of posts over with one wake-up.
  */
 #include "delivery/dispatch.h"
 
@@ -43,7 +43,8 @@ static void prepare(struct dispatch *d, const struct spool_entry *entry)
     }
     list_init(&none);
     scheduler_prepared(d->set->scheduler, entry->key, &none);
-    scheduler_done(d->set->scheduler, entry->key, entry->pending_count, entry->attempts, clock_wall_ms(), false);
+    scheduler_done(d->set->scheduler, entry->key, entry->pending_count, entry->attempts,
+                   clock_wall_ms(), false);
 }
 
 static void come_back(struct list *parcels, const char *text)
@@ -66,9 +67,7 @@ static void run_post(struct port_item *item, bool gone)
 
     if (!gone) {
         switch (post->kind) {
-        case POST_PREPARE:
-            prepare(post->dispatch, &post->entry);
-            break;
+        case POST_PREPARE: prepare(post->dispatch, &post->entry); break;
         case POST_OPEN:
             delivery_link_open(post->dispatch, post->site,
                                list_entry(list_pop(&post->parcels), struct parcel, link)->owner);
@@ -119,8 +118,8 @@ static void op_open(void *arg, unsigned loop_index, struct site *site, struct pa
     put(post);
 }
 
-static void op_parcels(void *arg, unsigned loop_index, struct site *site, void *slot, struct list *parcels,
-                       struct slice text)
+static void op_parcels(void *arg, unsigned loop_index, struct site *site, void *slot,
+                       struct list *parcels, struct slice text)
 {
     struct post *post = post_new(arg, loop_index, POST_PARCELS);
 
@@ -134,7 +133,9 @@ static void op_parcels(void *arg, unsigned loop_index, struct site *site, void *
 
 const struct scheduler_ops *dispatch_set_ops(void)
 {
-    static const struct scheduler_ops ops = { .prepare = op_prepare, .open = op_open, .parcels = op_parcels };
+    static const struct scheduler_ops ops = { .prepare = op_prepare,
+                                              .open = op_open,
+                                              .parcels = op_parcels };
 
     return &ops;
 }
@@ -168,7 +169,8 @@ static void add_machine(struct dispatch_set *set, uint8_t family, uint16_t port)
         if (family == 4)
             memcpy(a.octets, &((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr, 4);
         else
-            memcpy(a.octets, &((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr, 16);
+            memcpy(a.octets, &((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr,
+                   16);
         add_own(set, &a);
     }
     freeifaddrs(all);
@@ -243,8 +245,8 @@ void delivery_undurable(struct dispatch_set *set, bool more)
 
 /* ---- one loop's ---- */
 
-struct dispatch *dispatch_new(struct dispatch_set *set, unsigned index, struct loop *loop, struct engine *engine,
-                              struct dns *dns)
+struct dispatch *dispatch_new(struct dispatch_set *set, unsigned index, struct loop *loop,
+                              struct engine *engine, struct dns *dns)
 {
     struct dispatch *d = mem_zalloc(sizeof(*d));
 

@@ -12,10 +12,11 @@
  *     dispatch_new(set, index, loop, engine, dns) for each loop, before it runs
  *     spool_each(... scheduler_add ...), spool_start(), scheduler_start(), loops run
  *
- * and of ending: scheduler_pause(SCHEDULER_DRAINS); dispatch_drain() on each loop, wait for its `done` or
- * for the deadline; end the loops' threads; pool_free(); scheduler_stop(); spool_close(); dispatch_free()
- * of all, before any engine, dns or loop is freed; dispatch_set_free(); scheduler_free(). If pool_free() left
- * a thread behind, do not free the spool and the rest, but _exit.
+ * and of ending: scheduler_pause(SCHEDULER_DRAINS); dispatch_drain() on each loop, wait for its
+ * `done` or for the deadline; end the loops' threads; pool_free(); scheduler_stop();
+ * spool_close(); dispatch_free() of all, before any engine, dns or loop is freed;
+ * dispatch_set_free(); scheduler_free(). If pool_free() left a thread behind, do not free the
+ * spool and the rest, but _exit.
  */
 #ifndef TERN_DELIVERY_DISPATCH_H
 #define TERN_DELIVERY_DISPATCH_H
@@ -45,12 +46,14 @@ struct dispatch_generation {
 struct dispatch_set_options {
     unsigned loops;
     struct spool *spool;
-    const char *hostname;      /* copied */
-    /* Addresses this server takes mail on, with ports: an MX that leads to one of them is ourselves. A family of 4 or 6
-     * with all octets 0 means every address of the machine. Copied. */
+    const char *hostname; /* copied */
+    /* Addresses this server takes mail on, with ports: an MX that leads to one of them is
+     * ourselves. A family of 4 or 6 with all octets 0 means every address of the machine.
+     * Copied. */
     const tern_address *own;
     unsigned own_count;
-    /* Fills *ret with the present generation, a reference taken (the set gives it back by `unref`). Loop thread. */
+    /* Fills *ret with the present generation, a reference taken (the set gives it back by
+     * `unref`). Loop thread. */
     void (*generation)(void *arg, struct dispatch_generation *ret);
     void *arg;
     struct pool *pool;          /* for transports of modules */
@@ -72,9 +75,9 @@ void dispatch_drain(struct dispatch *d, void (*done)(void *arg), void *arg);
 void dispatch_free(struct dispatch *d);
 
 struct dispatch_stats {
-    uint64_t messages;    /* between prepare and durable outcome */
-    uint64_t links;       /* slots held */
-    uint64_t undurable;   /* messages whose outcome could not be made durable yet */
+    uint64_t messages;  /* between prepare and durable outcome */
+    uint64_t links;     /* slots held */
+    uint64_t undurable; /* messages whose outcome could not be made durable yet */
 };
 void dispatch_set_stats(struct dispatch_set *set, struct dispatch_stats *ret); /* any thread */
 

@@ -3,8 +3,11 @@
  * internal.h - what the files of dispatch share; nobody else includes it.
  *
  *     message.c   a due message: load, route, look up, hand its shipments to the scheduler
+ *     facts.c     what the policy sees of it
+ *     shipment.c  recipients of a message on one path, out and home
  *     path.c      a route made into endpoints, and the name of its site
  *     link.c      a slot of a site: a connection, shipments one after another
+ *     notice.c    the bounce of a visit, through the policy `generated`
  *     transport.c the same for transports of modules, on the pool
  *     outcome.c   what became of recipients: durable, told, logged; notices to senders
  *     dispatch.c  the posts between the scheduler's thread, the spool's and the loops
@@ -22,25 +25,21 @@
 #include "base/table.h"
 #include "delivery/client.h"
 #include "delivery/dispatch.h"
+#include "delivery/path.h"
 #include "module/port.h"
 #include "net/conn.h"
 #include "state/envelope.h"
 
-#define VISIT_RCPTS_MAX     1000          /* recipients of one message routed in one visit; the rest follows */
-#define PATH_FRESH_MS       (5u * 60000u) /* route and MX are good for so long */
-#define PATHS_CACHED_MAX    4096          /* per loop */
-#define PATH_ENDPOINTS_MAX  64
-#define PATH_HOPS_MAX       32            /* names in `to` and `fallback` */
-#define LINK_TRIES_MAX      10            /* endpoints tried for one connection */
-#define ENDPOINT_DEAD_MS    120000u       /* so long others are tried before it */
-#define ENDPOINTS_DEAD_MAX  1024          /* per loop */
-#define OUTCOME_TEXT_MAX    512
-#define UNDURABLE_WAIT_MS   1000u         /* before an outcome is written again; doubles */
+#define VISIT_RCPTS_MAX       1000 /* recipients of a message routed in one visit */
+#define LINK_TRIES_MAX        10      /* endpoints tried for one connection */
+#define ENDPOINT_DEAD_MS      120000u /* so long others are tried before it */
+#define ENDPOINTS_DEAD_MAX    1024    /* per loop */
+#define OUTCOME_TEXT_MAX      512
+#define UNDURABLE_WAIT_MS     1000u /* before an outcome is written again; doubles */
 #define UNDURABLE_WAIT_MAX_MS 30000u
-#define BUSY_WAIT_MS        (30u * 60000u) /* of a message that was turned away; it is woken sooner */
-#define NOTICE_WAIT_MS      (15u * 60000u) /* before a notice that was not taken is made again */
-#define LINK_IDLE_MODULE_MS 1000u
-#define TIDY_MS             10000u
+#define BUSY_WAIT_MS          (30u * 60000u) /* of one turned away; it is woken sooner */
+#define NOTICE_WAIT_MS        (15u * 60000u) /* before a notice that was not taken is made again */
+#define LINK_IDLE_MODULE_MS   1000u
 
 struct message;
 struct link;
@@ -48,16 +47,16 @@ struct link;
 struct dispatch_set {
     struct dispatch_set_options options;
     char *hostname;
-    tern_address *own;            /* "every address" is replaced by those of the machine */
+    tern_address *own; /* "every address" is replaced by those of the machine */
     unsigned own_count;
     struct scheduler *scheduler;
     struct dispatch **dispatches; /* options.loops */
     pthread_mutex_t lock;         /* over what follows */
     unsigned undurable;
-    struct table shares;          /* type of a module's transport -> how many run in the pool */
-    struct table unknown;         /* policies that are gone: logged once */
+    struct table shares;  /* type of a module's transport -> how many run in the pool */
+    struct table unknown; /* policies that are gone: logged once */
     _Atomic uint64_t message_count, link_count;
-    _Atomic bool paused;          /* undurable > 0: links carry nothing more */
+    _Atomic bool paused; /* undurable > 0: links carry nothing more */
 };
 
 struct dispatch {
@@ -72,7 +71,7 @@ struct dispatch {
     const void *paths_generation; /* they are of this one */
     uint64_t paths_since_ms;
     bool tidying;
-    struct table dead;            /* endpoint -> struct dead_endpoint */
+    struct table dead; /* endpoint -> struct dead_endpoint */
     struct loop_timer tidy;
     unsigned rotation;
     bool draining;
@@ -80,70 +79,10 @@ struct dispatch {
     void *drained_arg;
 };
 
-/* ---- paths ---- */
-
-struct endpoint {
-    const char *host;      /* for people and for logs: "mx.example[192.0.2.1]:25" */
-    const char *name;      /* the host's name, for the client */
-    const char *unix_path; /* or NULL */
-    tern_address address;
-    unsigned rank;         /* of equal rank any may come first */
-};
-
-/* Immutable once made; any thread. */
-struct path {
-    _Atomic unsigned refs;
-    struct arena arena;
-    struct dispatch_generation generation;
-    const struct transport *transport;
-    const struct smtp_transport_conf *conf; /* NULL: a module's transport */
-    struct slice site;
-    tern_address source;
-    struct endpoint *endpoints;
-    unsigned endpoint_count;
-    uint64_t made_ms;
-};
-struct path *delivery_path_ref(struct path *path);
-void delivery_path_unref(struct path *path);
-
-struct path_failure {
-    bool permanent;
-    unsigned code;
-    const char *enhanced;
-    const char *text; /* borrowed */
-};
-typedef void (*path_fn)(void *arg, struct path *path, const struct path_failure *failure);
-struct lookup;
-/*
- * The way of `route` to `domain` (used where the route names no host). `done` gets a borrowed path or NULL and why;
- * from inside the call, which then returns NULL, or later.
- */
-struct lookup *delivery_path_ask(struct dispatch *d, const struct dispatch_generation *generation,
-                                 const struct transport *transport,
-                                 const struct tern_route *route, struct slice domain, path_fn done,
-                                 void *arg);
-void delivery_path_cancel(struct lookup *lookup);
-void delivery_paths_flush(struct dispatch *d);
-void delivery_paths_tidy(struct loop_timer *timer); /* dispatch.tidy: drops what is old or of an old generation */
-/* By MX, unless the route or the transport names hosts or is a module's. */
-bool delivery_path_by_domain(const struct transport *transport, const struct tern_route *route);
-
-/* A next hop as it is written. */
-enum hop_kind { HOP_HOST, HOP_ADDRESS, HOP_UNIX };
-struct hop {
-    enum hop_kind kind;
-    struct slice name; /* host or path */
-    tern_address address;
-    unsigned port;
-};
-bool delivery_hop_parse(struct slice text, unsigned port, struct hop *ret);
-/* Whether mail sent there would come back to this server. */
-bool delivery_is_own(const struct dispatch_set *set, const tern_address *address);
-
 /* ---- messages ---- */
 
 enum fate {
-    FATE_OPEN,      /* not tried in this visit */
+    FATE_OPEN, /* not tried in this visit */
     FATE_DELIVERED,
     FATE_DEFERRED,
     FATE_FAILED,
@@ -153,15 +92,16 @@ enum fate {
 enum outcome_job {
     JOB_PARTIAL, /* some were delivered while shipments are out */
     JOB_FINAL,   /* the rest of the visit, with its notice */
-    JOB_HOLD,    /* hook `deliver` wants it held: a job of its own, as a unit changes a message once */
+    /* hook `deliver` wants it held: a job of its own, as a unit changes a message once */
+    JOB_HOLD,
 };
 
 /* One pending recipient in this visit. */
 struct delivery_rcpt {
     uint32_t index; /* in the envelope */
     enum fate fate;
-    bool in_job;    /* its outcome is on its way to the disk */
-    bool stored;    /* durable */
+    bool in_job; /* its outcome is on its way to the disk */
+    bool stored; /* durable */
     bool expired;
     char enhanced[12];
     struct slice text; /* "550 5.1.1 No such user"; the message's memory */
@@ -177,16 +117,16 @@ struct shipment_outcome {
 
 /* delivery's side of a parcel. */
 struct shipment {
-    struct port_item item;     /* home to its message's loop */
-    struct list link;          /* message.shipments */
-    struct list queued;        /* link.shipments */
+    struct port_item item; /* home to its message's loop */
+    struct list link;      /* message.shipments */
+    struct list queued;    /* link.shipments */
     struct parcel parcel;
     struct message *message;
     struct path *path;
-    uint32_t *rcpts;           /* indices in message.rcpts */
+    uint32_t *rcpts; /* indices in message.rcpts */
     struct shipment_outcome *outcomes;
     unsigned rcpt_count;
-    enum parcel_back back;     /* not CARRIED: nobody tried */
+    enum parcel_back back; /* not CARRIED: nobody tried */
     bool stale, retried;
     struct buf texts;
     char host[320];
@@ -207,7 +147,7 @@ struct message {
     struct engine_delivery *delivery;
     struct delivery_rcpt *rcpts;
     unsigned rcpt_count;
-    unsigned unvisited;        /* pending recipients beyond VISIT_RCPTS_MAX */
+    unsigned unvisited;          /* pending recipients beyond VISIT_RCPTS_MAX */
     bool must_hold, busy, again; /* some shipment came back so */
     struct slice hold_reason;
 
@@ -216,7 +156,7 @@ struct message {
     struct list ways, chunks;
     bool asking, in_chunks, prepared;
 
-    struct list shipments;     /* not yet home */
+    struct list shipments; /* not yet home */
 
     /* outcome */
     struct spool_job job;
@@ -226,7 +166,8 @@ struct message {
     struct notice *notice;
     enum outcome_job job_kind;
     bool job_active, is_undurable, is_waiting, decided;
-    bool attempt_stored;       /* all outcomes of the visit are durable; what is left is to hold it */
+    /* all outcomes of the visit are durable; what is left is to hold it */
+    bool attempt_stored;
     uint64_t undurable_wait_ms;
     struct loop_timer retry;
     uint64_t due_ms;
@@ -235,13 +176,20 @@ struct message {
 
 void delivery_message_prepare(struct dispatch *d, const struct spool_entry *entry);
 void delivery_message_free(struct message *m); /* its shipments, too; the scheduler is not told */
-/* Home from a link, or from the scheduler (shipment->back). Loop of the message. */
-void delivery_message_returned(struct shipment *s);
+/* What the policy sees: m->txn filled in, and a new session. */
+struct txn_facts *delivery_txn_facts(struct message *m);
+struct session_facts *delivery_session_facts(struct message *m);
 void delivery_rcpt_settle(struct message *m, struct delivery_rcpt *r, enum fate fate, unsigned code,
                           const char *enhanced, struct slice text);
 
 /* ---- shipments ---- */
 
+/* Home from a link, or from the scheduler (shipment->back). Loop of the message. */
+void delivery_message_returned(struct shipment *s);
+/* One more shipment of the message; `rcpts` are indices in m->rcpts. */
+void delivery_shipment_new(struct message *m, struct path *path, const uint32_t *rcpts,
+                           unsigned count);
+void delivery_shipment_free(struct shipment *s);
 /* Hands the shipment back to the loop of its message. */
 void delivery_shipment_home(struct shipment *s, struct dispatch *from);
 void delivery_shipment_outcome(struct shipment *s, unsigned index, unsigned code,
@@ -256,7 +204,8 @@ void delivery_link_open(struct dispatch *d, struct site *site, struct shipment *
 /* The answer to a pull. */
 void delivery_link_parcels(struct link *link, struct list *parcels);
 void delivery_links_close(struct dispatch *d); /* at once, nobody is told: the end of the server */
-void delivery_links_drain(struct dispatch *d); /* nothing new; each closes after what it carries now */
+/* nothing new; each closes after what it carries now */
+void delivery_links_drain(struct dispatch *d);
 void delivery_link_carried(struct link *link); /* the shipment of a module's transport is settled */
 struct dispatch *delivery_link_dispatch(const struct link *link);
 
@@ -264,9 +213,11 @@ struct dispatch *delivery_link_dispatch(const struct link *link);
 
 struct tern_delivery;
 void delivery_module_init(void); /* gives the modules' API table its functions */
-/* Carries the shipment on the pool, then calls delivery_link_carried(). 0, or -EAGAIN: the pool is full. */
+/* Carries the shipment on the pool, then calls delivery_link_carried(). 0, or -EAGAIN: the pool
+ * is full. */
 int delivery_module_start(struct link *link, struct shipment *s, struct tern_delivery **ret);
-void delivery_module_abandon(struct tern_delivery *delivery); /* its outcome is of no interest any more */
+/* its outcome is of no interest any more */
+void delivery_module_abandon(struct tern_delivery *delivery);
 
 /* ---- outcomes ---- */
 
@@ -276,7 +227,8 @@ void delivery_outcome_free(struct message *m);
 
 /* A notice to the sender on its way through the policy `generated`. */
 struct notice;
-/* Composes it of all failed recipients and enqueues it. Later, never from inside, delivery_outcome_advance(). */
+/* Composes it of all failed recipients and enqueues it. Later, never from inside,
+ * delivery_outcome_advance(). */
 struct notice *delivery_notice_new(struct message *m);
 void delivery_notice_free(struct notice *n);
 bool delivery_notice_ready(const struct notice *n);

@@ -3,9 +3,10 @@
  * link.c - one slot of a site: connects, carries shipments one after another, asks for more, and
  * gives the slot back.
  *
- * Endpoints are tried in order of rank; among equals each new connection begins with another one. One that did not
- * answer is tried last for 2 minutes, so that a dead primary costs its time-out once and not once a
- * message. When none answers, what the link carries is deferred and the site hears that it failed.
+ * Endpoints are tried in order of rank; among equals each new connection begins with another
+ * one. One that did not answer is tried last for 2 minutes, so that a dead primary costs its
+ * time-out once and not once a message. When none answers, what the link carries is deferred and
+ * the site hears that it failed.
  *
  * A connection that was kept open may be closed by the other side just as we use it again: then the
  * shipment, of which no octet of the body was sent, gets one more try on a fresh one.
@@ -22,19 +23,19 @@ struct link {
     struct list link;
     struct dispatch *dispatch;
     struct site *site;
-    struct client *client;       /* or NULL */
-    bool ready;                  /* it was greeted */
-    bool opened;                 /* the site was told so */
-    bool pulling;                /* a pull is not answered */
-    bool closing;                /* nothing more is wanted */
-    struct list shipments;       /* to be carried */
+    struct client *client; /* or NULL */
+    bool ready;            /* it was greeted */
+    bool opened;           /* the site was told so */
+    bool pulling;          /* a pull is not answered */
+    bool closing;          /* nothing more is wanted */
+    struct list shipments; /* to be carried */
     struct shipment *current;
     bool body_begun;
     struct client_message message;
     struct client_rcpt *rcpts;
     unsigned rcpt_size;
-    unsigned carried;            /* messages over this connection */
-    struct path *path;           /* of the connection, or of the last one */
+    unsigned carried;                       /* messages over this connection */
+    struct path *path;                      /* of the connection, or of the last one */
     struct endpoint *order[LINK_TRIES_MAX]; /* in which endpoints are tried */
     unsigned order_count, order_at;
     struct tern_delivery *module;
@@ -95,7 +96,8 @@ static void choose_order(struct link *link)
     for (unsigned dead = 0; dead < 2; dead++) {
         for (unsigned from = 0, to; from < path->endpoint_count; from = to) {
             to = from + 1;
-            while (to < path->endpoint_count && path->endpoints[to].rank == path->endpoints[from].rank)
+            while (to < path->endpoint_count &&
+                   path->endpoints[to].rank == path->endpoints[from].rank)
                 to++;
             add_rank(link, from, to, dead != 0, now_ms);
         }
@@ -164,7 +166,7 @@ static void return_stale(struct link *link)
     uint64_t now_ms = clock_now_ms();
     bool stopped = link->dispatch->draining || atomic_load(&link->dispatch->set->paused);
 
-    list_each_safe(at, &link->shipments) {
+    list_each_safe (at, &link->shipments) {
         struct shipment *s = list_entry(at, struct shipment, queued);
         bool stale = now_ms - s->path->made_ms >= 2 * PATH_FRESH_MS ||
                      now_ms - s->parcel.ready_ms >= PATH_FRESH_MS;
@@ -208,7 +210,8 @@ static void on_rcpt(void *owner, unsigned index, const struct client_reply *repl
 {
     struct link *link = owner;
 
-    delivery_shipment_outcome(link->current, index, reply->code, reply->enhanced, reply->text, reply->own);
+    delivery_shipment_outcome(link->current, index, reply->code, reply->enhanced, reply->text,
+                              reply->own);
 }
 
 static void settle_current(struct link *link)
@@ -290,10 +293,12 @@ static void try_endpoint(struct link *link)
     const struct smtp_transport_conf *conf = link->path->conf;
     const struct endpoint *e = link->order[link->order_at];
     const struct client_options options = {
-        .protocol = slice_equal(link->path->transport->type, SLICE("lmtp")) ? CLIENT_LMTP : CLIENT_SMTP,
+        .protocol =
+            slice_equal(link->path->transport->type, SLICE("lmtp")) ? CLIENT_LMTP : CLIENT_SMTP,
         .to = e->address,
         .unix_path = e->unix_path,
-        .source = link->path->source.family == e->address.family ? link->path->source : (tern_address){ 0 },
+        .source = link->path->source.family == e->address.family ? link->path->source
+                                                                 : (tern_address){ 0 },
         .host_name = e->name,
         .helo = conf->helo.len > 0 ? conf->helo.ptr : link->dispatch->set->hostname,
         .connect_timeout_ms = conf->connect_timeout_ms,
@@ -334,7 +339,9 @@ static void send_next(struct link *link)
         link->rcpts = mem_realloc(link->rcpts, link->rcpt_size * sizeof(link->rcpts[0]));
     }
     for (unsigned i = 0; i < s->rcpt_count; i++)
-        link->rcpts[i] = (struct client_rcpt){ .address = m->envelope.rcpts[m->rcpts[s->rcpts[i]].index].address };
+        link->rcpts[i] =
+            (struct client_rcpt){ .address =
+                                      m->envelope.rcpts[m->rcpts[s->rcpts[i]].index].address };
     link->message = (struct client_message){
         .sender = m->envelope.sender,
         .rcpts = link->rcpts,
@@ -395,7 +402,8 @@ static void on_idle(struct loop_timer *timer)
 
 static uint64_t idle_ms(const struct link *link)
 {
-    return link->path != NULL && link->path->conf != NULL ? link->path->conf->idle_ms : LINK_IDLE_MODULE_MS;
+    return link->path != NULL && link->path->conf != NULL ? link->path->conf->idle_ms
+                                                          : LINK_IDLE_MODULE_MS;
 }
 
 static void pull(struct link *link)
@@ -473,7 +481,7 @@ void delivery_link_parcels(struct link *link, struct list *parcels)
 
 void delivery_links_drain(struct dispatch *d)
 {
-    list_each_safe(at, &d->links) {
+    list_each_safe (at, &d->links) {
         struct link *link = list_entry(at, struct link, link);
         link->closing = true;
         advance(link);

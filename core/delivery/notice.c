@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * notice.c - the bounce of one visit: composed (bounce.c, RFC 3464), led through the policy `generated`,
- * then part of the append unit of the failures it tells of.
+ * notice.c - the bounce of one visit: composed (bounce.c, RFC 3464), led through the policy
+ * `generated`, then part of the append unit of the failures it tells of.
  *
- * Never for a message with a null reverse-path (RFC 5321 6.1), never for NOTIFY=NEVER (RFC 3461 4.1).
+ * Never for a message with a null reverse-path (RFC 5321 6.1), never for NOTIFY=NEVER (RFC 3461
+ * 4.1).
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -19,12 +20,12 @@ struct notice {
     struct message *message;
     struct port_item item;
     struct engine_enqueue *enqueue;
-    struct body *body;       /* as composed */
-    struct body *final;      /* as the policy left it */
+    struct body *body;  /* as composed */
+    struct body *final; /* as the policy left it */
     struct buf envelope, head;
     struct spool_message stored;
     char id[SPOOL_ID_TEXT_MAX];
-    bool inside;             /* delivery_notice_new() runs */
+    bool inside; /* delivery_notice_new() runs */
     bool ready, ok;
 };
 
@@ -64,9 +65,12 @@ static unsigned fill_rcpts(const struct message *m, struct bounce_rcpt *out)
         const struct envelope_rcpt *e = &m->envelope.rcpts[r->index];
         if (r->fate != FATE_FAILED || !delivery_notice_wanted(m, r))
             continue;
-        out[count++] = (struct bounce_rcpt){ .address = e->address, .original = e->original,
-                                             .action = BOUNCE_FAILED, .status = slice_cstr(r->enhanced),
-                                             .diagnostic = r->text, .remote_mta = r->host };
+        out[count++] = (struct bounce_rcpt){ .address = e->address,
+                                             .original = e->original,
+                                             .action = BOUNCE_FAILED,
+                                             .status = slice_cstr(r->enhanced),
+                                             .diagnostic = r->text,
+                                             .remote_mta = r->host };
     }
     return count;
 }
@@ -116,7 +120,8 @@ static struct txn_facts *facts_of(struct notice *n)
     txn->smtputf8 = m->envelope.smtputf8;
     txn->envid = txn->ret = empty;
     rcpt->view.mailbox = (struct tern_mailbox){ tern_str_dup(arena, sender), empty, empty };
-    (void)address_parse(sender, ADDRESS_SMTPUTF8 | ADDRESS_ALLOW_ANY_LOCAL, arena, &rcpt->view.mailbox);
+    (void)address_parse(sender, ADDRESS_SMTPUTF8 | ADDRESS_ALLOW_ANY_LOCAL, arena,
+                        &rcpt->view.mailbox);
     rcpt->view.original = rcpt->view.mailbox;
     rcpt->view.claimed_by = empty;
     rcpt->orcpt = rcpt->notify = empty;
@@ -149,7 +154,8 @@ static unsigned tags_of(const struct note *first, struct arena *arena, const str
     return count;
 }
 
-static unsigned vars_of(const struct note *first, struct arena *arena, const struct envelope_var **ret)
+static unsigned vars_of(const struct note *first, struct arena *arena,
+                        const struct envelope_var **ret)
 {
     struct envelope_var *vars;
     unsigned count = 0, i = 0;
@@ -157,7 +163,8 @@ static unsigned vars_of(const struct note *first, struct arena *arena, const str
     for (const struct note *v = first; v != NULL; v = v->next)
         count++;
     vars = arena_alloc(arena, (count + 1) * sizeof(*vars));
-    for (const struct note *v = first; v != NULL; v = v->next) /* newest first; the decoder adds them again */
+    for (const struct note *v = first; v != NULL;
+         v = v->next) /* newest first; the decoder adds them again */
         vars[count - ++i] = (struct envelope_var){ slice_of(v->name), slice_of(v->value) };
     *ret = vars;
     return count;
@@ -202,7 +209,8 @@ static void go_on(struct port_item *item, bool gone)
         delivery_outcome_advance(list_entry(item, struct notice, item)->message);
 }
 
-/* In `generated` REJECT, DISCARD and HOLD are errors: the notice is made again later, like after a DEFER. */
+/* In `generated` REJECT, DISCARD and HOLD are errors: the notice is made again later, like after
+ * a DEFER. */
 static void on_enqueued(void *arg, const struct engine_message_result *result)
 {
     struct notice *n = arg;

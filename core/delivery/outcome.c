@@ -2,13 +2,15 @@
 /*
  * outcome.c - what became of recipients: on disk first, then told to scheduler, policy and log.
  *
- * A message has one job with the spool at a time, so that its changes follow one another. What was delivered is written
- * as soon as a shipment is home: the window in which a crash makes a duplicate is one group commit. What
- * was deferred or failed is written when all are home, with one due time and one notice for all; the notice
- * and the failures it tells of are one append unit. Until then these recipients are queued.
+ * A message has one job with the spool at a time, so that its changes follow one another. What
+ * was delivered is written as soon as a shipment is home: the window in which a crash makes a
+ * duplicate is one group commit. What was deferred or failed is written when all are home, with
+ * one due time and one notice for all; the notice and the failures it tells of are one append
+ * unit. Until then these recipients are queued.
  *
- * An outcome that cannot be written (disk full) stays here and is written again, with back-off, until it can; meanwhile
- * nothing new is tried (delivery_undurable), so that a full disk makes no duplicates.
+ * An outcome that cannot be written (disk full) stays here and is written again, with back-off,
+ * until it can; meanwhile nothing new is tried (delivery_undurable), so that a full disk makes
+ * no duplicates.
  */
 #include <assert.h>
 #include <errno.h>
@@ -41,12 +43,14 @@ static void expire(struct message *m)
     for (unsigned i = 0; i < m->rcpt_count; i++) {
         struct delivery_rcpt *r = &m->rcpts[i];
         if (r->fate == FATE_OPEN && m->busy)
-            delivery_rcpt_settle(m, r, FATE_DEFERRED, 451, "4.3.2", SLICE("too many wait for the next hop"));
+            delivery_rcpt_settle(m, r, FATE_DEFERRED, 451, "4.3.2",
+                                 SLICE("too many wait for the next hop"));
         if (r->fate != FATE_DEFERRED)
             continue;
         r->fate = FATE_FAILED;
         r->expired = true;
-        (void)snprintf(r->enhanced, sizeof(r->enhanced), "4.4.7"); /* RFC 3463 3.5: delivery time expired */
+        /* RFC 3463 3.5: delivery time expired */
+        (void)snprintf(r->enhanced, sizeof(r->enhanced), "4.4.7");
     }
 }
 
@@ -63,7 +67,8 @@ static bool more_windows(const struct message *m)
 {
     uint64_t at = (uint64_t)m->entry.attempts * VISIT_RCPTS_MAX;
 
-    return m->unvisited > 0 && at % m->entry.pending_count + VISIT_RCPTS_MAX < m->entry.pending_count;
+    return m->unvisited > 0 &&
+           at % m->entry.pending_count + VISIT_RCPTS_MAX < m->entry.pending_count;
 }
 
 static uint64_t due_at(struct message *m, uint64_t now_ms)
@@ -101,7 +106,8 @@ static bool needs_notice(const struct message *m)
 /* No notice, no bounce: the failed recipients stay queued and are tried once more. */
 static void take_back_failures(struct message *m)
 {
-    log_event(LOG_WARNING, LOG_EV_deferred, m->id, "the policy did not take the notice to the sender; tried again");
+    log_event(LOG_WARNING, LOG_EV_deferred, m->id,
+              "the policy did not take the notice to the sender; tried again");
     delivery_notice_free(m->notice);
     m->notice = NULL;
     for (unsigned i = 0; i < m->rcpt_count; i++)
@@ -116,14 +122,10 @@ static void take_back_failures(struct message *m)
 static enum spool_rcpt_state state_of(enum fate fate)
 {
     switch (fate) {
-    case FATE_DELIVERED:
-        return SPOOL_RCPT_DELIVERED;
-    case FATE_FAILED:
-        return SPOOL_RCPT_BOUNCED;
-    case FATE_DISCARDED:
-        return SPOOL_RCPT_DISCARDED;
-    default:
-        return SPOOL_RCPT_QUEUED;
+    case FATE_DELIVERED: return SPOOL_RCPT_DELIVERED;
+    case FATE_FAILED: return SPOOL_RCPT_BOUNCED;
+    case FATE_DISCARDED: return SPOOL_RCPT_DISCARDED;
+    default: return SPOOL_RCPT_QUEUED;
     }
 }
 
@@ -135,10 +137,12 @@ static unsigned gather(struct message *m, bool final)
         m->rcpt_changes = mem_alloc((m->rcpt_count + 1) * sizeof(m->rcpt_changes[0]));
     for (unsigned i = 0; i < m->rcpt_count; i++) {
         struct delivery_rcpt *r = &m->rcpts[i];
-        bool now = final ? r->fate != FATE_OPEN : r->fate == FATE_DELIVERED || r->fate == FATE_DISCARDED;
+        bool now =
+            final ? r->fate != FATE_OPEN : r->fate == FATE_DELIVERED || r->fate == FATE_DISCARDED;
         r->in_job = now && !r->stored;
         if (r->in_job)
-            m->rcpt_changes[count++] = (struct spool_rcpt_change){ r->index, state_of(r->fate), r->text };
+            m->rcpt_changes[count++] =
+                (struct spool_rcpt_change){ r->index, state_of(r->fate), r->text };
     }
     return count;
 }
@@ -164,7 +168,9 @@ static void submit(struct message *m, enum outcome_job kind, unsigned count)
         .rcpts = m->rcpt_changes,
         .rcpt_count = count,
     };
-    m->job = (struct spool_job){ .changes = &m->change, .change_count = 1, .done = on_job_done, .arg = m };
+    m->job = (struct spool_job){
+        .changes = &m->change, .change_count = 1, .done = on_job_done, .arg = m
+    };
     if (kind == JOB_FINAL && m->notice != NULL)
         delivery_notice_fill(m->notice, &m->job);
     m->job_active = true;
@@ -178,28 +184,20 @@ static void submit(struct message *m, enum outcome_job kind, unsigned count)
 static struct slice outcome_name(const struct delivery_rcpt *r)
 {
     switch (r->fate) {
-    case FATE_DELIVERED:
-        return SLICE("delivered");
-    case FATE_FAILED:
-        return r->expired ? SLICE("expired") : SLICE("bounced");
-    case FATE_DISCARDED:
-        return SLICE("discarded");
-    default:
-        return SLICE("deferred");
+    case FATE_DELIVERED: return SLICE("delivered");
+    case FATE_FAILED: return r->expired ? SLICE("expired") : SLICE("bounced");
+    case FATE_DISCARDED: return SLICE("discarded");
+    default: return SLICE("deferred");
     }
 }
 
 static enum log_event event_of(const struct delivery_rcpt *r)
 {
     switch (r->fate) {
-    case FATE_DELIVERED:
-        return LOG_EV_delivered;
-    case FATE_FAILED:
-        return r->expired ? LOG_EV_expired : LOG_EV_bounced;
-    case FATE_DISCARDED:
-        return LOG_EV_discarded;
-    default:
-        return LOG_EV_deferred;
+    case FATE_DELIVERED: return LOG_EV_delivered;
+    case FATE_FAILED: return r->expired ? LOG_EV_expired : LOG_EV_bounced;
+    case FATE_DISCARDED: return LOG_EV_discarded;
+    default: return LOG_EV_deferred;
     }
 }
 
@@ -238,7 +236,8 @@ static bool alike(const struct delivery_rcpt *a, const struct delivery_rcpt *b)
     return a->fate == b->fate && a->expired == b->expired && slice_equal(a->text, b->text);
 }
 
-/* Hook `result`, once for each run of recipients with the same outcome. DISCARDED is none of its outcomes. */
+/* Hook `result`, once for each run of recipients with the same outcome. DISCARDED is none of its
+ * outcomes. */
 static void tell_policy(struct message *m)
 {
     unsigned *run = mem_alloc((m->rcpt_count + 1) * sizeof(*run));
@@ -267,7 +266,8 @@ static uint32_t still_pending(const struct message *m)
 
 static void finish(struct message *m, uint32_t pending)
 {
-    scheduler_done(m->dispatch->set->scheduler, m->entry.key, pending, m->attempts, m->due_ms, m->must_hold);
+    scheduler_done(m->dispatch->set->scheduler, m->entry.key, pending, m->attempts, m->due_ms,
+                   m->must_hold);
     delivery_message_free(m);
 }
 
@@ -314,7 +314,8 @@ static void undurable(struct message *m)
     if (!m->is_undurable) {
         m->is_undurable = true;
         delivery_undurable(m->dispatch->set, true);
-        log_event(LOG_ERROR, LOG_EV_disk, m->id, "an outcome cannot be made durable: %s; nothing new is tried",
+        log_event(LOG_ERROR, LOG_EV_disk, m->id,
+                  "an outcome cannot be made durable: %s; nothing new is tried",
                   strerror(-m->job.status));
     }
     m->undurable_wait_ms = m->undurable_wait_ms > 0 ? m->undurable_wait_ms * 2 : UNDURABLE_WAIT_MS;

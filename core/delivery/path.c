@@ -3,8 +3,9 @@
  * path.c - a route made into endpoints: fixed hosts, or the MX of a domain (RFC 5321 5.1,
  * RFC 7505), with the addresses of each; and the name of the site they are.
  *
- * Paths are kept for 5 minutes, so that in a stream of mail to one place only the first asks DNS and builds
- * strings. A kept path holds its generation; dispatch.c throws all away when another has come.
+ * Paths are kept for 5 minutes, so that in a stream of mail to one place only the first asks DNS
+ * and builds strings. A kept path holds its generation; dispatch.c throws all away when another
+ * has come.
  */
 #include <assert.h>
 #include <errno.h>
@@ -19,18 +20,18 @@
 
 struct lookup {
     struct dispatch *dispatch;
-    struct path *path;       /* being made */
-    struct buf key;          /* of the cache */
-    struct slice domain;     /* empty: fixed hosts only */
+    struct path *path;   /* being made */
+    struct buf key;      /* of the cache */
+    struct slice domain; /* empty: fixed hosts only */
     const char *hops[PATH_HOPS_MAX];
     unsigned hop_count, hop_next, fallback_from;
     bool by_domain;
-    bool any_failed;         /* some name could not be looked up for now */
+    bool any_failed; /* some name could not be looked up for now */
     const char *error;
     struct mx_request *request;
     path_fn done;
     void *arg;
-    bool *ended;             /* while delivery_path_ask() runs: set when it is over */
+    bool *ended; /* while delivery_path_ask() runs: set when it is over */
 };
 
 struct path *delivery_path_ref(struct path *path)
@@ -86,8 +87,8 @@ static bool parse_port(struct slice s, unsigned *ret)
 
 static bool parse_unix(struct slice path, struct hop *ret)
 {
-    if (path.len < 2 || path.len >= sizeof(((struct sockaddr_un *)0)->sun_path) || path.ptr[0] != '/' ||
-        memchr(path.ptr, '\0', path.len) != NULL)
+    if (path.len < 2 || path.len >= sizeof(((struct sockaddr_un *)0)->sun_path) ||
+        path.ptr[0] != '/' || memchr(path.ptr, '\0', path.len) != NULL)
         return false;
     ret->kind = HOP_UNIX;
     ret->name = path;
@@ -156,8 +157,8 @@ bool delivery_is_own(const struct dispatch_set *set, const tern_address *address
 
 /* ---- building ---- */
 
-static bool add_endpoint(struct path *path, const char *name, const tern_address *address, const char *unix_path,
-                         unsigned rank)
+static bool add_endpoint(struct path *path, const char *name, const tern_address *address,
+                         const char *unix_path, unsigned rank)
 {
     char text[NET_ADDRESS_TEXT_MAX];
 
@@ -173,7 +174,8 @@ static bool add_endpoint(struct path *path, const char *name, const tern_address
     }
     e->address = *address;
     net_address_print(address, false, text);
-    e->name = name != NULL ? arena_dup(&path->arena, slice_cstr(name)) : arena_dup(&path->arena, slice_cstr(text));
+    e->name = name != NULL ? arena_dup(&path->arena, slice_cstr(name))
+                           : arena_dup(&path->arena, slice_cstr(text));
     e->host = name != NULL ? arena_printf(&path->arena, "%s[%s]:%u", name, text, address->port)
                            : arena_printf(&path->arena, "[%s]:%u", text, address->port);
     return true;
@@ -188,7 +190,8 @@ static void lookup_free(struct lookup *l)
     free(l);
 }
 
-static void fail(struct lookup *l, bool permanent, unsigned code, const char *enhanced, const char *text)
+static void fail(struct lookup *l, bool permanent, unsigned code, const char *enhanced,
+                 const char *text)
 {
     const struct path_failure failure = { permanent, code, enhanced, text };
 
@@ -202,7 +205,8 @@ void delivery_paths_tidy(struct loop_timer *timer)
     struct dispatch_generation now;
 
     d->set->options.generation(d->set->options.arg, &now);
-    if (now.generation != d->paths_generation || clock_now_ms() - d->paths_since_ms >= PATH_FRESH_MS)
+    if (now.generation != d->paths_generation ||
+        clock_now_ms() - d->paths_since_ms >= PATH_FRESH_MS)
         delivery_paths_flush(d);
     if (now.unref != NULL)
         now.unref(now.generation);
@@ -258,7 +262,9 @@ static void on_host(void *arg, const struct mx_answer *answer)
         l->error = arena_printf(&l->path->arena, "%s: %s", l->hops[l->hop_next],
                                 answer->error != NULL ? answer->error : "no address");
     }
-    for (unsigned i = 0; answer->status == MX_FOUND && answer->count > 0 && i < answer->hosts[0].address_count; i++) {
+    for (unsigned i = 0;
+         answer->status == MX_FOUND && answer->count > 0 && i < answer->hosts[0].address_count;
+         i++) {
         tern_address address = answer->hosts[0].addresses[i];
         address.port = (uint16_t)hop.port;
         (void)add_endpoint(l->path, answer->hosts[0].name, &address, NULL, 1000 + l->hop_next);
@@ -284,7 +290,8 @@ static void next_hop(struct lookup *l)
             return;
         }
         (void)add_endpoint(l->path, NULL, &hop.address,
-                           hop.kind == HOP_UNIX ? arena_dup(&l->path->arena, hop.name) : NULL, 1000 + l->hop_next);
+                           hop.kind == HOP_UNIX ? arena_dup(&l->path->arena, hop.name) : NULL,
+                           1000 + l->hop_next);
         l->hop_next++;
     }
     finish(l);
@@ -377,15 +384,9 @@ static void on_mx(void *arg, const struct mx_answer *answer)
 
     l->request = NULL;
     switch (answer->status) {
-    case MX_FOUND:
-        use_mx(l, answer);
-        break;
-    case MX_NULL:
-        fail(l, true, 556, "5.1.10", "the domain accepts no mail (null MX)");
-        break;
-    case MX_NO_DOMAIN:
-        fail(l, true, 550, "5.1.2", "the domain does not exist");
-        break;
+    case MX_FOUND: use_mx(l, answer); break;
+    case MX_NULL: fail(l, true, 556, "5.1.10", "the domain accepts no mail (null MX)"); break;
+    case MX_NO_DOMAIN: fail(l, true, 550, "5.1.2", "the domain does not exist"); break;
     case MX_NO_ADDRESS:
         fail(l, true, 550, "5.4.4", "the domain has no mail exchanger with an address");
         break;
@@ -459,8 +460,8 @@ static void add_list_key(struct buf *key, const struct tern_list *list)
     }
 }
 
-static void make_key(struct buf *key, const struct transport *transport, const struct tern_route *route,
-                     struct slice domain)
+static void make_key(struct buf *key, const struct transport *transport,
+                     const struct tern_route *route, struct slice domain)
 {
     buf_add(key, transport->name);
     add_list_key(key, &route->to);
@@ -471,7 +472,8 @@ static void make_key(struct buf *key, const struct transport *transport, const s
     buf_add(key, domain);
 }
 
-static struct path *path_new(const struct dispatch_generation *generation, const struct transport *transport)
+static struct path *path_new(const struct dispatch_generation *generation,
+                             const struct transport *transport)
 {
     struct path *path = mem_zalloc(sizeof(*path));
 
@@ -522,11 +524,14 @@ struct lookup *delivery_path_ask(struct dispatch *d, const struct dispatch_gener
 {
     struct lookup *l = mem_zalloc(sizeof(*l));
 
-    *l = (struct lookup){ .dispatch = d, .done = done, .arg = arg,
+    *l = (struct lookup){ .dispatch = d,
+                          .done = done,
+                          .arg = arg,
                           .by_domain = delivery_path_by_domain(transport, route) };
     make_key(&l->key, transport, route, l->by_domain ? domain : slice_make(NULL, 0));
     struct path *path = table_get(&d->paths, buf_slice(&l->key));
-    if (path != NULL && path->transport == transport && path->generation.generation == generation->generation &&
+    if (path != NULL && path->transport == transport &&
+        path->generation.generation == generation->generation &&
         clock_now_ms() - path->made_ms < PATH_FRESH_MS) {
         done(arg, path, NULL);
         lookup_free(l);

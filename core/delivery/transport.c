@@ -2,10 +2,10 @@
 /*
  * transport.c - a shipment carried by a module's transport, on a thread of the pool.
  *
- * struct tern_delivery has two holders: the link, and the job in the pool. It refers to what it needs by
- * counts of its own, so that a module which never comes back holds its memory and its place in the
- * pool's share, and nothing else: after module_timeout_ms the link goes on without it, and what it says
- * later is not heard.
+ * struct tern_delivery has two holders: the link, and the job in the pool. It refers to what it
+ * needs by counts of its own, so that a module which never comes back holds its memory and its
+ * place in the pool's share, and nothing else: after module_timeout_ms the link goes on without
+ * it, and what it says later is not heard.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -35,9 +35,9 @@ struct tern_delivery {
     struct txn_facts *txn;
     struct dispatch_generation generation;
     const struct transport *transport;
-    unsigned *rcpts;           /* indices in txn->rcpts */
+    unsigned *rcpts; /* indices in txn->rcpts */
     unsigned rcpt_count;
-    pthread_mutex_t lock;      /* over what follows */
+    pthread_mutex_t lock; /* over what follows */
     struct module_outcome *outcomes;
 };
 
@@ -90,8 +90,8 @@ static int64_t get_read(tern_delivery *t, uint64_t offset, void *buffer, size_t 
     return spool_read(t->loaded, offset, buffer, octets);
 }
 
-static void set_outcome(tern_delivery *t, unsigned index, tern_verdict verdict, unsigned code, const char *enhanced,
-                        const char *text)
+static void set_outcome(tern_delivery *t, unsigned index, tern_verdict verdict, unsigned code,
+                        const char *enhanced, const char *text)
 {
     unsigned class_ = verdict == TERN_ACCEPT ? 2 : verdict == TERN_REJECT ? 5 : 4;
     char line[OUTCOME_TEXT_MAX];
@@ -160,7 +160,8 @@ static void hand_over(struct tern_delivery *t, const char *without)
             delivery_shipment_outcome(s, i, o->code, o->enhanced, slice_cstr(o->text), false);
     }
     (void)pthread_mutex_unlock(&t->lock);
-    (void)snprintf(s->host, sizeof(s->host), "%.*s", (int)t->transport->name.len, t->transport->name.ptr);
+    (void)snprintf(s->host, sizeof(s->host), "%.*s", (int)t->transport->name.len,
+                   t->transport->name.ptr);
     delivery_shipment_defer(s, 451, "4.3.0", slice_cstr(without));
     unref(t);
     delivery_link_carried(link);
@@ -185,8 +186,9 @@ static void on_deadline(struct loop_timer *timer)
         hand_over(t, "no thread was free for the transport in time");
         return;
     }
-    log_event(LOG_WARNING, LOG_EV_step_slow, t->id, "transport %.*s took too long and is not waited for",
-              (int)t->transport->name.len, t->transport->name.ptr);
+    log_event(LOG_WARNING, LOG_EV_step_slow, t->id,
+              "transport %.*s took too long and is not waited for", (int)t->transport->name.len,
+              t->transport->name.ptr);
     hand_over(t, "the transport took too long");
 }
 

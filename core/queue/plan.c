@@ -4,8 +4,8 @@
  *
  *     HELD <-> SCHEDULED -> PREPARING -> ACTIVE -> SCHEDULED, HELD or gone
  *
- * What bounds the memory of messages in motion: at most preparing_max are being routed, and a message
- * is prepared only while it surely finds room among the ready_max parcels that wait.
+ * What bounds the memory of messages in motion: at most preparing_max are being routed, and a
+ * message is prepared only while it surely finds room among the ready_max parcels that wait.
  */
 #include "queue/plan.h"
 
@@ -249,9 +249,7 @@ void queue_plan_hold(struct queue_plan *p, struct spool_key key, bool held, uint
     struct row *row = queue_row(&p->rows, at);
     switch ((enum row_state)row->state) {
     case ROW_PREPARING:
-    case ROW_ACTIVE:
-        row->hold = held;
-        break;
+    case ROW_ACTIVE: row->hold = held; break;
     case ROW_SCHEDULED:
         if (!held)
             break;
@@ -264,8 +262,7 @@ void queue_plan_hold(struct queue_plan *p, struct spool_key key, bool held, uint
         row->due_ms = now_ms;
         set_state(p, at, ROW_SCHEDULED);
         break;
-    case ROW_FREE:
-        assert(!"a free row was found");
+    case ROW_FREE: assert(!"a free row was found");
     }
 }
 
@@ -278,8 +275,8 @@ static void refill(struct queue_plan *p, uint64_t now_ms)
     if (more == 0)
         return;
     p->busy_filled_ms = now_ms;
-    p->busy_tokens = more > PLAN_BUSY_PER_S - p->busy_tokens ? PLAN_BUSY_PER_S
-                                                             : p->busy_tokens + (unsigned)more;
+    p->busy_tokens =
+        more > PLAN_BUSY_PER_S - p->busy_tokens ? PLAN_BUSY_PER_S : p->busy_tokens + (unsigned)more;
 }
 
 static bool has_room(const struct queue_plan *p)
@@ -379,9 +376,10 @@ static void check_site(const struct site *site, uint64_t now_ms)
     unsigned ready = 0, parked = 0;
 
     for (unsigned i = 0; i < p->options.loops; i++)
-        list_each(link, &site->ready[i])
+        list_each (link, &site->ready[i])
             ready++;
-    for (uint32_t at = site->parked_first; at != ROW_NONE; at = queue_row(&p->rows, at)->parked_next) {
+    for (uint32_t at = site->parked_first; at != ROW_NONE;
+         at = queue_row(&p->rows, at)->parked_next) {
         assert(queue_row(&p->rows, at)->parked && queue_row(&p->rows, at)->site == site);
         parked++;
     }
@@ -404,12 +402,13 @@ void queue_plan_check(const struct queue_plan *p, uint64_t now_ms)
         held += row->state == ROW_HELD;
         preparing += row->state == ROW_PREPARING;
         scheduled += row->state == ROW_SCHEDULED;
-        assert((row->state == ROW_SCHEDULED) == (row->state != ROW_FREE && row->heap_at != ROW_NONE));
+        assert((row->state == ROW_SCHEDULED) ==
+               (row->state != ROW_FREE && row->heap_at != ROW_NONE));
         assert(row->state != ROW_SCHEDULED || p->rows.heap[row->heap_at] == at);
     }
     const struct list *lists[] = { &p->busy, &p->remembered };
     for (unsigned i = 0; i < 2; i++) {
-        list_each(link, lists[i]) {
+        list_each (link, lists[i]) {
             const struct site *site = list_entry(link, struct site, link);
             check_site(site, now_ms);
             ready += site->ready_count;

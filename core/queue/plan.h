@@ -2,8 +2,8 @@
 /*
  * plan.h - the logic of the scheduler: no thread, no clock, no lock.
  *
- * Every function gets the time; what is to be done comes out as calls of struct scheduler_ops, from inside
- * the call. The thread of scheduler.c feeds it; tests feed it with virtual time.
+ * Every function gets the time; what is to be done comes out as calls of struct scheduler_ops,
+ * from inside the call. The thread of scheduler.c feeds it; tests feed it with virtual time.
  */
 #ifndef TERN_QUEUE_PLAN_H
 #define TERN_QUEUE_PLAN_H
@@ -23,40 +23,40 @@ uint64_t queue_retry_at(const struct queue_retry *r, const struct spool_entry *e
 uint64_t queue_jitter(uint64_t ms, unsigned percent, uint64_t seed);
 uint64_t queue_mix(uint64_t x);
 
-#define SITE_BACKOFF_MIN_MS  60000u          /* after the first failure; doubles */
+#define SITE_BACKOFF_MIN_MS  60000u /* after the first failure; doubles */
 #define SITE_BACKOFF_MAX_MS  (30u * 60000u)
-#define SITES_REMEMBERED_MAX 10000           /* sites without work of which a failure is remembered */
-#define SITE_TURN_MS         1000            /* a parcel older than this goes before those of the pulling loop */
+#define SITES_REMEMBERED_MAX 10000 /* sites without work of which a failure is remembered */
+#define SITE_TURN_MS         1000 /* a parcel older than this goes before others */
 #define SITE_ERROR_OCTETS    256
 /* Messages per second that may be prepared in vain, for a site that turns them away. */
-#define PLAN_BUSY_PER_S      500
+#define PLAN_BUSY_PER_S 500
 
 struct site {
-    struct list link;      /* in plan->busy while it has work, else in plan->remembered */
+    struct list link; /* in plan->busy while it has work, else in plan->remembered */
     bool is_remembered;
     struct queue_plan *plan;
     char *name;
     unsigned connections_max;
-    unsigned limit;        /* slots it may have now: 1 after a failure, doubled by each success */
-    unsigned slots;        /* granted and not given back */
-    unsigned opening;      /* of these: not yet connected */
-    unsigned fails;        /* in a row */
-    uint64_t until_ms;     /* backs off until then */
-    struct list waits;     /* unanswered pulls */
+    unsigned limit;    /* slots it may have now: 1 after a failure, doubled by each success */
+    unsigned slots;    /* granted and not given back */
+    unsigned opening;  /* of these: not yet connected */
+    unsigned fails;    /* in a row */
+    uint64_t until_ms; /* backs off until then */
+    struct list waits; /* unanswered pulls */
     unsigned ready_count;
     uint32_t parked_first, parked_last; /* rows that were turned away */
     unsigned parked_count;
     char error[SITE_ERROR_OCTETS];
-    struct list ready[];   /* parcels, by the loop that made them */
+    struct list ready[]; /* parcels, by the loop that made them */
 };
 
 struct queue_plan {
     struct rows rows;
     struct scheduler_options options; /* with the defaults filled in */
-    int64_t wall_offset_ms;  /* wall clock minus the plan's clock */
+    int64_t wall_offset_ms;           /* wall clock minus the plan's clock */
     struct table sites;
     struct list busy;
-    struct list remembered;  /* sites without work, the longest so first */
+    struct list remembered; /* sites without work, the longest so first */
     unsigned remembered_count;
     unsigned site_count, slot_count, preparing, ready, held;
     unsigned next_loop;
@@ -96,8 +96,10 @@ void queue_plan_check(const struct queue_plan *p, uint64_t now_ms);
 
 struct site *queue_site_get(struct queue_plan *p, struct slice name, unsigned connections_max);
 /* Takes the parcel, or hands it back to its loop. Returns whether it was turned away as busy. */
-bool queue_site_ready(struct site *site, struct parcel *parcel, uint64_t now_ms); /* serve() must follow */
-void queue_site_serve(struct site *site, uint64_t now_ms); /* answers pulls, grants slots, wakes rows, may free it */
+/* serve() must follow */
+bool queue_site_ready(struct site *site, struct parcel *parcel, uint64_t now_ms);
+/* answers pulls, grants slots, wakes rows, may free it */
+void queue_site_serve(struct site *site, uint64_t now_ms);
 void queue_site_opened(struct site *site, uint64_t now_ms);
 void queue_site_pull(struct site *site, void *slot, unsigned loop_index, unsigned max,
                      uint64_t now_ms);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * retry.c - when to try again (RFC 5321 4.5.4.1): after 5 min, each time half as long again up
- * to 4 h, up to 5 days (a bounce: 2), each time 20 % sooner or later, so that what failed together does
- * not come back together.
+ * to 4 h, up to 5 days (a bounce: 2), each time 20 % sooner or later, so that what failed
+ * together does not come back together.
  *
  * The jitter is a hash of queue id and attempt: pure, so that a simulation can be repeated.
  */

@@ -103,8 +103,12 @@ uint32_t queue_rows_add(struct rows *rows, struct spool_key key)
         grow_buckets(rows);
     uint32_t at = take_free(rows);
     struct row *row = queue_row(rows, at);
-    *row = (struct row){ .txn = key.txn, .group = key.group, .state = ROW_HELD,
-                         .heap_at = ROW_NONE, .parked_prev = ROW_NONE, .parked_next = ROW_NONE };
+    *row = (struct row){ .txn = key.txn,
+                         .group = key.group,
+                         .state = ROW_HELD,
+                         .heap_at = ROW_NONE,
+                         .parked_prev = ROW_NONE,
+                         .parked_next = ROW_NONE };
     link_bucket(rows, at);
     rows->count++;
     return at;

@@ -27,20 +27,21 @@ struct row {
     uint64_t due_ms;     /* the plan's clock */
     uint64_t arrival_ms; /* wall */
     uint64_t octets;
-    struct site *site;   /* where it waits to be woken, if parked */
+    struct site *site; /* where it waits to be woken, if parked */
     uint32_t attempts, rcpt_count, pending_count;
-    uint32_t heap_at;    /* its place in the heap */
-    uint32_t hash_next;  /* free rows: the next free one */
+    uint32_t heap_at;   /* its place in the heap */
+    uint32_t hash_next; /* free rows: the next free one */
     uint32_t parked_prev, parked_next;
     uint16_t group;
-    uint8_t state;       /* enum row_state */
+    uint8_t state; /* enum row_state */
     bool bounce : 1;
-    bool parked : 1;     /* in the list of `site` */
-    bool woken : 1;      /* due at once when its attempt ends */
-    bool hold : 1;       /* becomes HELD when its attempt ends */
-    bool removed : 1;    /* goes when its attempt ends */
+    bool parked : 1;  /* in the list of `site` */
+    bool woken : 1;   /* due at once when its attempt ends */
+    bool hold : 1;    /* becomes HELD when its attempt ends */
+    bool removed : 1; /* goes when its attempt ends */
 };
-_Static_assert(sizeof(struct row) <= 96, "a row stays small: 100,000 of them are an everyday queue");
+_Static_assert(sizeof(struct row) <= 96,
+               "a row stays small: 100,000 of them are an everyday queue");
 
 #define ROWS_CHUNK 1024
 

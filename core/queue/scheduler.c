@@ -2,9 +2,10 @@
 /*
  * scheduler.c - the thread around plan.c.
  *
- * Every function posts an order; the thread takes all that wait at once, carries them out in the order they
- * came, and then prepares what is due. It keeps its own time (monotonic), so that a wall clock that is
- * set delays nothing and hurries nothing; wall times are converted on the way in and out.
+ * Every function posts an order; the thread takes all that wait at once, carries them out in the
+ * order they came, and then prepares what is due. It keeps its own time (monotonic), so that a
+ * wall clock that is set delays nothing and hurries nothing; wall times are converted on the way
+ * in and out.
  */
 #include "queue/scheduler.h"
 
@@ -87,7 +88,7 @@ struct scheduler {
     struct queue_plan plan; /* the thread's, once it runs */
     struct shared_retry retry;
     pthread_t thread;
-    pthread_mutex_t lock;   /* over `running` and the answers to listings */
+    pthread_mutex_t lock; /* over `running` and the answers to listings */
     bool running;
     _Atomic bool stopping;
     struct {
@@ -135,14 +136,9 @@ struct scheduler *scheduler_new(const struct scheduler_options *options)
 static void order_free(struct order *order)
 {
     switch (order->kind) {
-    case ORDER_SLOT_DONE:
-        free(order->slot.text);
-        break;
-    case ORDER_OPTIONS:
-        free(order->options);
-        break;
-    default:
-        break;
+    case ORDER_SLOT_DONE: free(order->slot.text); break;
+    case ORDER_OPTIONS: free(order->options); break;
+    default: break;
     }
     free(order);
 }
@@ -164,14 +160,11 @@ static void carry_out_site(const struct order *o, uint64_t now_ms)
     case ORDER_PULL:
         queue_site_pull(site, o->slot.slot, o->slot.loop_index, o->slot.max, now_ms);
         break;
-    case ORDER_PULL_CANCEL:
-        queue_site_pull_cancel(site, o->slot.slot);
-        break;
-    case ORDER_OPENED:
-        queue_site_opened(site, now_ms);
-        break;
+    case ORDER_PULL_CANCEL: queue_site_pull_cancel(site, o->slot.slot); break;
+    case ORDER_OPENED: queue_site_opened(site, now_ms); break;
     default:
-        queue_site_slot_done(site, o->slot.opened, o->slot.failed, slice_cstr(o->slot.text), now_ms);
+        queue_site_slot_done(site, o->slot.opened, o->slot.failed, slice_cstr(o->slot.text),
+                             now_ms);
         break;
     }
 }
@@ -181,9 +174,7 @@ static void carry_out(struct scheduler *s, struct order *o, uint64_t now_ms)
     struct queue_plan *p = &s->plan;
 
     switch (o->kind) {
-    case ORDER_ADD:
-        queue_plan_add(p, &o->entry, now_ms);
-        break;
+    case ORDER_ADD: queue_plan_add(p, &o->entry, now_ms); break;
     case ORDER_PREPARED:
         queue_plan_prepared(p, o->prepared.key, &o->prepared.parcels, now_ms);
         break;
@@ -194,28 +185,16 @@ static void carry_out(struct scheduler *s, struct order *o, uint64_t now_ms)
     case ORDER_PULL:
     case ORDER_PULL_CANCEL:
     case ORDER_OPENED:
-    case ORDER_SLOT_DONE:
-        carry_out_site(o, now_ms);
-        break;
-    case ORDER_RETRY:
-        queue_plan_retry(p, o->verb.key, now_ms);
-        break;
-    case ORDER_REMOVE:
-        queue_plan_remove(p, o->verb.key);
-        break;
-    case ORDER_HOLD:
-        queue_plan_hold(p, o->verb.key, o->verb.on, now_ms);
-        break;
-    case ORDER_PAUSE:
-        queue_plan_pause(p, o->verb.why, o->verb.on);
-        break;
+    case ORDER_SLOT_DONE: carry_out_site(o, now_ms); break;
+    case ORDER_RETRY: queue_plan_retry(p, o->verb.key, now_ms); break;
+    case ORDER_REMOVE: queue_plan_remove(p, o->verb.key); break;
+    case ORDER_HOLD: queue_plan_hold(p, o->verb.key, o->verb.on, now_ms); break;
+    case ORDER_PAUSE: queue_plan_pause(p, o->verb.why, o->verb.on); break;
     case ORDER_OPTIONS:
         queue_plan_set_options(p, o->options);
         share_retry(s);
         break;
-    case ORDER_LIST:
-        answer_listing(s, o->listing);
-        break;
+    case ORDER_LIST: answer_listing(s, o->listing); break;
     }
     order_free(o);
 }
@@ -417,7 +396,8 @@ void scheduler_slot_done(struct scheduler *s, struct site *site, bool opened, bo
     order->slot.opened = opened;
     order->slot.failed = failed;
     if (failed)
-        order->slot.text = mem_dup(text.ptr, text.len < SITE_ERROR_OCTETS ? text.len : SITE_ERROR_OCTETS - 1);
+        order->slot.text =
+            mem_dup(text.ptr, text.len < SITE_ERROR_OCTETS ? text.len : SITE_ERROR_OCTETS - 1);
     post(s, order);
 }
 
@@ -428,7 +408,8 @@ const char *site_name(const struct site *site)
 
 /* ---- asking ---- */
 
-uint64_t scheduler_retry_at(const struct scheduler *s, const struct spool_entry *entry, uint64_t now_ms)
+uint64_t scheduler_retry_at(const struct scheduler *s, const struct spool_entry *entry,
+                            uint64_t now_ms)
 {
     const struct queue_retry retry = {
         .min_ms = atomic_load(&s->retry.min_ms),
@@ -453,7 +434,8 @@ void scheduler_get_stats(struct scheduler *s, struct scheduler_stats *ret)
     ret->row_octets = atomic_load_explicit(&s->stats.row_octets, memory_order_relaxed);
 }
 
-unsigned scheduler_list(struct scheduler *s, struct spool_key after, struct spool_entry *out, unsigned max)
+unsigned scheduler_list(struct scheduler *s, struct spool_key after, struct spool_entry *out,
+                        unsigned max)
 {
     struct listing listing = { .after = after, .out = out, .max = max };
 

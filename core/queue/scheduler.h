@@ -19,7 +19,9 @@
 #define SCHEDULER_PULL_MAX 16 /* parcels a pull brings at most */
 
 struct scheduler;
-struct site; /* a next hop: transport, MX set or fixed host, source; made by the scheduler, never freed while used */
+/* a next hop: transport, MX set or fixed host, source; made by the scheduler, never freed while
+ * used */
+struct site;
 
 /* Why a parcel came back without a slot. Only SITE_FAILED is an attempt. */
 enum parcel_back {
@@ -38,33 +40,36 @@ struct parcel {
     unsigned connections_max; /* of the site, as the present configuration has it */
     unsigned loop_index;      /* the loop that made it; any loop may carry it */
     enum parcel_back back;
-    uint64_t ready_ms;        /* the scheduler's: since when it waits */
-    void *owner;              /* delivery's: message, recipients, hosts */
+    uint64_t ready_ms; /* the scheduler's: since when it waits */
+    void *owner;       /* delivery's: message, recipients, hosts */
 };
 
 /* Called on the scheduler's thread: they post to the loop and return. */
 struct scheduler_ops {
-    /* A message is due: load it, route it, then scheduler_prepared() with its parcels, in the end scheduler_done(). */
+    /* A message is due: load it, route it, then scheduler_prepared() with its parcels, in the
+     * end scheduler_done(). */
     void (*prepare)(void *arg, unsigned loop_index, const struct spool_entry *entry);
-    /* A slot of the site is granted to the loop that made `first`: connect and carry it, then scheduler_pull() or
-     * scheduler_slot_done(). */
+    /* A slot of the site is granted to the loop that made `first`: connect and carry it, then
+     * scheduler_pull() or scheduler_slot_done(). */
     void (*open)(void *arg, unsigned loop_index, struct site *site, struct parcel *first);
     /*
-     * slot not NULL: the one answer to scheduler_pull(); an empty list: nothing more, give the slot back.
-     * slot NULL: parcels that nobody carries; parcel->back says why, `text` is for people. Their loop is loop_index.
+     * slot not NULL: the one answer to scheduler_pull(); an empty list: nothing more, give the
+     * slot back. slot NULL: parcels that nobody carries; parcel->back says why, `text` is for
+     * people. Their loop is loop_index.
      */
-    void (*parcels)(void *arg, unsigned loop_index, struct site *site, void *slot, struct list *parcels,
-                    struct slice text);
+    void (*parcels)(void *arg, unsigned loop_index, struct site *site, void *slot,
+                    struct list *parcels, struct slice text);
 };
 
 struct scheduler_options {
     unsigned loops;
-    uint64_t retry_min_ms, retry_max_ms; /* 0: 5 min, 4 h */
-    unsigned retry_factor_percent;       /* 0: 150 */
-    unsigned retry_jitter_percent;       /* up and down; taken as given */
+    uint64_t retry_min_ms, retry_max_ms;  /* 0: 5 min, 4 h */
+    unsigned retry_factor_percent;        /* 0: 150 */
+    unsigned retry_jitter_percent;        /* up and down; taken as given */
     uint64_t expire_ms, expire_bounce_ms; /* 0: 5 d, 2 d */
-    unsigned preparing_max;              /* messages being routed at once; 0: 500 */
-    unsigned ready_max;                  /* parcels waiting at sites in all; 0: 5000; beyond that nothing is prepared */
+    unsigned preparing_max;               /* messages being routed at once; 0: 500 */
+    /* parcels waiting at sites in all; 0: 5000; beyond that nothing is prepared */
+    unsigned ready_max;
     const struct scheduler_ops *ops;
     void *arg;
     bool stopped; /* deliver nothing (`delivery: off`, bench) */
@@ -72,10 +77,12 @@ struct scheduler_options {
 
 struct scheduler *scheduler_new(const struct scheduler_options *options);
 int scheduler_start(struct scheduler *s); /* its thread; rows may be added before */
-/* Hands back all parcels, answers all pulls with none, joins the thread. Later posts are dropped. */
+/* Hands back all parcels, answers all pulls with none, joins the thread. Later posts are
+ * dropped. */
 void scheduler_stop(struct scheduler *s);
 void scheduler_free(struct scheduler *s);
-/* Reload: all but loops, ops and arg. `stopped` hands waiting parcels back and answers pulls with none. */
+/* Reload: all but loops, ops and arg. `stopped` hands waiting parcels back and answers pulls
+ * with none. */
 void scheduler_set_options(struct scheduler *s, const struct scheduler_options *options);
 /* Like `stopped`, until unpaused for every reason. */
 enum scheduler_pause_reason { SCHEDULER_DRAINS = 1, SCHEDULER_UNDURABLE = 2 };
@@ -85,26 +92,31 @@ void scheduler_pause(struct scheduler *s, enum scheduler_pause_reason why, bool 
 void scheduler_add(struct scheduler *s, const struct spool_entry *entry);
 /* The answer to prepare(): the parcels of the message, maybe none; the list is emptied. */
 void scheduler_prepared(struct scheduler *s, struct spool_key key, struct list *parcels);
-/* What became of a message's attempt is durable: pending 0 = finished, else due again at due_ms (wall). */
+/* What became of a message's attempt is durable: pending 0 = finished, else due again at due_ms
+ * (wall). */
 void scheduler_done(struct scheduler *s, struct spool_key key, uint32_t pending, uint32_t attempts,
                     uint64_t due_ms, bool held);
 
 /* More for this slot. One answer by ops->parcels, as soon as there is something. */
-void scheduler_pull(struct scheduler *s, struct site *site, void *slot, unsigned loop_index, unsigned max);
+void scheduler_pull(struct scheduler *s, struct site *site, void *slot, unsigned loop_index,
+                    unsigned max);
 /* An unanswered pull is answered with none now; one already answered is not touched. */
 void scheduler_pull_cancel(struct scheduler *s, struct site *site, void *slot);
 /* The slot's connection stands: the site works. Once a slot, before the first pull. */
 void scheduler_slot_opened(struct scheduler *s, struct site *site);
 /*
- * The slot is given back; `site` is not touched by the caller any more. opened: scheduler_slot_opened() was called for
- * it. failed: no connection could be made (again). The site backs off if no other slot of it is held.
+ * The slot is given back; `site` is not touched by the caller any more. opened:
+ * scheduler_slot_opened() was called for it. failed: no connection could be made (again). The
+ * site backs off if no other slot of it is held.
  */
 void scheduler_slot_done(struct scheduler *s, struct site *site, bool opened, bool failed,
                          struct slice text);
 const char *site_name(const struct site *site); /* while a slot of it is held */
 
-/* When the next attempt of a message should be (wall), given its attempts so far; 0: it has expired. Pure. */
-uint64_t scheduler_retry_at(const struct scheduler *s, const struct spool_entry *entry, uint64_t now_ms);
+/* When the next attempt of a message should be (wall), given its attempts so far; 0: it has
+ * expired. Pure. */
+uint64_t scheduler_retry_at(const struct scheduler *s, const struct spool_entry *entry,
+                            uint64_t now_ms);
 
 /* An operator. The spool was told first (queue/verbs.h). */
 void scheduler_retry(struct scheduler *s, struct spool_key key); /* due now */
@@ -115,9 +127,12 @@ struct scheduler_stats {
     uint64_t messages, held, preparing, ready, sites, slots;
     uint64_t row_octets; /* memory of all rows and indices */
 };
-void scheduler_get_stats(struct scheduler *s, struct scheduler_stats *ret); /* as of the last batch */
-/* Messages in order of arrival, for `tern queue list`: up to `max` behind `after` ({0, 0}: from the first). Waits
- * for the scheduler's answer: not for loops. Returns how many. Before start and after stop: 0. */
-unsigned scheduler_list(struct scheduler *s, struct spool_key after, struct spool_entry *out, unsigned max);
+/* as of the last batch */
+void scheduler_get_stats(struct scheduler *s, struct scheduler_stats *ret);
+/* Messages in order of arrival, for `tern queue list`: up to `max` behind `after` ({0, 0}: from
+ * the first). Waits for the scheduler's answer: not for loops. Returns how many. Before start
+ * and after stop: 0. */
+unsigned scheduler_list(struct scheduler *s, struct spool_key after, struct spool_entry *out,
+                        unsigned max);
 
 #endif

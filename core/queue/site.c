@@ -3,13 +3,14 @@
  * site.c - the parcels that wait for a next hop, and who may carry them.
  *
  * How long a site's line may get follows from the room that is left ("dynamic threshold"): a line
- * grows only while it is shorter than what is free of ready_max. So one slow site takes at most half, and there is
- * always room for the mail of the others. A message turned away is parked as a row, without memory for its envelope, and woken
- * when the line is half gone; it has a due time all the same, so that nothing depends on the waking.
+ * grows only while it is shorter than what is free of ready_max. So one slow site takes at most
+ * half, and there is always room for the mail of the others. A message turned away is parked as
+ * a row, without memory for its envelope, and woken when the line is half gone; it has a due
+ * time all the same, so that nothing depends on the waking.
  *
- * A site is healthy until all its slots have come back without a connection. Then it backs off (1 min,
- * doubled up to 30 min), all that waits is deferred at once without trying, and one slot probes it
- * afterwards.
+ * A site is healthy until all its slots have come back without a connection. Then it backs off
+ * (1 min, doubled up to 30 min), all that waits is deferred at once without trying, and one slot
+ * probes it afterwards.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -75,7 +76,8 @@ struct site *queue_site_get(struct queue_plan *p, struct slice name, unsigned co
     return site;
 }
 
-/* Without work a site is forgotten, unless it failed: then it is among the last SITES_REMEMBERED_MAX. */
+/* Without work a site is forgotten, unless it failed: then it is among the last
+ * SITES_REMEMBERED_MAX. */
 static void retire(struct site *site)
 {
     struct queue_plan *p = site->plan;
@@ -238,8 +240,8 @@ static struct parcel *oldest(const struct site *site)
 }
 
 /*
- * A parcel goes out by the loop that made it, if that loop has a connection: its outcome then crosses no thread.
- * But none waits more than SITE_TURN_MS for that.
+ * A parcel goes out by the loop that made it, if that loop has a connection: its outcome then
+ * crosses no thread. But none waits more than SITE_TURN_MS for that.
  */
 static struct parcel *take(struct site *site, unsigned loop_index, uint64_t now_ms)
 {
@@ -278,7 +280,7 @@ static struct wait *best_wait(const struct site *site)
 {
     const struct parcel *parcel = oldest(site);
 
-    list_each(link, &site->waits) {
+    list_each (link, &site->waits) {
         struct wait *wait = list_entry(link, struct wait, link);
         if (wait->loop_index == parcel->loop_index)
             return wait;
@@ -312,7 +314,8 @@ void queue_site_pull(struct site *site, void *slot, unsigned loop_index, unsigne
     struct wait *wait = mem_alloc(sizeof(*wait));
 
     assert(site->slots > 0);
-    *wait = (struct wait){ .slot = slot, .loop_index = loop_index,
+    *wait = (struct wait){ .slot = slot,
+                           .loop_index = loop_index,
                            .max = max > 0 && max < SCHEDULER_PULL_MAX ? max : SCHEDULER_PULL_MAX };
     list_push(&site->waits, &wait->link);
     if (queue_plan_idle(site->plan))
@@ -325,7 +328,7 @@ void queue_site_pull_cancel(struct site *site, const void *slot)
 {
     const struct scheduler_options *options = &site->plan->options;
 
-    list_each(link, &site->waits) {
+    list_each (link, &site->waits) {
         struct wait *wait = list_entry(link, struct wait, link);
         struct list none;
 
@@ -333,7 +336,8 @@ void queue_site_pull_cancel(struct site *site, const void *slot)
             continue;
         list_init(&none);
         list_remove(&wait->link);
-        options->ops->parcels(options->arg, wait->loop_index, site, wait->slot, &none, slice_make(NULL, 0));
+        options->ops->parcels(options->arg, wait->loop_index, site, wait->slot, &none,
+                              slice_make(NULL, 0));
         free(wait);
         return;
     }
@@ -361,7 +365,7 @@ static void return_all(struct site *site, enum parcel_back back, struct slice te
 
         list_init(&out);
         list_splice(&out, &site->ready[i]);
-        list_each(link, &out) {
+        list_each (link, &out) {
             list_entry(link, struct parcel, link)->back = back;
             count++;
         }
@@ -425,7 +429,8 @@ void queue_site_slot_done(struct site *site, bool opened, bool failed, struct sl
         retire(site);
         return;
     }
-    /* Others stand or still try: the site is alive, but it does not want more connections than these. */
+    /* Others stand or still try: the site is alive, but it does not want more connections than
+     * these. */
     if (failed)
         site->limit = site->slots;
     queue_site_serve(site, now_ms);

@@ -55,9 +55,7 @@ static void tell(struct scheduler *scheduler, enum queue_verb verb, struct spool
 
     spool_key_print(key, id);
     switch (verb) {
-    case QUEUE_RETRY:
-        scheduler_retry(scheduler, key);
-        break;
+    case QUEUE_RETRY: scheduler_retry(scheduler, key); break;
     case QUEUE_HOLD:
         scheduler_hold(scheduler, key, true);
         log_event(LOG_INFO, LOG_EV_held, id, "by the operator");
@@ -73,7 +71,8 @@ static void tell(struct scheduler *scheduler, enum queue_verb verb, struct spool
     }
 }
 
-int queue_verb(struct spool *spool, struct scheduler *scheduler, enum queue_verb verb, struct spool_key key)
+int queue_verb(struct spool *spool, struct scheduler *scheduler, enum queue_verb verb,
+               struct spool_key key)
 {
     struct spool_entry entry;
 
@@ -82,8 +81,9 @@ int queue_verb(struct spool *spool, struct scheduler *scheduler, enum queue_verb
     if ((entry.held && (verb == QUEUE_HOLD || verb == QUEUE_RETRY)) ||
         (!entry.held && verb == QUEUE_RELEASE))
         return -EALREADY;
-    const struct spool_change change = { .key = key, .kind = kinds[verb],
-                                         .due_ms = clock_wall_ms(), .attempts = entry.attempts };
+    const struct spool_change change = {
+        .key = key, .kind = kinds[verb], .due_ms = clock_wall_ms(), .attempts = entry.attempts
+    };
     int r = submit_and_wait(spool, &change);
     if (r == 0)
         tell(scheduler, verb, key);

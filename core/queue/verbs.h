@@ -13,8 +13,9 @@
 enum queue_verb { QUEUE_RETRY, QUEUE_HOLD, QUEUE_RELEASE, QUEUE_DELETE };
 
 /*
- * 0; -ENOENT: no such message is live; -EALREADY: it is held (hold, retry) or not held (release); else the spool's
- * error. A delivery under way is not stopped: a recipient it reaches has the mail.
+ * 0; -ENOENT: no such message is live; -EALREADY: it is held (hold, retry) or not held
+ * (release); else the spool's error. A delivery under way is not stopped: a recipient it reaches
+ * has the mail.
  */
 int queue_verb(struct spool *spool, struct scheduler *scheduler, enum queue_verb verb,
                struct spool_key key);

@@ -32,7 +32,9 @@ static const tern_str busy[] = { { "busy1:25", 8 } };
 static const tern_str drop[] = { { "drop1:25", 8 } };
 
 static void deliver_box(tern_delivery *delivery, const void *conf);
-static const struct tern_transport box = { .size = sizeof(box), .type = "box", .deliver = deliver_box };
+static const struct tern_transport box = { .size = sizeof(box),
+                                           .type = "box",
+                                           .deliver = deliver_box };
 
 static struct transport transports[] = {
     { .name = { "box", 3 }, .type = { "box", 3 }, .module = &box },
@@ -129,7 +131,8 @@ struct engine_delivery {
     struct later *later;
 };
 
-struct engine_delivery *engine_delivery_new(struct engine *engine, const struct engine_session_options *o,
+struct engine_delivery *engine_delivery_new(struct engine *engine,
+                                            const struct engine_session_options *o,
                                             struct txn_facts *txn)
 {
     struct engine_delivery *d = mem_zalloc(sizeof(*d));
@@ -147,9 +150,13 @@ static void route_one(const struct rcpt_facts *rcpt, struct route_answer *a)
 
     *a = (struct route_answer){ .verdict = TERN_ACCEPT };
     if (slice_equal(domain, SLICE("reject.test"))) {
-        *a = (struct route_answer){ .verdict = TERN_REJECT, .code = 550, .enhanced = "5.7.1", .text = SLICE("no") };
+        *a = (struct route_answer){
+            .verdict = TERN_REJECT, .code = 550, .enhanced = "5.7.1", .text = SLICE("no")
+        };
     } else if (slice_equal(domain, SLICE("defer.test"))) {
-        *a = (struct route_answer){ .verdict = TERN_DEFER, .code = 451, .enhanced = "4.7.1", .text = SLICE("later") };
+        *a = (struct route_answer){
+            .verdict = TERN_DEFER, .code = 451, .enhanced = "4.7.1", .text = SLICE("later")
+        };
     } else if (slice_equal(domain, SLICE("discard.test"))) {
         a->route.discard_reason = TERN_STR("nobody reads it");
     } else if (slice_equal(domain, SLICE("nowhere.test"))) {
@@ -179,7 +186,8 @@ static void tell_routes(void *arg)
     d->done(d->arg, d->answers);
 }
 
-void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned count, route_done done, void *arg)
+void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned count, route_done done,
+                  void *arg)
 {
     d->answers = mem_zalloc((count + 1) * sizeof(d->answers[0]));
     for (unsigned i = 0; i < count; i++) {
@@ -202,8 +210,8 @@ static void tell_deliver(void *arg)
     d->deliver_done(d->arg, &d->decision);
 }
 
-void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned count, struct tern_route *route,
-                    engine_done done, void *arg)
+void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
+                    struct tern_route *route, engine_done done, void *arg)
 {
     tern_str local = d->txn->rcpts[rcpts[0]]->view.mailbox.local;
 
@@ -213,7 +221,9 @@ void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned c
     if (starts(local, "hold"))
         d->decision = (struct decision){ .verdict = TERN_HOLD, .text = SLICE("looks odd") };
     else if (starts(local, "refuse"))
-        d->decision = (struct decision){ .verdict = TERN_REJECT, .code = 550, .enhanced = "5.7.0", .text = SLICE("no") };
+        d->decision = (struct decision){
+            .verdict = TERN_REJECT, .code = 550, .enhanced = "5.7.0", .text = SLICE("no")
+        };
     else if (starts(local, "reroute"))
         route->to = (struct tern_list){ h12, 2 };
     d->deliver_done = done;
@@ -224,8 +234,8 @@ void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned c
         tell_deliver(d);
 }
 
-void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count, struct slice outcome,
-                   struct slice text)
+void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
+                   struct slice outcome, struct slice text)
 {
     static const char *const names[] = { "delivered", "deferred", "bounced", "expired" };
     unsigned i = 0;
@@ -261,8 +271,10 @@ static void tell_enqueued(void *arg)
     struct engine_enqueue *e = arg;
     const struct engine_group group = { .number = 1, .facts = e->txn };
     const struct engine_message_result result = {
-        .decision = { .verdict = options.notice, .code = 451 }, .groups = &group,
-        .group_count = options.notice == TERN_NEXT, .body = e->body,
+        .decision = { .verdict = options.notice, .code = 451 },
+        .groups = &group,
+        .group_count = options.notice == TERN_NEXT,
+        .body = e->body,
     };
 
     e->later = NULL;
@@ -270,12 +282,15 @@ static void tell_enqueued(void *arg)
 }
 
 struct engine_enqueue *engine_enqueue(struct engine *engine, const struct engine_session_options *o,
-                                      struct txn_facts *txn, struct body *body, engine_message_done done, void *arg)
+                                      struct txn_facts *txn, struct body *body,
+                                      engine_message_done done, void *arg)
 {
     struct engine_enqueue *e = mem_zalloc(sizeof(*e));
 
     (void)engine;
-    *e = (struct engine_enqueue){ .session = o->facts, .txn = txn, .body = body_ref(body), .done = done, .arg = arg };
+    *e = (struct engine_enqueue){
+        .session = o->facts, .txn = txn, .body = body_ref(body), .done = done, .arg = arg
+    };
     if (options.async)
         e->later = do_later(tell_enqueued, e);
     else
@@ -325,15 +340,21 @@ static void tell_mx(void *arg)
 {
     struct mx_request *r = arg;
     char host[80];
-    tern_address addresses[2] = { address_of(r->name), { .family = 4, .octets = { 192, 0, 2, 77 } } };
-    struct mx_host hosts[2] = { { .name = r->name, .preference = 10, .addresses = addresses, .address_count = 1 } };
-    struct mx_answer answer = { .status = status_of(r->name), .hosts = hosts, .count = 1, .error = "as asked for" };
+    tern_address addresses[2] = { address_of(r->name),
+                                  { .family = 4, .octets = { 192, 0, 2, 77 } } };
+    struct mx_host hosts[2] = {
+        { .name = r->name, .preference = 10, .addresses = addresses, .address_count = 1 }
+    };
+    struct mx_answer answer = {
+        .status = status_of(r->name), .hosts = hosts, .count = 1, .error = "as asked for"
+    };
 
     if (!r->is_host) {
         (void)snprintf(host, sizeof(host), "mx.%s", r->name);
         hosts[0].name = host;
-        hosts[1] = (struct mx_host){ .name = "other.test", .preference = 20, .addresses = addresses + 1,
-                                     .address_count = 1 };
+        hosts[1] = (struct mx_host){
+            .name = "other.test", .preference = 20, .addresses = addresses + 1, .address_count = 1
+        };
     }
     if (strcmp(r->name, "own.mx") == 0)
         hosts[0].name = "ME.test";
@@ -393,8 +414,9 @@ static void end_client(struct client *c, unsigned code, const char *text)
     char line[120];
 
     (void)snprintf(line, sizeof(line), "%u 4.4.2 %s", code, text);
-    const struct client_reply reply = { .code = code, .enhanced = "4.4.2", .text = slice_cstr(line),
-                                        .own = code != 421 };
+    const struct client_reply reply = {
+        .code = code, .enhanced = "4.4.2", .text = slice_cstr(line), .own = code != 421
+    };
     for (unsigned i = 0; c->message != NULL && i < c->message->rcpt_count; i++)
         c->ops->on_rcpt(c->owner, i, &reply);
     c->message = NULL;
@@ -415,7 +437,8 @@ static void greet(void *arg)
     c->ops->on_ready(c->owner);
 }
 
-struct client *client_new(struct loop *loop, const struct client_options *o, const struct client_ops *ops, void *owner)
+struct client *client_new(struct loop *loop, const struct client_options *o,
+                          const struct client_ops *ops, void *owner)
 {
     struct client *c = mem_zalloc(sizeof(*c));
 
@@ -431,9 +454,15 @@ struct client *client_new(struct loop *loop, const struct client_options *o, con
 static void say(struct client *c, unsigned i)
 {
     struct slice to = c->message->rcpts[i].address;
-    const struct client_reply ok = { .code = 250, .enhanced = "2.0.0", .text = SLICE("250 2.0.0 taken") };
-    const struct client_reply bad = { .code = 550, .enhanced = "5.1.1", .text = SLICE("550 5.1.1 unknown") };
-    const struct client_reply wait = { .code = 451, .enhanced = "4.2.1", .text = SLICE("451 4.2.1 full") };
+    const struct client_reply ok = { .code = 250,
+                                     .enhanced = "2.0.0",
+                                     .text = SLICE("250 2.0.0 taken") };
+    const struct client_reply bad = { .code = 550,
+                                      .enhanced = "5.1.1",
+                                      .text = SLICE("550 5.1.1 unknown") };
+    const struct client_reply wait = { .code = 451,
+                                       .enhanced = "4.2.1",
+                                       .text = SLICE("451 4.2.1 full") };
 
     c->ops->on_rcpt(c->owner, i,
                     slice_starts_nocase(to, SLICE("bad"))     ? &bad
@@ -526,13 +555,15 @@ static void deliver_box(tern_delivery *delivery, const void *conf)
     CU_ASSERT_PTR_NULL(api->rcpt(delivery, api->rcpt_count(delivery)));
     for (unsigned i = 0; i < api->rcpt_count(delivery); i++) {
         tern_str local = api->rcpt(delivery, i)->mailbox.local;
-        for (unsigned k = 0; starts(local, "stuck") && k < 5000 && !atomic_load(&world_stuck_released); k++)
+        for (unsigned k = 0;
+             starts(local, "stuck") && k < 5000 && !atomic_load(&world_stuck_released); k++)
             (void)usleep(1000);
         count_carried(slice_of(api->rcpt(delivery, i)->mailbox.address));
         if (starts(local, "bad"))
             api->outcome(delivery, i, TERN_REJECT, 550, "5.1.1", "no such box");
         else if (starts(local, "later"))
-            api->outcome(delivery, i, TERN_DEFER, 250, "2.0.0", "box is full"); /* the codes contradict the verdict */
+            /* the codes contradict the verdict */
+            api->outcome(delivery, i, TERN_DEFER, 250, "2.0.0", "box is full");
         else if (!starts(local, "none"))
             api->outcome(delivery, i, TERN_ACCEPT, 250, "2.0.0", "stored");
     }

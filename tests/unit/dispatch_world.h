@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dispatch_world.h - everything around dispatch for its tests: a spool in memory with a thread of its own, a
- * policy that routes by domain, a DNS with fixed answers, clients that play next hops by host name. Loops,
- * scheduler and pool are the real ones.
+ * dispatch_world.h - everything around dispatch for its tests: a spool in memory with a thread
+ * of its own, a policy that routes by domain, a DNS with fixed answers, clients that play next
+ * hops by host name. Loops, scheduler and pool are the real ones.
  *
- * Domains:  box.test (a module's transport), fixed.test (h1, then h2), fallback.test (down1, then h2),
- *           down.test (down1 only), busy.test (421), drop.test (a hop that closes after each message),
+ * Domains:  box.test (a module's transport), fixed.test (h1, then h2), fallback.test (down1,
+ * then h2),
+ *           down.test (down1 only), busy.test (421), drop.test (a hop that closes after each
+ * message),
  *           reject.test, defer.test, discard.test, nowhere.test (a transport that is not there),
- *           and by MX: good.mx, null.mx, none.mx, noaddr.mx, fail.mx, own.mx, worse.mx, better.mx, slow.mx.
- * Local parts: bad* (550), later* (451); at box.test also none* (no outcome), stuck* (waits);
+ *           and by MX: good.mx, null.mx, none.mx, noaddr.mx, fail.mx, own.mx, worse.mx,
+ * better.mx, slow.mx. Local parts: bad* (550), later* (451); at box.test also none* (no
+ * outcome), stuck* (waits);
  *           in hook deliver: hold*, refuse*, reroute* (to fixed.test's hop).
  */
 #ifndef TERN_TESTS_DISPATCH_WORLD_H
@@ -32,14 +35,14 @@ struct world_message {
     uint64_t due_ms, arrival_ms;
     bool held, bounce;
     unsigned changes;
-    char *body;                /* of a notice */
+    char *body; /* of a notice */
 };
 
 struct world_options {
     unsigned loops;
-    bool async;             /* policy and DNS answer later */
+    bool async; /* policy and DNS answer later */
     bool soft_bounce;
-    tern_verdict notice;    /* NEXT, or what the policy `generated` says */
+    tern_verdict notice; /* NEXT, or what the policy `generated` says */
     uint64_t retry_min_ms;
     unsigned connections_max, rcpts_max, messages_max, ready_max;
     uint64_t idle_ms, module_timeout_ms;
@@ -49,7 +52,8 @@ struct world_options {
 extern struct world_message *world_messages[WORLD_MESSAGES_MAX];
 extern _Atomic unsigned world_message_count;
 extern _Atomic bool world_disk_full;
-extern _Atomic unsigned world_connections, world_connecting_failed, world_transactions, world_jobs, world_jobs_failed;
+extern _Atomic unsigned world_connections, world_connecting_failed, world_transactions, world_jobs,
+    world_jobs_failed;
 extern _Atomic unsigned world_results[5]; /* delivered, deferred, bounced, expired, other */
 extern _Atomic unsigned world_parcel_rcpts_max, world_generations;
 extern _Atomic bool world_stuck_released;
@@ -57,13 +61,17 @@ extern _Atomic bool world_stuck_released;
 void world_start(const struct world_options *options);
 /* Drains, ends and frees all. Asserts that nothing is left. */
 void world_stop(void);
-/* Recipients separated by blanks; durable and with the scheduler when it returns. Number of the message. */
+/* Recipients separated by blanks; durable and with the scheduler when it returns. Number of the
+ * message. */
 unsigned world_send(const char *sender, const char *rcpts);
-unsigned world_send_aged(const char *sender, const char *rcpts, uint64_t age_ms, const char *notify);
-/* Waits until the message has no pending recipient, or has had `attempts` of them; false after 10 s. */
+unsigned world_send_aged(const char *sender, const char *rcpts, uint64_t age_ms,
+                         const char *notify);
+/* Waits until the message has no pending recipient, or has had `attempts` of them; false after
+ * 10 s. */
 bool world_wait(unsigned message, uint32_t attempts);
 bool world_wait_for(bool (*is_so)(void));
 enum spool_rcpt_state world_state(unsigned message, uint32_t rcpt);
+bool world_held(unsigned message);
 const char *world_text(unsigned message, uint32_t rcpt);
 unsigned world_notices(void); /* messages that dispatch has made */
 struct scheduler *world_scheduler(void);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_queue_plan.c - rows, retry times and the bounds of the scheduler's logic, each at the bound and above. */
+/* test_queue_plan.c - rows, retry times and the bounds of the scheduler's logic, each at the
+ * bound and above. */
 #include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,8 +61,8 @@ static void on_open(void *arg, unsigned loop_index, struct site *site, struct pa
     e->site = site;
 }
 
-static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *slot, struct list *parcels,
-                       struct slice text)
+static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *slot,
+                       struct list *parcels, struct slice text)
 {
     struct event *e = add_event();
 
@@ -80,7 +81,9 @@ static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *
     }
 }
 
-static const struct scheduler_ops ops = { .prepare = on_prepare, .open = on_open, .parcels = on_parcels };
+static const struct scheduler_ops ops = { .prepare = on_prepare,
+                                          .open = on_open,
+                                          .parcels = on_parcels };
 
 static unsigned count_kind(int kind)
 {
@@ -119,8 +122,9 @@ static struct spool_key key_of(unsigned n)
 
 static void add(unsigned n, uint64_t due_ms)
 {
-    const struct spool_entry entry = { .key = key_of(n), .arrival_ms = 1, .due_ms = due_ms,
-                                       .rcpt_count = 1, .pending_count = 1 };
+    const struct spool_entry entry = {
+        .key = key_of(n), .arrival_ms = 1, .due_ms = due_ms, .rcpt_count = 1, .pending_count = 1
+    };
 
     queue_plan_add(&plan, &entry, 1);
 }
@@ -183,18 +187,24 @@ static void test_retry_table(void)
         { "a bounce has two days", 30, true, 2 * DAY - MINUTE, MINUTE },
         { "and no more", 30, true, 2 * DAY, 0 },
     };
-    const struct queue_retry retry = { .min_ms = 5 * MINUTE, .max_ms = 4 * HOUR, .expire_ms = 5 * DAY,
-                                       .expire_bounce_ms = 2 * DAY, .factor_percent = 150, .jitter_percent = 0 };
+    const struct queue_retry retry = { .min_ms = 5 * MINUTE,
+                                       .max_ms = 4 * HOUR,
+                                       .expire_ms = 5 * DAY,
+                                       .expire_bounce_ms = 2 * DAY,
+                                       .factor_percent = 150,
+                                       .jitter_percent = 0 };
     const uint64_t now_ms = 1800000000000u;
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        const struct spool_entry entry = { .key = key_of(1), .arrival_ms = now_ms - cases[i].age_ms,
-                                           .attempts = cases[i].attempts, .bounce = cases[i].bounce };
+        const struct spool_entry entry = { .key = key_of(1),
+                                           .arrival_ms = now_ms - cases[i].age_ms,
+                                           .attempts = cases[i].attempts,
+                                           .bounce = cases[i].bounce };
         uint64_t got = queue_retry_at(&retry, &entry, now_ms);
         uint64_t want = cases[i].want_ms > 0 ? now_ms + cases[i].want_ms : 0;
         if (got != want)
-            fprintf(stderr, "  case \"%s\": got %lld, want %llu\n", cases[i].name, (long long)(got - now_ms),
-                    (unsigned long long)cases[i].want_ms);
+            fprintf(stderr, "  case \"%s\": got %lld, want %llu\n", cases[i].name,
+                    (long long)(got - now_ms), (unsigned long long)cases[i].want_ms);
         CU_ASSERT_EQUAL(got, want);
     }
 }
@@ -293,7 +303,8 @@ static void test_ready_max_counts_what_is_being_prepared(void)
         add(n, 1);
     queue_plan_run(&plan, 1);
     CU_ASSERT_EQUAL(count_kind(PREPARE), 6);
-    /* One connection: the first goes out at once, the others wait; a single site gets half of what is free. */
+    /* One connection: the first goes out at once, the others wait; a single site gets half of
+     * what is free. */
     for (unsigned n = 0; n < 6; n++)
         hand_in(n, "a", 1, 1);
     queue_plan_check(&plan, 1);
@@ -357,7 +368,7 @@ static void test_pull(void)
     }
     struct site *site = open_first();
     queue_site_pull(site, &slot, 0, 0, 1);
-    CU_ASSERT_EQUAL(events[event_count - 1].count, SCHEDULER_PULL_MAX); /* at most 16 */
+    CU_ASSERT_EQUAL(events[event_count - 1].count, SCHEDULER_PULL_MAX);             /* at most 16 */
     CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(16)), 0); /* in order */
     queue_site_pull(site, &slot, 0, 1000, 1);
     CU_ASSERT_EQUAL(events[event_count - 1].count, SCHEDULER_PULL_MAX);
@@ -399,11 +410,14 @@ static void test_oldest_goes_first_after_a_second(void)
     }
     struct site *site = open_first();
     queue_site_pull(site, &slot, 0, 1, 1 + SITE_TURN_MS - 1);
-    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(2)), 0); /* the loop's own */
+    /* the loop's own */
+    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(2)), 0);
     queue_site_pull(site, &slot, 0, 1, 1 + SITE_TURN_MS);
-    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(1)), 0); /* who waits longest */
+    /* who waits longest */
+    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(1)), 0);
     queue_site_pull(site, &slot, 0, 1, 5);
-    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(3)), 0); /* none of its own */
+    /* none of its own */
+    CU_ASSERT_EQUAL(queue_key_compare(events[event_count - 1].key, key_of(3)), 0);
     queue_site_slot_done(site, true, false, SLICE(""), 1);
     stop();
 }
@@ -429,7 +443,8 @@ static void test_back_off(void)
     CU_ASSERT_EQUAL(count_back(PARCEL_SITE_FAILED), 3);
     queue_plan_check(&plan, 1000);
     uint64_t until_ms = site->until_ms;
-    CU_ASSERT(until_ms >= 1000 + SITE_BACKOFF_MIN_MS * 8 / 10 && until_ms <= 1000 + SITE_BACKOFF_MIN_MS * 12 / 10);
+    CU_ASSERT(until_ms >= 1000 + SITE_BACKOFF_MIN_MS * 8 / 10 &&
+              until_ms <= 1000 + SITE_BACKOFF_MIN_MS * 12 / 10);
     add(10, 1);
     hand_in(10, "a", 2, until_ms - 1);
     CU_ASSERT_EQUAL(count_back(PARCEL_SITE_FAILED), 4); /* at once, without trying */
@@ -623,8 +638,10 @@ int main(void)
     CU_add_test(suite, "rows against a model", test_rows_against_a_model);
     CU_add_test(suite, "a million rows are small", test_a_million_rows_are_small);
     CU_add_test(suite, "preparing_max", test_preparing_max);
-    CU_add_test(suite, "ready_max counts what is being prepared", test_ready_max_counts_what_is_being_prepared);
-    CU_add_test(suite, "a slow site leaves room for others", test_a_slow_site_leaves_room_for_others);
+    CU_add_test(suite, "ready_max counts what is being prepared",
+                test_ready_max_counts_what_is_being_prepared);
+    CU_add_test(suite, "a slow site leaves room for others",
+                test_a_slow_site_leaves_room_for_others);
     CU_add_test(suite, "connections_max", test_connections_max);
     CU_add_test(suite, "pull", test_pull);
     CU_add_test(suite, "oldest goes first after a second", test_oldest_goes_first_after_a_second);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_queue_sim.c - the scheduler's logic in virtual time: tens of thousands of messages, healthy, slow,
- * flapping and dead sites, refusals, operators and restarts, in random interleavings.
+ * test_queue_sim.c - the scheduler's logic in virtual time: tens of thousands of messages,
+ * healthy, slow, flapping and dead sites, refusals, operators and restarts, in random
+ * interleavings.
  *
- * What must hold: every message ends (delivered or expired), whatever happened: no wake-up is lost; no
- * bound is passed; a message is with one loop at a time; a parcel comes back exactly once.
+ * What must hold: every message ends (delivered or expired), whatever happened: no wake-up is
+ * lost; no bound is passed; a message is with one loop at a time; a parcel comes back exactly
+ * once.
  */
 #include <CUnit/Basic.h>
 #include <stdio.h>
@@ -13,10 +15,10 @@
 #include "base/mem.h"
 #include "queue/plan.h"
 
-#define MESSAGES  52000
-#define SITES     40
-#define LOOPS     3
-#define DAY_MS    86400000u
+#define MESSAGES 52000
+#define SITES    40
+#define LOOPS    3
+#define DAY_MS   86400000u
 
 enum what { DO_PREPARED, DO_CONNECT, DO_CARRIED, DO_IDLE, DO_DONE, DO_ADD, DO_VERB };
 
@@ -115,7 +117,8 @@ static unsigned number_of(struct spool_key key)
     return (unsigned)(key.txn - 100) * 2 + key.group - 1;
 }
 
-/* 0 to 4 are dead, 5 to 9 flap by quarters of an hour, 10 is slow, 11 takes two connections at most. */
+/* 0 to 4 are dead, 5 to 9 flap by quarters of an hour, 10 is slow, 11 takes two connections at
+ * most. */
 static bool site_is_up(unsigned site)
 {
     if (site < 5)
@@ -134,7 +137,7 @@ static unsigned slots_open(unsigned site)
 {
     unsigned n = 0;
 
-    list_each(link, &slots) {
+    list_each (link, &slots) {
         const struct slot *slot = list_entry(link, struct slot, link);
         n += slot->site_number == site && slot->opened;
     }
@@ -145,9 +148,14 @@ static struct spool_entry entry_of(unsigned n)
 {
     const struct sim_message *m = &messages[n];
 
-    return (struct spool_entry){ .key = key_of(n), .arrival_ms = m->arrival_ms, .due_ms = m->due_ms,
-                                 .attempts = m->attempts, .rcpt_count = 3, .pending_count = m->pending,
-                                 .held = m->held, .bounce = n % 16 == 0 };
+    return (struct spool_entry){ .key = key_of(n),
+                                 .arrival_ms = m->arrival_ms,
+                                 .due_ms = m->due_ms,
+                                 .attempts = m->attempts,
+                                 .rcpt_count = 3,
+                                 .pending_count = m->pending,
+                                 .held = m->held,
+                                 .bounce = n % 16 == 0 };
 }
 
 static void on_prepare(void *arg, unsigned loop_index, const struct spool_entry *entry)
@@ -200,8 +208,8 @@ static void home(struct parcel *parcel, bool was_tried)
         later(rnd(10), DO_DONE, n, NULL);
 }
 
-static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *slot_, struct list *parcels,
-                       struct slice text)
+static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *slot_,
+                       struct list *parcels, struct slice text)
 {
     struct slot *slot = slot_;
     struct list *at;
@@ -227,7 +235,9 @@ static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *
     }
 }
 
-static const struct scheduler_ops ops = { .prepare = on_prepare, .open = on_open, .parcels = on_parcels };
+static const struct scheduler_ops ops = { .prepare = on_prepare,
+                                          .open = on_open,
+                                          .parcels = on_parcels };
 
 /* ---- what the loops do ---- */
 
@@ -244,7 +254,8 @@ static void prepared(unsigned n)
         struct parcel *parcel = mem_zalloc(sizeof(*parcel) + sizeof(name));
         char *site = (char *)(parcel + 1);
         /* Each message keeps its sites; a tenth of all mail goes to one. */
-        (void)snprintf(site, sizeof(name), "s%u", n % 10 == 3 ? 20 : (unsigned)(queue_mix(n + 7 * i) % SITES));
+        (void)snprintf(site, sizeof(name), "s%u",
+                       n % 10 == 3 ? 20 : (unsigned)(queue_mix(n + 7 * i) % SITES));
         parcel->key = key_of(n);
         parcel->site_name = slice_cstr(site);
         parcel->connections_max = 1 + n % 5;
@@ -354,7 +365,9 @@ static void add(unsigned n)
 {
     struct sim_message *m = &messages[n];
 
-    *m = (struct sim_message){ .pending = 1 + n % 3, .due_ms = now_ms, .arrival_ms = now_ms, .live = true };
+    *m = (struct sim_message){
+        .pending = 1 + n % 3, .due_ms = now_ms, .arrival_ms = now_ms, .live = true
+    };
     live++;
     const struct spool_entry entry = entry_of(n);
     queue_plan_add(&plan, &entry, now_ms);
@@ -363,27 +376,13 @@ static void add(unsigned n)
 static void handle(struct event e)
 {
     switch (e.what) {
-    case DO_PREPARED:
-        prepared(e.message);
-        break;
-    case DO_CONNECT:
-        connected(e.slot);
-        break;
-    case DO_CARRIED:
-        carried(e.slot);
-        break;
-    case DO_IDLE:
-        queue_site_pull_cancel(e.slot->site, e.slot);
-        break;
-    case DO_DONE:
-        done(e.message);
-        break;
-    case DO_ADD:
-        add(e.message);
-        break;
-    case DO_VERB:
-        verb();
-        break;
+    case DO_PREPARED: prepared(e.message); break;
+    case DO_CONNECT: connected(e.slot); break;
+    case DO_CARRIED: carried(e.slot); break;
+    case DO_IDLE: queue_site_pull_cancel(e.slot->site, e.slot); break;
+    case DO_DONE: done(e.message); break;
+    case DO_ADD: add(e.message); break;
+    case DO_VERB: verb(); break;
     }
     handled++;
 }
@@ -449,7 +448,10 @@ static bool step(void)
 
 static void simulate(uint64_t first_seed, bool restarts)
 {
-    struct scheduler_options options = { .loops = LOOPS, .preparing_max = 50, .ready_max = 400, .ops = &ops,
+    struct scheduler_options options = { .loops = LOOPS,
+                                         .preparing_max = 50,
+                                         .ready_max = 400,
+                                         .ops = &ops,
                                          .retry_jitter_percent = 20 };
     uint64_t steps = 0, held_rounds = 0;
 
@@ -459,8 +461,10 @@ static void simulate(uint64_t first_seed, bool restarts)
     handled = live = delivered = expired = preparing_now = turned_away = out_of_tokens = 0;
     list_init(&slots);
     queue_plan_init(&plan, &options);
-    retry = (struct queue_retry){ plan.options.retry_min_ms, plan.options.retry_max_ms, plan.options.expire_ms,
-                                  plan.options.expire_bounce_ms, plan.options.retry_factor_percent, 20 };
+    retry = (struct queue_retry){
+        plan.options.retry_min_ms,     plan.options.retry_max_ms,         plan.options.expire_ms,
+        plan.options.expire_bounce_ms, plan.options.retry_factor_percent, 20
+    };
     for (unsigned n = 0; n < MESSAGES; n++)
         later(n % 2 == 0 ? rnd(DAY_MS) : rnd(10000), DO_ADD, n, NULL); /* half of them in a burst */
     for (unsigned i = 0; i < 2000; i++)
@@ -481,9 +485,11 @@ static void simulate(uint64_t first_seed, bool restarts)
         }
         CU_ASSERT_FATAL(steps < 50000000);
     }
-    fprintf(stderr, "  seed %llu: %llu events, %u recipients delivered, %u expired, %u turned away, %.1f virtual days\n",
-            (unsigned long long)first_seed, (unsigned long long)handled, delivered, expired, turned_away,
-            (double)(now_ms - DAY_MS) / DAY_MS);
+    fprintf(stderr,
+            "  seed %llu: %llu events, %u recipients delivered, %u expired, %u turned away, %.1f "
+            "virtual days\n",
+            (unsigned long long)first_seed, (unsigned long long)handled, delivered, expired,
+            turned_away, (double)(now_ms - DAY_MS) / DAY_MS);
     queue_plan_check(&plan, now_ms);
     CU_ASSERT_EQUAL(live, 0);
     CU_ASSERT_EQUAL(plan.rows.count, 0);

@@ -83,8 +83,8 @@ static void on_open(void *arg, unsigned loop_index, struct site *site, struct pa
     put(loop_index, post);
 }
 
-static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *slot, struct list *parcels,
-                       struct slice text)
+static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *slot,
+                       struct list *parcels, struct slice text)
 {
     struct post *post = post_new(PARCELS);
 
@@ -96,7 +96,9 @@ static void on_parcels(void *arg, unsigned loop_index, struct site *site, void *
     put(loop_index, post);
 }
 
-static const struct scheduler_ops ops = { .prepare = on_prepare, .open = on_open, .parcels = on_parcels };
+static const struct scheduler_ops ops = { .prepare = on_prepare,
+                                          .open = on_open,
+                                          .parcels = on_parcels };
 
 static uint64_t rnd(struct fake_loop *loop, uint64_t below)
 {
@@ -112,7 +114,9 @@ static void prepare(struct fake_loop *loop, const struct spool_entry *entry)
     CU_ASSERT_EQUAL_FATAL(atomic_exchange(&with_loop[entry->key.txn], 1), 0);
     p->entry = *entry;
     (void)snprintf(p->site, sizeof(p->site), "site%u", (unsigned)(entry->key.txn % 7));
-    p->parcel = (struct parcel){ .key = entry->key, .site_name = slice_cstr(p->site), .connections_max = 2,
+    p->parcel = (struct parcel){ .key = entry->key,
+                                 .site_name = slice_cstr(p->site),
+                                 .connections_max = 2,
                                  .loop_index = loop->index };
     list_init(&parcels);
     list_push(&parcels, &p->parcel.link);
@@ -121,7 +125,8 @@ static void prepare(struct fake_loop *loop, const struct spool_entry *entry)
 
 static void end(struct list *at, bool carried)
 {
-    struct fake_parcel *p = list_entry(list_entry(at, struct parcel, link), struct fake_parcel, parcel);
+    struct fake_parcel *p =
+        list_entry(list_entry(at, struct parcel, link), struct fake_parcel, parcel);
     bool is_last = carried && p->entry.attempts > 0;
 
     CU_ASSERT_EQUAL_FATAL(atomic_exchange(&with_loop[p->entry.key.txn], 0), 1);
@@ -221,8 +226,12 @@ static void stop_loops(void)
 
 static struct spool_entry entry_of(unsigned n)
 {
-    return (struct spool_entry){ .key = { n, 1 }, .arrival_ms = clock_wall_ms(), .due_ms = clock_wall_ms() + n % 5,
-                                 .rcpt_count = 1, .pending_count = 1, .held = n % 100 == 0 };
+    return (struct spool_entry){ .key = { n, 1 },
+                                 .arrival_ms = clock_wall_ms(),
+                                 .due_ms = clock_wall_ms() + n % 5,
+                                 .rcpt_count = 1,
+                                 .pending_count = 1,
+                                 .held = n % 100 == 0 };
 }
 
 static void test_every_message_ends(void)
@@ -236,7 +245,8 @@ static void test_every_message_ends(void)
         const struct spool_entry entry = entry_of(n);
         scheduler_add(scheduler, &entry);
     }
-    CU_ASSERT_EQUAL(scheduler_list(scheduler, (struct spool_key){ 0, 0 }, page, 500), 0); /* no thread, no answer */
+    /* no thread, no answer */
+    CU_ASSERT_EQUAL(scheduler_list(scheduler, (struct spool_key){ 0, 0 }, page, 500), 0);
     CU_ASSERT_EQUAL_FATAL(scheduler_start(scheduler), 0);
     for (unsigned n = MESSAGES / 2 + 1; n <= MESSAGES; n++) {
         const struct spool_entry entry = entry_of(n);
@@ -254,7 +264,8 @@ static void test_every_message_ends(void)
                 scheduler_hold(scheduler, page[i].key, false);
         scheduler_pause(scheduler, SCHEDULER_UNDURABLE, rounds % 8 == 0);
         if (rounds % 50 == 49) {
-            const struct scheduler_options options = { .preparing_max = 8 + rounds % 64, .ready_max = 150 };
+            const struct scheduler_options options = { .preparing_max = 8 + rounds % 64,
+                                                       .ready_max = 150 };
             scheduler_set_options(scheduler, &options);
         }
         struct timespec nap = { 0, 2000000 };
@@ -263,7 +274,8 @@ static void test_every_message_ends(void)
         rounds++;
     } while (atomic_load(&finished) < MESSAGES && rounds < 20000);
     CU_ASSERT_EQUAL(atomic_load(&finished), MESSAGES);
-    fprintf(stderr, "  %u rounds, %u retried, %u returned\n", rounds, atomic_load(&retried), atomic_load(&returned));
+    fprintf(stderr, "  %u rounds, %u retried, %u returned\n", rounds, atomic_load(&retried),
+            atomic_load(&returned));
     CU_ASSERT_EQUAL(scheduler_list(scheduler, (struct spool_key){ 0, 0 }, page, 500), 0);
     scheduler_pause(scheduler, SCHEDULER_DRAINS, true); /* pulls are answered, slots come back */
     for (rounds = 0; rounds < 5000; rounds++) {
@@ -294,7 +306,7 @@ static void test_retry_at_follows_a_reload(void)
         (void)usleep(1000);
     CU_ASSERT_EQUAL(scheduler_retry_at(scheduler, &entry, 1000), 2000);
     scheduler_stop(scheduler);
-    scheduler_stop(scheduler); /* twice is once */
+    scheduler_stop(scheduler);        /* twice is once */
     scheduler_add(scheduler, &entry); /* too late: dropped */
     scheduler_free(scheduler);
 }

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shipment.c - recipients of one message on one path: out by a link of any loop, home with an
+ * outcome for each, or without one when nobody tried.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "delivery/internal.h"
+
+void delivery_shipment_new(struct message *m, struct path *path, const uint32_t *rcpts,
+                           unsigned count)
+{
+    struct shipment *s =
+        mem_zalloc(sizeof(*s) + count * (sizeof(s->outcomes[0]) + sizeof(s->rcpts[0])));
+
+    s->outcomes = (struct shipment_outcome *)(s + 1);
+    s->rcpts = (uint32_t *)(s->outcomes + count);
+    memcpy(s->rcpts, rcpts, count * sizeof(s->rcpts[0]));
+    s->rcpt_count = count;
+    s->message = m;
+    s->path = delivery_path_ref(path);
+    list_init(&s->queued);
+    s->parcel = (struct parcel){
+        .key = m->entry.key,
+        .site_name = path->site,
+        .connections_max = path->conf != NULL ? path->conf->connections_max
+                                              : m->dispatch->set->options.module_parallel,
+        .loop_index = m->dispatch->index,
+        .owner = s,
+    };
+    list_init(&s->parcel.link);
+    list_push(&m->shipments, &s->link);
+}
+
+void delivery_shipment_free(struct shipment *s)
+{
+    list_remove(&s->link);
+    delivery_path_unref(s->path);
+    buf_free(&s->texts);
+    free(s);
+}
+
+static enum fate fate_of(unsigned code)
+{
+    return code / 100 == 2 ? FATE_DELIVERED : code / 100 == 5 ? FATE_FAILED : FATE_DEFERRED;
+}
+
+static void take_outcome(struct message *m, const struct shipment *s, unsigned i, struct slice host)
+{
+    const struct shipment_outcome *o = &s->outcomes[i];
+    struct delivery_rcpt *r = &m->rcpts[s->rcpts[i]];
+
+    if (o->code == 0)
+        return;
+    r->fate = fate_of(o->code);
+    memcpy(r->enhanced, o->enhanced, sizeof(r->enhanced));
+    r->text = arena_slice(&m->memory->arena, slice_make(s->texts.data + o->text_at, o->text_len));
+    r->host = o->own ? slice_make(NULL, 0) : host;
+}
+
+void delivery_message_returned(struct shipment *s)
+{
+    struct message *m = s->message;
+    struct slice host = arena_slice(&m->memory->arena, slice_cstr(s->host));
+
+    m->busy |= s->back == PARCEL_BUSY;
+    m->again |= s->stale || s->back == PARCEL_STOPPED;
+    for (unsigned i = 0; i < s->rcpt_count; i++)
+        take_outcome(m, s, i, host);
+    delivery_shipment_free(s);
+    delivery_outcome_advance(m);
+}
+
+void delivery_shipment_outcome(struct shipment *s, unsigned index, unsigned code,
+                               const char *enhanced, struct slice text, bool own)
+{
+    struct shipment_outcome *o = &s->outcomes[index];
+    const struct shipment_outcome *before = index > 0 ? &s->outcomes[index - 1] : NULL;
+    struct slice kept = slice_head(text, OUTCOME_TEXT_MAX);
+
+    assert(index < s->rcpt_count && code > 0);
+    o->code = code;
+    o->own = own;
+    (void)snprintf(o->enhanced, sizeof(o->enhanced), "%s", enhanced);
+    if (before != NULL && before->code > 0 && before->text_len == kept.len &&
+        (kept.len == 0 || memcmp(s->texts.data + before->text_at, kept.ptr, kept.len) == 0)) {
+        o->text_at = before->text_at;
+        o->text_len = before->text_len;
+        return;
+    }
+    o->text_at = (uint32_t)s->texts.len;
+    o->text_len = (uint32_t)kept.len;
+    buf_add(&s->texts, kept);
+}
+
+void delivery_shipment_defer(struct shipment *s, unsigned code, const char *enhanced,
+                             struct slice text)
+{
+    char line[OUTCOME_TEXT_MAX];
+    int n = snprintf(line, sizeof(line), "%u %s %.*s", code, enhanced, (int)text.len,
+                     text.len > 0 ? text.ptr : "");
+    size_t len = (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1;
+
+    for (unsigned i = 0; i < s->rcpt_count; i++)
+        if (s->outcomes[i].code == 0)
+            delivery_shipment_outcome(s, i, code, enhanced, slice_make(line, len), true);
+}
+
+static void run_home(struct port_item *item, bool gone)
+{
+    struct shipment *s = list_entry(item, struct shipment, item);
+
+    if (!gone)
+        delivery_message_returned(s);
+}
+
+void delivery_shipment_home(struct shipment *s, struct dispatch *from)
+{
+    struct dispatch *home = s->message->dispatch;
+
+    if (home == from) {
+        delivery_message_returned(s);
+        return;
+    }
+    s->item.run = run_home;
+    (void)port_put(home->port, &s->item); /* closed: the message is freed with its shipments */
+}

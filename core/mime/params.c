@@ -9,8 +9,6 @@
  */
 #include "mime/params.h"
 
-#include <stdio.h>
-
 #include "mime/header.h"
 #include "mime/lex.h"
 #include "mime/parts.h"
@@ -68,28 +66,49 @@ void mime_params_parse(struct slice rest, struct arena *arena, struct mime_param
     }
 }
 
-static const struct mime_param *find(const struct mime_params *p, struct slice name)
+/* The forms of one parameter: name, name*, and name*0, name*1* ... by section. */
+struct forms {
+    const struct mime_param *plain, *extended;
+    const struct mime_param *sections[PARTS_PARAMS_MAX];
+    bool section_extended[PARTS_PARAMS_MAX];
+};
+
+static void keep_first(const struct mime_param **form, const struct mime_param *param)
 {
-    for (unsigned i = 0; i < p->count; i++)
-        if (slice_equal_nocase(p->items[i].name, name))
-            return &p->items[i];
-    return NULL;
+    if (*form == NULL)
+        *form = param;
 }
 
-/* "name" and what `suffix` says: "*", "*0", "*0*". */
-static const struct mime_param *find_form(const struct mime_params *p, struct slice name,
-                                          int section, bool extended)
+/* "*0" or "*0*" behind the name. */
+static void take_section(struct forms *f, const struct mime_param *param, struct slice suffix)
 {
-    char form[80];
+    bool extended = suffix.ptr[suffix.len - 1] == '*';
+    uint64_t n;
 
-    if (name.len > 32)
-        return NULL;
-    int len = section < 0
-                  ? snprintf(form, sizeof(form), "%.*s", (int)name.len, name.ptr)
-                  : snprintf(form, sizeof(form), "%.*s*%d", (int)name.len, name.ptr, section);
     if (extended)
-        form[len++] = '*';
-    return find(p, slice_make(form, (size_t)len));
+        suffix.len--;
+    if (!slice_to_u64(slice_from(suffix, 1), &n) || n >= PARTS_PARAMS_MAX)
+        return;
+    if (f->sections[n] == NULL)
+        f->section_extended[n] = extended;
+    keep_first(&f->sections[n], param);
+}
+
+static void find_forms(const struct mime_params *p, struct slice name, struct forms *ret)
+{
+    *ret = (struct forms){ 0 };
+    for (unsigned i = 0; i < p->count; i++) {
+        const struct mime_param *param = &p->items[i];
+        if (!slice_starts_nocase(param->name, name))
+            continue;
+        struct slice suffix = slice_from(param->name, name.len);
+        if (suffix.len == 0)
+            keep_first(&ret->plain, param);
+        else if (slice_equal(suffix, SLICE("*")))
+            keep_first(&ret->extended, param);
+        else if (suffix.ptr[0] == '*')
+            take_section(ret, param, suffix);
+    }
 }
 
 static int hex_digit(char c)
@@ -125,41 +144,36 @@ static struct slice take_charset(struct slice *s)
 }
 
 /* Appends the octets of an extended or continued value. False if there is none. */
-static bool gather(const struct mime_params *p, struct slice name, struct buf *out,
-                   struct slice *ret_charset)
+static bool gather(const struct forms *f, struct buf *out, struct slice *ret_charset)
 {
-    const struct mime_param *param = find_form(p, name, -1, true);
-
-    if (param != NULL) {
-        struct slice value = param->value;
+    if (f->extended != NULL) {
+        struct slice value = f->extended->value;
         *ret_charset = take_charset(&value);
         add_percent_decoded(out, value);
         return true;
     }
-    for (int section = 0; section < PARTS_PARAMS_MAX; section++) {
-        bool extended = (param = find_form(p, name, section, true)) != NULL;
-        if (!extended && (param = find_form(p, name, section, false)) == NULL)
-            return section > 0;
-        struct slice value = param->value;
-        if (extended && section == 0)
+    for (unsigned n = 0; n < PARTS_PARAMS_MAX && f->sections[n] != NULL; n++) {
+        struct slice value = f->sections[n]->value;
+        if (f->section_extended[n] && n == 0)
             *ret_charset = take_charset(&value);
-        if (extended)
+        if (f->section_extended[n])
             add_percent_decoded(out, value);
         else
             buf_add(out, value);
     }
-    return true;
+    return f->sections[0] != NULL;
 }
 
 struct slice mime_params_raw(const struct mime_params *p, struct slice name, struct arena *arena)
 {
     CLEANUP_BUF struct buf octets = BUF_INIT;
-    const struct mime_param *param = find_form(p, name, -1, false);
     struct slice charset;
+    struct forms f;
 
-    if (param != NULL)
-        return param->value;
-    if (!gather(p, name, &octets, &charset))
+    find_forms(p, name, &f);
+    if (f.plain != NULL)
+        return f.plain->value;
+    if (!gather(&f, &octets, &charset))
         return SLICE("");
     return arena_slice(arena, buf_slice(&octets));
 }
@@ -167,13 +181,14 @@ struct slice mime_params_raw(const struct mime_params *p, struct slice name, str
 struct slice mime_params_text(const struct mime_params *p, struct slice name, struct arena *arena)
 {
     CLEANUP_BUF struct buf octets = BUF_INIT, utf8 = BUF_INIT, text = BUF_INIT;
-    const struct mime_param *param = find_form(p, name, -1, false);
     struct slice charset = SLICE("");
+    struct forms f;
 
-    if (!gather(p, name, &octets, &charset)) {
-        if (param == NULL)
+    find_forms(p, name, &f);
+    if (!gather(&f, &octets, &charset)) {
+        if (f.plain == NULL)
             return SLICE("");
-        header_decode(param->value, &text, PARTS_TEXT_OCTETS_MAX);
+        header_decode(f.plain->value, &text, PARTS_TEXT_OCTETS_MAX);
     } else {
         struct slice raw = buf_slice(&octets);
         bool known =

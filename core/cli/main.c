@@ -18,6 +18,7 @@ static const struct {
     { "metrics", cmd_metrics, "print the running server's metrics (Prometheus text)" },
     { "queue", cmd_queue, "list, show, retry, hold, release, delete messages; fsck" },
     { "why", cmd_why, "show who decided what about a message or session" },
+    { "test", cmd_test, "run .smtpt files: unit tests of a policy" },
     { "new", cmd_new, "write the skeleton of a module or filter" },
     { "help", cmd_help, "explain a key of the configuration or a module's options" },
 };

@@ -236,6 +236,30 @@ void loop_run(struct loop *loop)
     atomic_store(&loop->stopping, false);
 }
 
+static void on_nap(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
+void loop_turn(struct loop *loop, bool wait)
+{
+    current = loop;
+    timer_wheel_run(&loop->wheel, clock_now_ms());
+    /* The heartbeat's timer is free here: it bounds the sleep. */
+    if (wait)
+        (void)uv_timer_start(&loop->beat, on_nap, 10, 0);
+    (void)uv_run(&loop->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+    (void)uv_timer_stop(&loop->beat);
+    timer_wheel_run(&loop->wheel, clock_now_ms());
+    run_at_end(loop);
+    current = NULL;
+}
+
+int64_t loop_next_timer_ms(struct loop *loop)
+{
+    return timer_wheel_next_ms(&loop->wheel, clock_now_ms());
+}
+
 void loop_stop(struct loop *loop)
 {
     atomic_store(&loop->stopping, true);

@@ -33,6 +33,11 @@ struct loop *loop_new(unsigned index);
 void loop_free(struct loop *loop); /* after loop_run() returned */
 /* Runs until loop_stop(); the calling thread becomes the loop's. */
 void loop_run(struct loop *loop);
+/* One turn, on the calling thread: timers that are due, tasks, sockets. `wait`: sleeps for the first event, at
+ * most 10 ms. For tests, and for `tern test`, whose clock is virtual. */
+void loop_turn(struct loop *loop, bool wait);
+/* Milliseconds until the next timer is due, by the clock of clock.h; -1: none is set. */
+int64_t loop_next_timer_ms(struct loop *loop);
 void loop_stop(struct loop *loop); /* any thread */
 unsigned loop_index(const struct loop *loop);
 struct loop *loop_current(void); /* the calling thread's, or NULL */

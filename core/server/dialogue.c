@@ -29,6 +29,8 @@ static void answer(struct dialogue *s, const struct decision *d)
 
     if (s->ending)
         return;
+    if (s->ops->decided != NULL)
+        s->ops->decided(s->owner, d);
     if (d->verdict == TERN_REJECT || d->verdict == TERN_DEFER || d->verdict == TERN_CLOSE)
         a = (struct smtp_answer){ d->code, d->enhanced, d->text };
     if (a.code >= 400)
@@ -257,6 +259,8 @@ static void on_message_decided(void *arg, const struct engine_message_result *re
         s->ops->resumed(s->owner);
         return;
     }
+    if (s->ops->decided != NULL)
+        s->ops->decided(s->owner, &result->decision);
     if (any_stored(result)) {
         s->ops->store(s->owner, engine_session_facts(s->engine), result);
         return;

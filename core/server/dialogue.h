@@ -32,6 +32,8 @@ struct dialogue_ops {
     /* Store the message; answered once by dialogue_stored(), from inside or later. */
     void (*store)(void *owner, const struct session_facts *session, const struct engine_message_result *result);
     void (*count)(void *owner, enum dialogue_reply reply);
+    /* Every decision of the policy, before its reply is sent. May be NULL. */
+    void (*decided)(void *owner, const struct decision *decision);
 };
 
 struct dialogue_options {

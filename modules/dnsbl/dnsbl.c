@@ -200,7 +200,7 @@ static const struct tern_option options[] = {
     TERN_OPTION_LIST(struct dnsbl_conf, zones, NULL, 1, ZONES_MAX, "Block lists to ask."),
     TERN_OPTION_CIDRS(struct dnsbl_conf, codes, "",
                       "Answers that count as listed; default: any in 127.0.0.0/8."),
-    TERN_OPTION_CIDRS(struct dnsbl_conf, exempt, "127.0.0.0/8, ::1, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7",
+    TERN_OPTION_CIDRS(struct dnsbl_conf, exempt, "[127.0.0.0/8, \"::1\", 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, \"fc00::/7\"]",
                       "Clients that are not asked about."),
     TERN_OPTION_BOOL(struct dnsbl_conf, reject, "true",
                      "Refuse a listed client; false: only set results.dnsbl and the tag dnsbl_listed."),

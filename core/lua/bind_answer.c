@@ -187,6 +187,7 @@ int lua_tern_route(lua_State *L)
 
     luaL_checktype(L, 1, LUA_TTABLE);
     check_route_keys(L);
+    box_charge(L, 5000); /* its strings live as long as the call */
     struct tern_route *route = lua_api->alloc(run->call, sizeof(*route));
     if (route == NULL)
         return luaL_error(L, "out of memory");

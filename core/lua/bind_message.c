@@ -99,6 +99,7 @@ static tern_str check_value(lua_State *L, int arg)
 {
     tern_str value = lua_check_octets(L, arg, HEADER_VALUE_OCTETS_MAX);
 
+    box_charge(L, value.len); /* the journal keeps it */
     if (!header_value_is_valid(slice_make(value.ptr, value.len)))
         luaL_argerror(L, arg, "is no value for a header field (a line end without a blank behind it, a "
                               "NUL, or a line of more than 998 octets)");
@@ -172,6 +173,7 @@ int lua_txn_body(lua_State *L)
         len = 0;
     else if ((uint64_t)len > all - (uint64_t)offset)
         len = (lua_Integer)(all - (uint64_t)offset);
+    box_charge(L, (uint64_t)len / 8);
     luaL_Buffer b;
     char *to = luaL_buffinitsize(L, &b, (size_t)len);
     size_t have = 0;

@@ -8,13 +8,14 @@
 
 #define LOG_TEXT_OCTETS_MAX 2000
 #define NOTE_OCTETS_MAX     1000
+#define LOG_UNITS           10000 /* so a call in a loop writes a thousand lines, not a million */
 
 void lua_binding_log(lua_State *L, enum tern_log_level level, const char *text)
 {
     const struct lua_run *run = lua_run_of(L);
     const struct lua_vm *vm = lua_vm_of(L);
 
-    box_charge(L, 500); /* a line costs more than an instruction */
+    box_charge(L, LOG_UNITS);
     lua_api->log(run != NULL ? run->call : NULL, level, "%s.lua: %.*s",
                  vm != NULL ? vm->script->name : "when", LOG_TEXT_OCTETS_MAX, text);
 }

@@ -119,6 +119,7 @@ static int assign_var(lua_State *L)
                           lua_hook_name(run->hook));
     if (((AT(CLOSE) | AT(RESULT)) & (1u << run->hook)) != 0)
         return luaL_error(L, "variables cannot be assigned at %s", lua_hook_name(run->hook));
+    box_charge(L, 300);
     lua_check_result(L, "vars", lua_api->set_var(run->call, name, var_text(L, 3)));
     return 0;
 }

@@ -32,7 +32,7 @@
 #define BOX_LOAD_UNITS_MAX 10000000 /* the run of a script's top level */
 #define BOX_LOAD_US_MAX    2000000
 #define BOX_MEMORY_DEFAULT (16u << 20)
-#define BOX_MATCH_STEPS_MAX 4000000 /* of one call of find, match, gmatch, gsub */
+#define BOX_MATCH_STEPS_MAX 2000000 /* of one call of find, match, gmatch, gsub */
 
 enum box_doom { BOX_SOUND, BOX_OUT_OF_WORK, BOX_OUT_OF_TIME, BOX_OUT_OF_MEMORY, BOX_TOO_LONG };
 

@@ -199,8 +199,6 @@ static void add_template(lua_State *L, luaL_Buffer *b, const struct lua_matcher 
         } else if (c == '0') {
             luaL_addlstring(b, start, (size_t)(end - start));
         } else if (c >= '1' && c <= '9') {
-            if ((unsigned)(c - '1') >= m->capture_count && c != '1')
-                luaL_error(L, "invalid capture index %%%d in replacement string", c - '0');
             push_capture(L, m, (unsigned)(c - '1'), start, end);
             luaL_tolstring(L, -1, NULL);
             lua_remove(L, -2);

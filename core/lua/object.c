@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define BINDING_UNITS 100 /* what asking the core costs, in memory of the call too */
+
 static const char *const class_names[OWNER_COUNT] = {
     [OWNER_TERN] = "tern",       [OWNER_LOG] = "tern.log",     [OWNER_KV] = "tern.kv",
     [OWNER_SESSION] = "session", [OWNER_TXN] = "txn",          [OWNER_RCPT] = "rcpt",
@@ -111,6 +113,7 @@ static int call_binding(lua_State *L)
     if (b->kind == KIND_METHOD)
         (void)lua_object_check(L, 1, b->owner);
     check_place(L, b);
+    box_charge(L, BINDING_UNITS);
     return b->run(L);
 }
 

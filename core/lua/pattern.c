@@ -77,6 +77,7 @@ static bool is_class(unsigned char c, char class_)
     case 's': return c == ' ' || in_range(c, '\t', '\r');
     case 'u': return in_range(c, 'A', 'Z');
     case 'w': return is_alpha(c) || digit;
+    case 'z': return c == 0; /* no longer in the manual, still in Lua */
     default: return digit || in_range(c, 'a', 'f') || in_range(c, 'A', 'F'); /* x */
     }
 }
@@ -86,7 +87,7 @@ static bool matches_escape(unsigned char c, unsigned char letter)
 {
     char lower = ascii_lower((char)letter);
 
-    if (lower == '\0' || strchr("acdglpsuwx", lower) == NULL)
+    if (lower == '\0' || strchr("acdglpsuwxz", lower) == NULL)
         return letter == c;
     return is_class(c, lower) != in_range(letter, 'A', 'Z');
 }

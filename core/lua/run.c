@@ -15,6 +15,8 @@
 #include "base/mem.h"
 #include "lua/binding.h"
 
+#define WAIT_UNITS 1000 /* a look-up, in memory of the call too */
+
 const struct tern_api *lua_api;
 
 static const struct {
@@ -154,6 +156,8 @@ static tern_verdict fail(struct lua_run *run, int status)
 {
     char text[SCRIPT_ERROR_OCTETS];
 
+    if (run->budget.doom != BOX_SOUND && run->budget.where[0] == '\0')
+        box_where(run->L, run->budget.where, sizeof(run->budget.where));
     if (run->budget.doom != BOX_SOUND)
         box_doom_text(&run->budget, run->conf->memory, text, sizeof(text));
     else
@@ -270,6 +274,7 @@ struct lua_run *lua_run_begin_wait(lua_State *L, enum lua_wait kind)
     if (!lua_isyieldable(L))
         luaL_error(L, "this cannot wait inside a sort, a gsub or a metamethod");
     assert(run->answered.kind == WAIT_NOTHING);
+    box_charge(L, WAIT_UNITS);
     run->answered = (struct lua_answered){ .kind = kind };
     arena_fini(&run->arena);
     run->inside = true;

@@ -9,6 +9,7 @@
  *   load            of text only; bytecode can crash the interpreter
  *   collectgarbage  only "count"
  *   __gc            finalizers run with hooks switched off: a loop in one never ends
+ *   xpcall          runs its handler after the error is caught, see there
  *   getmetatable("").__index = ...          would change the string functions of all hooks
  */
 #include "lua/sandbox.h"
@@ -32,6 +33,44 @@ static int safe_setmetatable(lua_State *L)
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
     return lua_gettop(L);
+}
+
+/* The handler's turn, with hooks on and the stack unwound. Its own error becomes the result. */
+static int xpcall_handled(lua_State *L, int status, lua_KContext context)
+{
+    (void)status;
+    (void)context;
+    lua_pushboolean(L, 0);
+    lua_insert(L, -2);
+    return 2;
+}
+
+/* Stack: handler, then what the function returned or its error. */
+static int xpcall_done(lua_State *L, int status, lua_KContext context)
+{
+    (void)context;
+    if (status == LUA_OK || status == LUA_YIELD) {
+        lua_pushboolean(L, 1);
+        lua_replace(L, 1);
+        return lua_gettop(L);
+    }
+    lua_pushvalue(L, 1);
+    lua_insert(L, -2);
+    return xpcall_handled(L, lua_pcallk(L, 1, 1, 0, 0, xpcall_handled), 0);
+}
+
+/*
+ * Lua runs the handler where the error was raised. If that was in our count hook, hooks are off
+ * there, and a handler that loops is never stopped. So ours runs after the error has been caught.
+ */
+static int safe_xpcall(lua_State *L)
+{
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 1);
+    lua_replace(L, 2);
+    lua_replace(L, 1); /* handler, function, arguments */
+    return xpcall_done(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, xpcall_done), 0);
 }
 
 static int safe_load(lua_State *L)
@@ -133,6 +172,7 @@ static void open_base(lua_State *L)
         lua_setfield(L, -2, gone[i]);
     }
     wrap(L, "setmetatable", safe_setmetatable);
+    wrap(L, "xpcall", safe_xpcall);
     wrap(L, "load", safe_load);
     wrap(L, "collectgarbage", safe_collectgarbage);
     wrap(L, "print", log_print);

@@ -8,7 +8,7 @@
 #include "lua/box.h"
 
 #define SANDBOX_SOURCE_OCTETS_MAX (64u << 10) /* of load("...") */
-#define SANDBOX_SORT_UNITS_MAX    4000000     /* comparisons of one table.sort, weighted by length */
+#define SANDBOX_SORT_UNITS_MAX    1000000     /* comparisons of one table.sort, weighted by length */
 #define SANDBOX_MOVE_MAX          1000000     /* elements of one table.move */
 
 /* Opens them as globals; may raise. `trusted` adds io and the whole of os. */

@@ -50,7 +50,7 @@ static void dns_answered(void *arg, const struct tern_dns_answer *answer)
     if (call_wants_answers(call)) {
         uint64_t began_us = call_enter(call);
         op->dns_done(call, call_conf(call), answer, op->fn_arg);
-        call_leave(call, began_us);
+        (void)call_leave(call, began_us);
     }
     call_drain(call);
     call_unref(call);

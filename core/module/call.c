@@ -130,13 +130,14 @@ uint64_t call_enter(const tern_call *call)
     return clock_now_us();
 }
 
-void call_leave(const tern_call *call, uint64_t began_us)
+uint64_t call_leave(const tern_call *call, uint64_t began_us)
 {
     uint64_t us = clock_now_us() - began_us;
 
     crash_slot_clear();
     if (us > CALL_SLOW_US && (call->hook->flags & TERN_BLOCKING) == 0)
         name_slow_step(call, us);
+    return us;
 }
 
 /* ---- answers ---- */
@@ -152,7 +153,7 @@ static void run_abort_handler(tern_call *call)
         return;
     uint64_t began_us = call_enter(call);
     call->hook->on_abort(call, call_conf(call));
-    call_leave(call, began_us);
+    (void)call_leave(call, began_us);
 }
 
 /* On the loop, with the reference that the port held. */
@@ -307,7 +308,7 @@ void call_drain(tern_call *call)
             op->table_done(call, conf, &op->table);
         else if (op->kind == CALL_OP_TIMER && op->timer_done != NULL)
             op->timer_done(call, conf);
-        call_leave(call, began_us);
+        (void)call_leave(call, began_us);
     }
     call->draining = false;
 }

@@ -125,8 +125,9 @@ static inline struct journal_writer call_writer(tern_call *call)
  */
 #define CALL_SLOW_US     1000
 #define CALL_SLOW_LOG_MS 60000
+/* call_leave() returns how long it took, in microseconds. */
 uint64_t call_enter(const tern_call *call);
-void call_leave(const tern_call *call, uint64_t began_us);
+uint64_t call_leave(const tern_call *call, uint64_t began_us);
 /* The queue id, else the session's, else empty. */
 struct slice call_id(const tern_call *call);
 

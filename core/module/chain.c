@@ -261,9 +261,8 @@ static void lend_back(tern_call *call)
 
 /* The answer has come in time and the call has ended: the loop holds it alone, or nobody writes
  * to it. */
-static void settle(struct run *run, tern_call *call, tern_verdict verdict)
+static void settle(struct run *run, tern_call *call, tern_verdict verdict, uint64_t us)
 {
-    uint64_t us = clock_now_us() - call->started_us;
     const char *fault = fault_of(run, call, verdict);
 
     if (fault != NULL) {
@@ -281,21 +280,16 @@ static void settle(struct run *run, tern_call *call, tern_verdict verdict)
 
 /* ---- one step ---- */
 
-static tern_verdict call_handler(tern_call *call)
-{
-    uint64_t began_us = call_enter(call);
-    tern_verdict verdict = call->hook->run(call, call_conf(call));
-
-    call_leave(call, began_us);
-    return verdict;
-}
-
 static void run_on_pool(struct pool_job *job)
 {
     tern_call *call = list_entry(job, tern_call, job);
 
-    if (!call_has_ended(call))
-        call_returned_elsewhere(call, call_handler(call));
+    if (call_has_ended(call))
+        return;
+    uint64_t began_us = call_enter(call);
+    tern_verdict verdict = call->hook->run(call, call_conf(call));
+    (void)call_leave(call, began_us);
+    call_returned_elsewhere(call, verdict);
 }
 
 static void left_pool(struct pool_job *job)
@@ -329,6 +323,7 @@ static void wait_for(struct run *run, tern_call *call)
 /* False: it waits. */
 static bool run_blocking(struct run *run, tern_call *call)
 {
+    call->started_us = clock_now_us();
     if (submit(call, run->engine->env.pool) == 0) {
         wait_for(run, call);
         return false;
@@ -340,14 +335,16 @@ static bool run_blocking(struct run *run, tern_call *call)
 
 static bool run_plain(struct run *run, tern_call *call)
 {
-    tern_verdict verdict = call_handler(call);
+    call->started_us = call_enter(call);
+    tern_verdict verdict = call->hook->run(call, call_conf(call));
+    uint64_t us = call_leave(call, call->started_us);
 
     if (!call_returned(call, verdict, &verdict)) {
         wait_for(run, call);
         return false;
     }
     call_end(call);
-    settle(run, call, verdict);
+    settle(run, call, verdict, us);
     return true;
 }
 
@@ -385,7 +382,6 @@ static bool run_step(struct run *run, const struct chain_entry *entry)
         call_unref(call);
         return true;
     }
-    call->started_us = clock_now_us();
     if ((entry->hook->flags & TERN_BLOCKING) != 0)
         answered = run_blocking(run, call);
     else
@@ -474,7 +470,7 @@ void run_answered(tern_call *call, tern_verdict verdict)
 
     assert(run != NULL && run->call == call);
     (void)stop_waiting(run);
-    settle(run, call, verdict);
+    settle(run, call, verdict, clock_now_us() - call->started_us);
     call_unref(call);
     walk(run);
 }

@@ -29,7 +29,8 @@ target_compile_features(tern_options INTERFACE c_std_17)
 target_compile_definitions(tern_options INTERFACE _GNU_SOURCE)
 target_compile_options(tern_options INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2
-  -Wno-format-nonliteral -Wno-missing-field-initializers -Wno-unused-parameter -Wno-format-truncation -Wno-format-overflow
+  -Wno-format-nonliteral -Wno-missing-field-initializers -Wno-unused-parameter
+  $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> $<$<C_COMPILER_ID:GNU>:-Wno-format-overflow>
   -fvisibility=hidden -fno-strict-aliasing -fno-omit-frame-pointer
   $<$<BOOL:${TERN_WERROR}>:-Werror>)
 if(TERN_SANITIZER)

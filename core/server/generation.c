@@ -102,8 +102,10 @@ struct generation *generation_build_node(struct generation *g, const struct yaml
         find_listener_policies(g, errors);
         find_kv_store(g, &env, modules);
     }
-    if (errors->errors == 0 && ok && g->policies != NULL)
+    if (errors->errors == 0 && ok && g->policies != NULL) {
+        tables_quiet(g->tables); /* `errors` is the caller's and goes away */
         return g;
+    }
     generation_unref(g);
     return NULL;
 }

@@ -312,8 +312,15 @@ static void touch_staying(struct work *w)
 {
     uint32_t index = w->count > 0 ? (uint32_t)simrandom_below(&w->random, w->count) : 0;
 
-    if (w->count > 0 && w->messages[index].stays)
-        submit_change(w, index);
+    struct work_message *m = &w->messages[index];
+    if (w->count == 0 || !m->stays)
+        return;
+    if (m->state == WORK_LIVE && simrandom_below(&w->random, 12) == 0) {
+        m->stays = false; /* long enough: by now it was copied forward, perhaps more than once */
+        w->live_list[w->live++] = index;
+        return;
+    }
+    submit_change(w, index);
 }
 
 bool spoolwork_round(struct work *w)

@@ -399,9 +399,10 @@ static int replay_segment(struct recovery *v, struct segment *segment, uint64_t 
     int fd = spool_segment_use(spool, segment);
     if (fd < 0)
         return fd;
+    /* Without a side index it is one of the last, so there are few: bodies are read, and damage is told now. */
     struct scan scan = {
         .io = spool->io, .fd = fd, .seed = segment->seed, .octets = segment->octets, .limit = limit,
-        .verify_bodies = v->offline, .record = on_scanned, .arg = v,
+        .verify_bodies = true, .record = on_scanned, .arg = v,
     };
     int r = spool_scan(&scan);
     spool_segment_unuse(spool, segment);

@@ -30,7 +30,7 @@
 #include "net/conn.h"
 #include "state/envelope.h"
 
-#define VISIT_RCPTS_MAX       1000 /* recipients of a message routed in one visit */
+#define VISIT_RCPTS_MAX       1000    /* recipients of a message routed in one visit */
 #define LINK_TRIES_MAX        10      /* endpoints tried for one connection */
 #define ENDPOINT_DEAD_MS      120000u /* so long others are tried before it */
 #define ENDPOINTS_DEAD_MAX    1024    /* per loop */

@@ -431,6 +431,12 @@ static void rest(struct link *link)
         pull(link);
 }
 
+/* A connection made by a configuration that is gone would keep it alive. */
+static bool is_of_old_generation(const struct link *link, const struct shipment *s)
+{
+    return link->path->generation.generation != s->path->generation.generation;
+}
+
 static void carry(struct link *link)
 {
     struct shipment *s = list_entry(link->shipments.next, struct shipment, queued);
@@ -439,7 +445,8 @@ static void carry(struct link *link)
         start_module(link);
         return;
     }
-    if (link->client != NULL && link->ready && link->carried >= messages_max(link)) {
+    if (link->client != NULL && link->ready &&
+        (link->carried >= messages_max(link) || is_of_old_generation(link, s))) {
         client_quit(link->client);
         link->client = NULL;
         link->ready = false;

@@ -203,10 +203,15 @@ static void encode(struct notice *n, const struct txn_facts *facts)
     arena_fini(&arena);
 }
 
+/* Only now is it ready: as long as the item is on its way nobody may free the notice. */
 static void go_on(struct port_item *item, bool gone)
 {
-    if (!gone)
-        delivery_outcome_advance(list_entry(item, struct notice, item)->message);
+    struct notice *n = list_entry(item, struct notice, item);
+
+    if (gone)
+        return;
+    n->ready = true;
+    delivery_outcome_advance(n->message);
 }
 
 /* In `generated` REJECT, DISCARD and HOLD are errors: the notice is made again later, like after
@@ -216,7 +221,6 @@ static void on_enqueued(void *arg, const struct engine_message_result *result)
     struct notice *n = arg;
     const struct engine_group *g = result->groups;
 
-    n->ready = true;
     n->ok = result->decision.verdict == TERN_NEXT && result->group_count == 1 &&
             g->disposition == DISPOSE_DELIVER && g->facts->rcpt_count > 0;
     if (n->ok) {
@@ -226,7 +230,7 @@ static void on_enqueued(void *arg, const struct engine_message_result *result)
         n->final = body_ref(result->body);
     }
     if (n->inside) {
-        /* The message is in the middle of advancing, and goes on with what it finds. */
+        n->ready = true; /* the message is in the middle of advancing, and goes on with it */
         return;
     }
     n->item.run = go_on;

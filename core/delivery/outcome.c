@@ -363,6 +363,14 @@ static void after_job(struct port_item *item, bool gone)
 
 /* ---- the next thing ---- */
 
+static void store_delivered(struct message *m)
+{
+    unsigned count = gather(m, false);
+
+    if (count > 0)
+        submit(m, JOB_PARTIAL, count);
+}
+
 /* The last of the visit: the rest of the outcomes, then the hold, then the scheduler. */
 static void advance_home(struct message *m)
 {
@@ -372,8 +380,10 @@ static void advance_home(struct message *m)
         decide(m);
     if (!m->attempt_stored && m->notice == NULL && needs_notice(m))
         m->notice = delivery_notice_new(m);
-    if (m->notice != NULL && !delivery_notice_ready(m->notice))
+    if (m->notice != NULL && !delivery_notice_ready(m->notice)) {
+        store_delivered(m); /* does not wait for what the policy thinks of the notice */
         return;
+    }
     if (m->notice != NULL && !delivery_notice_ok(m->notice))
         take_back_failures(m);
     if (!m->attempt_stored)
@@ -390,13 +400,10 @@ void delivery_outcome_advance(struct message *m)
 {
     if (!m->prepared || m->job_active || m->is_waiting)
         return;
-    if (list_empty(&m->shipments)) {
+    if (list_empty(&m->shipments))
         advance_home(m);
-        return;
-    }
-    unsigned count = gather(m, false);
-    if (count > 0)
-        submit(m, JOB_PARTIAL, count);
+    else
+        store_delivered(m);
 }
 
 void delivery_outcome_free(struct message *m)

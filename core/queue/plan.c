@@ -64,8 +64,11 @@ void queue_plan_fini(struct queue_plan *p)
     queue_rows_fini(&p->rows);
 }
 
-/* Nothing is carried any more: parcels go back to their loops, links with nothing to do hear so. */
-static void stop_sites(struct queue_plan *p)
+/*
+ * Nothing is carried any more: parcels go back to their loops, links with nothing to do hear so.
+ * After a reload (`stop` false) only the parcels go back, to be routed by the new configuration.
+ */
+static void empty_sites(struct queue_plan *p, bool stop, uint64_t now_ms)
 {
     struct list all;
     struct list *link;
@@ -74,11 +77,12 @@ static void stop_sites(struct queue_plan *p)
     list_splice(&all, &p->busy);
     while ((link = list_pop(&all)) != NULL) {
         list_push(&p->busy, link);
-        queue_site_stop(list_entry(link, struct site, link));
+        queue_site_empty(list_entry(link, struct site, link), stop, now_ms);
     }
 }
 
-void queue_plan_set_options(struct queue_plan *p, const struct scheduler_options *options)
+void queue_plan_set_options(struct queue_plan *p, const struct scheduler_options *options,
+                            uint64_t now_ms)
 {
     struct scheduler_options next = *options;
     bool was_idle = queue_plan_idle(p);
@@ -87,17 +91,17 @@ void queue_plan_set_options(struct queue_plan *p, const struct scheduler_options
     next.ops = p->options.ops;
     next.arg = p->options.arg;
     set_options(p, &next);
-    if (!was_idle && queue_plan_idle(p))
-        stop_sites(p);
+    if (!was_idle)
+        empty_sites(p, queue_plan_idle(p), now_ms);
 }
 
-void queue_plan_pause(struct queue_plan *p, unsigned why, bool paused)
+void queue_plan_pause(struct queue_plan *p, unsigned why, bool paused, uint64_t now_ms)
 {
     bool was_idle = queue_plan_idle(p);
 
     p->paused = paused ? p->paused | why : p->paused & ~why;
     if (!was_idle && queue_plan_idle(p))
-        stop_sites(p);
+        empty_sites(p, true, now_ms);
 }
 
 static uint64_t from_wall(const struct queue_plan *p, uint64_t wall_ms)

@@ -26,7 +26,7 @@ uint64_t queue_mix(uint64_t x);
 #define SITE_BACKOFF_MIN_MS  60000u /* after the first failure; doubles */
 #define SITE_BACKOFF_MAX_MS  (30u * 60000u)
 #define SITES_REMEMBERED_MAX 10000 /* sites without work of which a failure is remembered */
-#define SITE_TURN_MS         1000 /* a parcel older than this goes before others */
+#define SITE_TURN_MS         1000  /* a parcel older than this goes before others */
 #define SITE_ERROR_OCTETS    256
 /* Messages per second that may be prepared in vain, for a site that turns them away. */
 #define PLAN_BUSY_PER_S 500
@@ -72,8 +72,9 @@ static inline bool queue_plan_idle(const struct queue_plan *p)
 
 void queue_plan_init(struct queue_plan *p, const struct scheduler_options *options);
 void queue_plan_fini(struct queue_plan *p); /* no slot is out, no parcel waits */
-void queue_plan_set_options(struct queue_plan *p, const struct scheduler_options *options);
-void queue_plan_pause(struct queue_plan *p, unsigned why, bool paused);
+void queue_plan_set_options(struct queue_plan *p, const struct scheduler_options *options,
+                            uint64_t now_ms);
+void queue_plan_pause(struct queue_plan *p, unsigned why, bool paused, uint64_t now_ms);
 
 void queue_plan_add(struct queue_plan *p, const struct spool_entry *entry, uint64_t now_ms);
 void queue_plan_prepared(struct queue_plan *p, struct spool_key key, struct list *parcels,
@@ -106,7 +107,8 @@ void queue_site_pull(struct site *site, void *slot, unsigned loop_index, unsigne
 void queue_site_pull_cancel(struct site *site, const void *slot);
 void queue_site_slot_done(struct site *site, bool opened, bool failed, struct slice text,
                           uint64_t now_ms);
-void queue_site_stop(struct site *site); /* hands back parcels, answers pulls with none */
+/* Hands all parcels back and wakes all rows; stop: answers pulls with none, too. */
+void queue_site_empty(struct site *site, bool stop, uint64_t now_ms);
 void queue_site_park(struct site *site, uint32_t row);
 void queue_site_unpark(struct queue_plan *p, uint32_t row);
 void queue_parcel_return(struct queue_plan *p, struct parcel *parcel, enum parcel_back back,

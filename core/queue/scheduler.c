@@ -189,9 +189,9 @@ static void carry_out(struct scheduler *s, struct order *o, uint64_t now_ms)
     case ORDER_RETRY: queue_plan_retry(p, o->verb.key, now_ms); break;
     case ORDER_REMOVE: queue_plan_remove(p, o->verb.key); break;
     case ORDER_HOLD: queue_plan_hold(p, o->verb.key, o->verb.on, now_ms); break;
-    case ORDER_PAUSE: queue_plan_pause(p, o->verb.why, o->verb.on); break;
+    case ORDER_PAUSE: queue_plan_pause(p, o->verb.why, o->verb.on, now_ms); break;
     case ORDER_OPTIONS:
-        queue_plan_set_options(p, o->options);
+        queue_plan_set_options(p, o->options, now_ms);
         share_retry(s);
         break;
     case ORDER_LIST: answer_listing(s, o->listing); break;
@@ -227,7 +227,7 @@ static void *run(void *arg)
         queue_plan_run(&s->plan, now_ms);
         publish(s);
     }
-    queue_plan_pause(&s->plan, SCHEDULER_DRAINS, true);
+    queue_plan_pause(&s->plan, SCHEDULER_DRAINS, true, clock_now_ms());
     return NULL;
 }
 

@@ -81,8 +81,10 @@ int scheduler_start(struct scheduler *s); /* its thread; rows may be added befor
  * dropped. */
 void scheduler_stop(struct scheduler *s);
 void scheduler_free(struct scheduler *s);
-/* Reload: all but loops, ops and arg. `stopped` hands waiting parcels back and answers pulls
- * with none. */
+/*
+ * Reload: all but loops, ops and arg. Waiting parcels go back, to be routed by the new
+ * configuration. `stopped` answers pulls with none, too.
+ */
 void scheduler_set_options(struct scheduler *s, const struct scheduler_options *options);
 /* Like `stopped`, until unpaused for every reason. */
 enum scheduler_pause_reason { SCHEDULER_DRAINS = 1, SCHEDULER_UNDURABLE = 2 };

@@ -147,25 +147,29 @@ static unsigned line_max(const struct site *site)
     return p->options.ready_max > p->ready ? p->options.ready_max - p->ready : 0;
 }
 
+static void wake_row(struct site *site, uint32_t at, uint64_t due_ms)
+{
+    struct queue_plan *p = site->plan;
+    struct row *row = queue_row(&p->rows, at);
+
+    if (row->state == ROW_SCHEDULED && row->due_ms > due_ms) {
+        row->due_ms = due_ms;
+        queue_heap_put(&p->rows, at);
+    }
+    row->woken = row->state != ROW_SCHEDULED;
+    queue_site_unpark(p, at); /* the last may free the site */
+}
+
 /* Once the line is half gone, as many come as it then has room for. */
 static void wake(struct site *site, uint64_t now_ms)
 {
-    struct queue_plan *p = site->plan;
     unsigned room = line_max(site);
 
     if (site->ready_count > 0 && site->ready_count >= room / 2)
         return;
     for (unsigned n = room / 2 + 1; n > 0 && site->parked_count > 0; n--) {
-        uint32_t at = site->parked_first;
-        struct row *row = queue_row(&p->rows, at);
         bool last = site->parked_count == 1;
-
-        if (row->state == ROW_SCHEDULED && row->due_ms > now_ms) {
-            row->due_ms = now_ms;
-            queue_heap_put(&p->rows, at);
-        }
-        row->woken = row->state != ROW_SCHEDULED;
-        queue_site_unpark(p, at); /* the last may free the site */
+        wake_row(site, site->parked_first, now_ms);
         if (last)
             return;
     }
@@ -377,13 +381,10 @@ static void return_all(struct site *site, enum parcel_back back, struct slice te
     assert(site->ready_count == 0);
 }
 
-/* The rows parked here keep their due times: they come one by one and see how it is then. */
-static void unpark_all(struct site *site)
+static void unpark_all(struct site *site, uint64_t due_ms)
 {
-    struct queue_plan *p = site->plan;
-
     for (unsigned left = site->parked_count; left > 0; left--)
-        queue_site_unpark(p, site->parked_first);
+        wake_row(site, site->parked_first, due_ms);
 }
 
 /* Of the name, so that sites which fail together do not try again together. */
@@ -423,7 +424,7 @@ void queue_site_slot_done(struct site *site, bool opened, bool failed, struct sl
     if (failed && site->slots == 0) {
         fail(site, text, now_ms);
         if (site->parked_count > 0) {
-            unpark_all(site); /* the last one retires it */
+            unpark_all(site, site->until_ms); /* the last one retires it */
             return;
         }
         retire(site);
@@ -436,13 +437,13 @@ void queue_site_slot_done(struct site *site, bool opened, bool failed, struct sl
     queue_site_serve(site, now_ms);
 }
 
-void queue_site_stop(struct site *site)
+void queue_site_empty(struct site *site, bool stop, uint64_t now_ms)
 {
-    while (!list_empty(&site->waits))
+    while (stop && !list_empty(&site->waits))
         queue_site_pull_cancel(site, list_entry(site->waits.next, struct wait, link)->slot);
     return_all(site, PARCEL_STOPPED, SLICE("delivery is stopped"));
     if (site->parked_count > 0)
-        unpark_all(site); /* the last one retires it */
+        unpark_all(site, now_ms); /* the last one retires it */
     else
         retire(site);
 }

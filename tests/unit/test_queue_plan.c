@@ -151,7 +151,7 @@ static void hand_in(unsigned n, const char *site, unsigned connections_max, uint
 /* Opens are given back without failure, so that the plan can be freed. */
 static void stop(void)
 {
-    queue_plan_pause(&plan, SCHEDULER_DRAINS, true);
+    queue_plan_pause(&plan, SCHEDULER_DRAINS, true, 1);
     for (unsigned i = 0; i < event_count; i++) {
         if (events[i].kind != OPEN)
             continue;
@@ -609,6 +609,35 @@ static void test_list_is_in_order(void)
     stop();
 }
 
+static void test_a_reload_hands_parcels_back(void)
+{
+    int slot;
+
+    start((struct scheduler_options){ .preparing_max = 1000, .ready_max = 20 });
+    for (unsigned n = 0; n < 30; n++) {
+        add(n, 1);
+        queue_plan_run(&plan, 1);
+        hand_in(n, "a", 1, 1);
+    }
+    for (unsigned i = 0; i < event_count; i++)
+        if (events[i].kind == PARCELS && events[i].back == PARCEL_BUSY)
+            queue_plan_done(&plan, events[i].key, 1, 0, 1000000, false, 1);
+    struct site *site = open_first();
+    struct scheduler_options options = plan.options;
+    unsigned ready = plan.ready;
+    queue_plan_set_options(&plan, &options, 2);
+    CU_ASSERT_EQUAL(count_back(PARCEL_STOPPED), ready);
+    CU_ASSERT_EQUAL(plan.ready, 0);
+    CU_ASSERT_EQUAL(queue_plan_next_ms(&plan, 2), 2); /* those turned away come again, too */
+    queue_site_pull(site, &slot, 0, 16, 2);
+    unsigned before = event_count;
+    queue_plan_set_options(&plan, &options, 2);
+    CU_ASSERT_EQUAL(event_count, before); /* connections stay */
+    queue_site_pull_cancel(site, &slot);
+    queue_site_slot_done(site, true, false, SLICE(""), 2);
+    stop();
+}
+
 static void test_stopped(void)
 {
     start((struct scheduler_options){ .stopped = true });
@@ -617,12 +646,12 @@ static void test_stopped(void)
     CU_ASSERT_EQUAL(event_count, 0);
     struct scheduler_options options = plan.options;
     options.stopped = false;
-    queue_plan_set_options(&plan, &options);
+    queue_plan_set_options(&plan, &options, 1);
     queue_plan_run(&plan, 1);
     CU_ASSERT_EQUAL(event_count, 1);
-    queue_plan_pause(&plan, SCHEDULER_UNDURABLE, true);
-    queue_plan_pause(&plan, SCHEDULER_DRAINS, true);
-    queue_plan_pause(&plan, SCHEDULER_UNDURABLE, false);
+    queue_plan_pause(&plan, SCHEDULER_UNDURABLE, true, 1);
+    queue_plan_pause(&plan, SCHEDULER_DRAINS, true, 1);
+    queue_plan_pause(&plan, SCHEDULER_UNDURABLE, false, 1);
     hand_in(1, "a", 1, 1);
     CU_ASSERT_EQUAL(count_back(PARCEL_STOPPED), 1); /* one reason is left */
     stop();
@@ -652,6 +681,7 @@ int main(void)
     CU_add_test(suite, "vain preparing is slowed", test_vain_preparing_is_slowed);
     CU_add_test(suite, "verbs while a loop has it", test_verbs_while_a_loop_has_it);
     CU_add_test(suite, "list is in order", test_list_is_in_order);
+    CU_add_test(suite, "a reload hands parcels back", test_a_reload_hands_parcels_back);
     CU_add_test(suite, "stopped", test_stopped);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();

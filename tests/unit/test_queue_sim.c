@@ -393,7 +393,7 @@ static void restart(void)
 {
     unsigned kept = 0;
 
-    queue_plan_pause(&plan, SCHEDULER_DRAINS, true);
+    queue_plan_pause(&plan, SCHEDULER_DRAINS, true, now_ms);
     while (!list_empty(&slots)) {
         struct slot *slot = list_entry(slots.next, struct slot, link);
         for (struct list *at; (at = list_pop(&slot->parcels)) != NULL;)
@@ -475,6 +475,8 @@ static void simulate(uint64_t first_seed, bool restarts)
             queue_plan_check(&plan, now_ms);
         if (restarts && steps % 60000 == 0)
             restart();
+        else if (restarts && steps % 7000 == 0)
+            queue_plan_set_options(&plan, &options, now_ms); /* a reload */
         if (heap_count == 0 && plan.held > 0 && plan.rows.count == plan.held) {
             held_rounds++;
             for (unsigned n = 0; n < MESSAGES; n++) /* the operator lets go of all at last */

@@ -1,0 +1,1 @@
+tern_fuzz_target(fuzz_lua_pattern LIBS tern_lua)

@@ -350,6 +350,18 @@ const char *world_text(unsigned message, uint32_t rcpt)
     return world_messages[message]->texts[rcpt];
 }
 
+const char *world_notice(void)
+{
+    const char *body = "";
+
+    (void)pthread_mutex_lock(&lock);
+    for (unsigned i = atomic_load(&world_message_count); i-- > 0;)
+        if (world_messages[i]->body != NULL)
+            body = world_messages[i]->body;
+    (void)pthread_mutex_unlock(&lock);
+    return body;
+}
+
 unsigned world_notices(void)
 {
     unsigned n = 0;

@@ -10,11 +10,13 @@
 #include "base/slice.h"
 
 #define RULES_OCTETS_MAX 4096
+#define RESTART_MS_LOW   10      /* faster would only burn the processor */
+#define RESTART_MS_HIGH  3600000
 
 void rules_default(struct rules *rules)
 {
     *rules = (struct rules){ .user = "tern", .ports = { 24, 25, 465, 587 }, .port_count = 4,
-                             .uid_min = 1000 };
+                             .uid_min = 1000, .restart_ms_min = 100, .restart_ms_max = 30000 };
 }
 
 bool rules_allow_port(const struct rules *rules, unsigned port)
@@ -74,6 +76,18 @@ static const char *set_uid_min(struct rules *rules, struct slice rest)
     return NULL;
 }
 
+static const char *set_restart(struct rules *rules, struct slice rest)
+{
+    uint64_t min, max;
+
+    if (!slice_to_u64(next_word(&rest), &min) || !slice_to_u64(next_word(&rest), &max) ||
+        next_word(&rest).len > 0 || min < RESTART_MS_LOW || max < min || max > RESTART_MS_HIGH)
+        return "expected two numbers of milliseconds, 10 <= first <= longest <= 3600000";
+    rules->restart_ms_min = (unsigned)min;
+    rules->restart_ms_max = (unsigned)max;
+    return NULL;
+}
+
 static const char *parse_line(struct rules *rules, struct slice line)
 {
     struct slice word = next_word(&line);
@@ -86,7 +100,9 @@ static const char *parse_line(struct rules *rules, struct slice line)
         return set_ports(rules, line);
     if (slice_equal(word, SLICE("uid_min")))
         return set_uid_min(rules, line);
-    return "expected user, ports or uid_min";
+    if (slice_equal(word, SLICE("restart_ms")))
+        return set_restart(rules, line);
+    return "expected user, ports, uid_min or restart_ms";
 }
 
 static int check_owner(FILE *f, const char *path, char *error, size_t octets)

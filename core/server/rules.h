@@ -5,8 +5,9 @@
  *     user tern
  *     ports 24 25 465 587
  *     uid_min 1000
+ *     restart_ms 100 30000
  *
- * Only root may write the file. Without it the lines above are the rules. Ports from 1024 up
+ * restart_ms: how long a worker that died stays away, the first time and at most. Only root may write the file. Without it the lines above are the rules. Ports from 1024 up
  * need no rule: anybody may bind them.
  */
 #ifndef TERN_SERVER_RULES_H
@@ -23,6 +24,7 @@ struct rules {
     uint16_t ports[RULES_PORTS_MAX];
     unsigned port_count;
     unsigned uid_min;
+    unsigned restart_ms_min, restart_ms_max;
 };
 
 void rules_default(struct rules *rules);

@@ -26,8 +26,6 @@
 
 #define SOCKETS_MAX        256
 #define BACKLOG            1024
-#define RESTART_MS_MIN     100
-#define RESTART_MS_MAX     30000
 #define WORKER_GOOD_MS     60000 /* lived so long: the next restart is immediate again */
 #define STOP_GRACE_MS      10000 /* beyond the drain time, before SIGKILL */
 #define TICK_MS            500
@@ -146,10 +144,8 @@ static void child(struct supervisor *s, int fd, pid_t parent)
 {
     struct worker_start start = { .config = s->options.config, .module_path = s->options.prefix_modules,
                                   .supervisor_fd = fd, .page = s->page, .trust_group = geteuid() != 0 };
-    sigset_t none;
 
-    (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    /* The signals stay blocked: one that comes before the worker's own signalfd waits for it. */
     (void)close(s->signal_fd);
     for (unsigned i = 0; i < s->socket_count; i++)
         (void)close(s->sockets[i].fd);
@@ -171,7 +167,7 @@ static void start_worker(struct supervisor *s)
     shared_page_clear(s->page);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         log_event(LOG_ERROR, LOG_EV_worker, NULL, "socketpair: %s", strerror(errno));
-        s->restart_at_ms = clock_now_ms() + RESTART_MS_MAX;
+        s->restart_at_ms = clock_now_ms() + s->rules.restart_ms_max;
         return;
     }
     s->started_ms = clock_now_ms();
@@ -188,7 +184,7 @@ static void start_worker(struct supervisor *s)
         log_event(LOG_ERROR, LOG_EV_worker, NULL, "fork: %s", strerror(errno));
         (void)close(s->worker_fd);
         s->worker_fd = -1;
-        s->restart_at_ms = clock_now_ms() + RESTART_MS_MAX;
+        s->restart_at_ms = clock_now_ms() + s->rules.restart_ms_max;
     }
 }
 
@@ -234,11 +230,11 @@ static void worker_died(struct supervisor *s, int status)
         return;
     }
     if (lived_ms > WORKER_GOOD_MS)
-        s->restart_ms = RESTART_MS_MIN;
+        s->restart_ms = s->rules.restart_ms_min;
     s->restart_at_ms = clock_now_ms() + s->restart_ms;
     log_event(LOG_WARNING, LOG_EV_worker, NULL, "starting it again in %u ms; the sockets stay open",
               s->restart_ms);
-    s->restart_ms = s->restart_ms * 2 < RESTART_MS_MAX ? s->restart_ms * 2 : RESTART_MS_MAX;
+    s->restart_ms = s->restart_ms * 2 < s->rules.restart_ms_max ? s->restart_ms * 2 : s->rules.restart_ms_max;
 }
 
 static void serve_wish(struct supervisor *s)
@@ -361,13 +357,13 @@ int supervisor_run(const struct supervisor_options *options)
     static struct supervisor s;
     char error[512];
 
-    s = (struct supervisor){ .options = *options, .worker = -1, .worker_fd = -1,
-                             .restart_ms = RESTART_MS_MIN };
+    s = (struct supervisor){ .options = *options, .worker = -1, .worker_fd = -1 };
     rules_default(&s.rules);
     if (options->rules != NULL && rules_load(options->rules, &s.rules, error, sizeof(error)) < 0) {
         log_event(LOG_ERROR, LOG_EV_start, NULL, "%s", error);
         return 1;
     }
+    s.restart_ms = s.rules.restart_ms_min;
     s.page = shared_page_new();
     s.signal_fd = open_signals();
     if (s.page == NULL || s.signal_fd < 0) {

@@ -1,0 +1,172 @@
+#!/usr/bin/python3
+"""kill -9 of worker or supervisor at a random moment, under load and with delivery running.
+
+TERN_ROUNDS rounds (20) of one server and one spool. Promised: what got its 250 reaches the sink; the
+sink sees a recipient twice only if its own 250 left less than 100 ms before a kill or was never read.
+TERN_SEED repeats a run's choices (the moments are the machine's).
+"""
+import os
+import random
+import signal
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from sink import Sink
+from ternlib import SLOW, Client, Tern, run, wait_for
+
+ROUNDS = int(os.environ.get("TERN_ROUNDS", "20"))
+SEED = int(os.environ.get("TERN_SEED", random.SystemRandom().randrange(1 << 32)))
+SENDERS = 3
+WINDOW_S = 0.1  # the promise
+CONFIG = """
+hostname: mx.test
+loops: 2
+spool: { path: "{dir}/spool", min_free: 1MB, segment_size: 256KB }
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
+policies: { inbound: [ domains: { local: [example.org] } ] }
+limits: { messages: 0, commands: 1000000 }
+retry: { min: 1s, max: 2s }
+transports: { out: { type: smtp, to: [127.0.0.1], port: {sink} } }
+routes: [ { class: local, transport: out } ]
+log: { level: warning }
+"""
+
+
+class Load:
+    """Senders that never give up; what they heard a 250 for is in `acknowledged`."""
+
+    def __init__(self, port, seed):
+        self.port = port
+        self.acknowledged = set()
+        self.stop = threading.Event()
+        self.threads = [threading.Thread(target=self.send, args=(n, random.Random(seed + n))) for n in range(SENDERS)]
+        for t in self.threads:
+            t.start()
+
+    def send(self, sender, rng):
+        n = 0
+        while not self.stop.is_set():
+            try:
+                n = self.session(sender, n, rng)
+            except (OSError, EOFError, ValueError, IndexError):
+                time.sleep(0.02)
+
+    def session(self, sender, n, rng):
+        client = Client(self.port)
+        try:
+            client.cmd("EHLO load.example")
+            while not self.stop.is_set():
+                n += 1
+                ident = "%d-%d" % (sender, n)
+                rcpts = ["a@example.org", "b@example.org"][:rng.choice((1, 2))]
+                body = "X-Id: %s\n\n%s\n" % (ident, "x" * rng.choice((10, 3000, 30000)))
+                try:
+                    code, _ = client.mail("", rcpts, body, helo=None)
+                except (OSError, EOFError, ValueError, IndexError):
+                    return n
+                if code == 250:
+                    self.acknowledged.update((ident, r) for r in rcpts)
+                elif code == 421:
+                    return n
+                time.sleep(0.005)
+            return n
+        finally:
+            client.close()
+
+    def end(self):
+        self.stop.set()
+        for t in self.threads:
+            t.join()
+
+
+def kill_worker(t, kills):
+    """The worker dies; the supervisor starts another."""
+    pid = t.worker_pid()
+    if pid is None:
+        return
+    kills.append(time.monotonic())
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: t.worker_pid() not in (None, pid), 20)
+
+
+def kill_supervisor(t, kills):
+    """The supervisor dies, the worker with it; another is started."""
+    worker = t.worker_pid()
+    kills.append(time.monotonic())
+    t.process.kill()
+    t.process.wait()
+    if worker is not None:
+        wait_for(lambda: not os.path.exists("/proc/%d" % worker) or dead(worker), 5)
+    t.start(wait=False)
+    wait_for(lambda: t.worker_pid() is not None, 20)
+
+
+def dead(pid):
+    """A zombie waits for whoever adopted it."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def has_excuse(d, kills):
+    """A kill came within the window after its 250, or ended the connection before that was read.
+
+    A worker that lives says QUIT or the next command; octets of a dead one may still be in the socket.
+    """
+    if d.heard is None:
+        return any(k >= d.connected for k in kills)
+    return any(0 <= k - d.answered < WINDOW_S * SLOW for k in kills)
+
+
+def judge_twice(sink, kills):
+    """How many came twice; the ones that must not."""
+    twice, wrong = 0, []
+    for key, deliveries in sink.got.items():
+        for d in deliveries[:-1]:
+            twice += 1
+            if not has_excuse(d, kills):
+                nearest = min((k - d.answered for k in kills if k >= d.answered), default=None)
+                wrong.append((key, len(deliveries), nearest, d.heard - d.answered if d.heard else None))
+    return twice, wrong
+
+
+def test_kill():
+    print("TERN_SEED=%d TERN_ROUNDS=%d" % (SEED, ROUNDS), flush=True)
+    rng = random.Random(SEED)
+    chance = random.Random(SEED + 1000)
+    sink = Sink(defer=lambda rcpt: chance.random() < 0.03)
+    kills = []
+    with Tern(CONFIG, sink=sink.port) as t:
+        with open(t.rules, "a") as f:
+            f.write("restart_ms 50 100\n")
+        t.start()
+        load = Load(t.port, SEED)
+        try:
+            for _ in range(ROUNDS):
+                time.sleep(rng.uniform(0, 0.6))  # often in the middle of recovery, too
+                (kill_worker if rng.random() < 0.6 else kill_supervisor)(t, kills)
+        finally:
+            load.end()
+        missing = lambda: [k for k in load.acknowledged if not sink.has(k)]
+        try:
+            wait_for(lambda: t.is_up() and not missing(), 60, every=0.2)
+        except AssertionError:
+            raise AssertionError("lost: %s of %d" % (sorted(missing())[:10], len(load.acknowledged)))
+        wait_for(lambda: t.queue() == [], 60, every=0.5)
+        assert t.stop() == 0
+        fsck = t.cli("queue", "fsck", check=False)
+        assert fsck.returncode == 0, fsck.stdout + fsck.stderr
+        twice, wrong = judge_twice(sink, kills)
+        sink.close()
+        print("%d kills, %d recipients acknowledged, %d delivered, %d twice" %
+              (len(kills), len(load.acknowledged), len(sink.got), twice), flush=True)
+        assert len(load.acknowledged) > ROUNDS, "too little load to mean anything"
+        assert not wrong, "twice without excuse: %s" % wrong[:10]
+
+
+if __name__ == "__main__":
+    run([test_kill])

@@ -53,7 +53,7 @@ struct dns_entry *dns_cache_get(struct dns_cache *cache, const char *key, uint64
     }
     list_remove(&entry->link);
     list_push(&cache->used, &entry->link);
-    uint64_t left_s = (entry->expires_ms - now_ms) / 1000;
+    uint64_t left_s = (entry->expires_ms - now_ms + 999) / 1000;
     for (size_t i = 0; i < entry->answer.count; i++)
         if (entry->records[i].ttl_s > left_s)
             entry->records[i].ttl_s = (uint32_t)left_s;

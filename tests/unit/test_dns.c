@@ -118,7 +118,7 @@ static void world_init(struct world *w, unsigned entries_max)
     tern_address address = dns_fake_address(w->server);
     struct dns_options options = { .servers = &address,
                                    .server_count = 1,
-                                   .timeout_ms = 100,
+                                   .timeout_ms = 300,
                                    .tries = 2,
                                    .cache_entries_max = entries_max };
 
@@ -303,7 +303,7 @@ static void test_cache_times(void)
     clock_virtual_advance(100000);
     (void)ask(&w, "a.test", TERN_DNS_A);
     clock_virtual_advance(20500);
-    CU_ASSERT_STRING_EQUAL(ask(&w, "a.test", TERN_DNS_A), "FOUND 39:0:192.0.2.1 39:0:192.0.2.2\n");
+    CU_ASSERT_STRING_EQUAL(ask(&w, "a.test", TERN_DNS_A), "FOUND 40:0:192.0.2.1 40:0:192.0.2.2\n");
     world_fini(&w);
     clock_virtual_stop();
 }
@@ -483,7 +483,7 @@ static void test_servers(void)
     dns_free(w.dns);
     tern_address servers[2] = { dns_fake_address(first), dns_fake_address(w.server) };
     struct dns_options options = {
-        .servers = servers, .server_count = 2, .timeout_ms = 100, .tries = 2
+        .servers = servers, .server_count = 2, .timeout_ms = 300, .tries = 2
     };
     CU_ASSERT_EQUAL_FATAL(dns_new(w.loop, &options, &w.dns), 0);
 
@@ -508,7 +508,7 @@ static void test_no_server(void)
     tern_address address = dns_fake_address(w.server);
     dns_fake_stop(w.server); /* the port is closed now */
     struct dns_options options = {
-        .servers = &address, .server_count = 1, .timeout_ms = 100, .tries = 2
+        .servers = &address, .server_count = 1, .timeout_ms = 300, .tries = 2
     };
     CU_ASSERT_EQUAL_FATAL(dns_new(w.loop, &options, &w.dns), 0);
     CU_ASSERT_STRING_EQUAL(ask(&w, "a.test", TERN_DNS_A), "FAILED server unreachable\n");

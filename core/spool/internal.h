@@ -208,6 +208,7 @@ struct spool {
     uint64_t segment_octets, min_free, reserve;
     unsigned spare_max, node;
     uint64_t index_delay_ms;
+    unsigned copy_slack_segments, copy_slack_factor; /* rule 9 */
 
     pthread_mutex_t lock;
     struct index index;
@@ -246,6 +247,7 @@ struct spool {
     struct spool_stats stats;
     struct buf *findings; /* fsck */
     uint64_t finding_count;
+    uint64_t copied, stale_copies; /* copy-forward: written, and given up for a newer version */
 };
 
 void spool_wake_maker(struct spool *spool);

@@ -244,7 +244,7 @@ static bool too_sparse(struct spool *spool)
     for (unsigned i = 0; i < spool->segment_count; i++)
         if (spool->segments[i]->state == SEGMENT_SEALED)
             all += spool->segments[i]->octets;
-    return all > COPY_SLACK_SEGMENTS * spool->segment_octets + COPY_SLACK_FACTOR * spool->live_octets;
+    return all > spool->copy_slack_segments * spool->segment_octets + spool->copy_slack_factor * spool->live_octets;
 }
 
 /* The sealed segment with the smallest live share, if there is too much air in the log. */

@@ -71,6 +71,8 @@ static void set_options(struct spool *spool, const struct spool_options *o)
     spool->reserve = o->reserve_octets;
     spool->node = o->node;
     spool->index_delay_ms = INDEX_DELAY_MS;
+    spool->copy_slack_segments = COPY_SLACK_SEGMENTS;
+    spool->copy_slack_factor = COPY_SLACK_FACTOR;
     spool->next_seq = spool->next_batch = spool->next_spare = 1;
 }
 

@@ -68,8 +68,10 @@ static int check_copy(struct spool *spool, struct unit *unit)
 
     if (row != NULL && blocked(row, unit))
         return 1;
-    if (row == NULL || row->version != unit->copy_version)
+    if (row == NULL || row->version != unit->copy_version) {
+        spool->stale_copies++;
         return -EAGAIN;
+    }
     row->mark = unit->stamp;
     unit->records[unit->record_count - 1].row = row;
     return 0;
@@ -261,6 +263,7 @@ static void commit_message(struct spool *spool, struct segment *segment, const s
             row->extra->body = spool_big_ref(spool, m.body_key);
         }
     }
+    spool->copied += unit->kind == UNIT_COPY;
     spool_row_set_state(row, &m.state);
     spool_row_place(spool, row, segment, unit->offset + r->at, r->header.octets);
 }

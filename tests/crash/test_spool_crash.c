@@ -130,6 +130,8 @@ static void summary(const struct test *t)
     struct spool_stats stats;
 
     spool_get_stats(t->work.spool, &stats);
+    printf("%llu copied forward, %llu not for a newer version; ", (unsigned long long)t->work.spool->copied,
+           (unsigned long long)t->work.spool->stale_copies);
     printf("%llu messages stored, %llu outcomes, %llu batches, %llu segments left; %llu calls:",
            (unsigned long long)t->work.acknowledged, (unsigned long long)t->work.outcomes,
            (unsigned long long)t->work.spool->next_batch - 1, (unsigned long long)stats.segments,

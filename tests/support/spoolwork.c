@@ -290,8 +290,11 @@ int spoolwork_open(struct simdisk *disk, struct spool **ret, char *error, size_t
                                .node = 3 };
     int r = spool_open(&o, ret, error, octets);
 
-    if (r == 0)
+    if (r == 0) {
         (*ret)->index_delay_ms = 0;
+        (*ret)->copy_slack_segments = 2;
+        (*ret)->copy_slack_factor = 2;
+    }
     return r;
 }
 

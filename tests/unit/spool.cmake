@@ -1,4 +1,5 @@
 tern_unit_test(test_spool LIBS tern_spool)
+tern_unit_test(test_body LIBS tern_state)
 
 # The simulated disk: a part of the crash rounds with every run of the unit tests, all of it under "crash".
 add_executable(test_spool_crash ../crash/test_spool_crash.c ../support/simdisk.c ../support/spoolwork.c)

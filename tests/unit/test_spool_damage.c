@@ -238,6 +238,37 @@ static void test_row_cost(void)
     spool_index_free(&index);
 }
 
+/* An outcome is needed by every segment that holds a copy, not only by the one with the newest. */
+static void test_outcome_and_copies(void)
+{
+    struct simdisk *disk = simdisk_new(1, 1ull << 30);
+    struct spool_options o = { .path = "/sim", .segment_octets = WORK_SEGMENT_OCTETS, .io = simdisk_io(disk) };
+    struct segment *s[3];
+    struct spool *spool;
+    char error[256];
+
+    CU_ASSERT_EQUAL_FATAL(spool_mount(&o, &spool, error, sizeof(error)), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        s[i] = spool_segment_new(spool, &(struct format_segment){ .seq = i + 1, .octets = 65536 });
+        spool_segment_insert(spool, s[i]);
+    }
+    struct row *row = spool_index_add(&spool->index, (struct spool_key){ 5, 1 });
+    row->rcpt_count = 1;
+    spool_row_place(spool, row, s[0], 4096, 100);
+    spool_row_place(spool, row, s[1], 4096, 100); /* copied forward */
+    CU_ASSERT_TRUE(s[0]->live == 0 && s[1]->live == 1);
+    spool_row_place_change(spool, row, s[2], 4096, 60);
+    spool_row_finish(spool, row, s[2]);
+    CU_ASSERT_TRUE(s[1]->live == 0 && s[2]->live == 0);
+    CU_ASSERT_EQUAL(s[2]->pinned_by, 2);
+    spool_segment_remove(spool, s[1]);
+    CU_ASSERT_EQUAL(s[2]->pinned_by, 1); /* the old copy is still there */
+    spool_segment_remove(spool, s[0]);
+    CU_ASSERT_EQUAL(s[2]->pinned_by, 0);
+    spool_unmount(spool);
+    simdisk_free(disk);
+}
+
 int main(void)
 {
     log_set_level((enum log_level)-1);
@@ -249,6 +280,7 @@ int main(void)
     CU_ADD_TEST(suite, test_lost_index);
     CU_ADD_TEST(suite, test_full_disk);
     CU_ADD_TEST(suite, test_row_cost);
+    CU_ADD_TEST(suite, test_outcome_and_copies);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     (void)CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();

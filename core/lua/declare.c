@@ -108,7 +108,7 @@ static void add_quoted(lua_State *L, luaL_Buffer *b, int arg)
 
 static void check_plain(lua_State *L, int index)
 {
-    size_t len;
+    size_t len = 0;
     const char *s = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &len) : NULL;
 
     if (s == NULL)

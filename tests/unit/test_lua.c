@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_lua.c - what scripts can say and do, at which hook, and what they are told when they cannot. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include <CUnit/Basic.h>
 
 #include "lua/lua.h"
+#include "lua/vm.h"
 #include "lua_fixture.h"
 
 #define TERN "local tern = require 'tern' "
@@ -464,6 +466,69 @@ static void test_abort(void)
     lua_fixture_unload(script);
 }
 
+/* ---- loops ---- */
+
+struct loop_work {
+    const struct tern_module *script;
+    const void *conf;
+    unsigned good;
+};
+
+static void *work(void *arg)
+{
+    struct loop_work *w = arg;
+
+    for (int i = 0; i < 300; i++) {
+        tern_call call;
+
+        fake_call_init(&call, w->conf);
+        fill(&call);
+        w->good += fake_run(&call, w->script, TERN_HOOK_RCPT) == TERN_REJECT && strstr(call.did.data, "pass5\n") != NULL;
+        fake_call_fini(&call);
+    }
+    return NULL;
+}
+
+/* Four loops run one script, each in a state of its own, while configurations come and go. */
+static void test_loops(void)
+{
+    const struct tern_module *script = lua_fixture_load(
+        TERN "local o = tern.options{ n = tern.int{ default = 5 } } local calls = 0 tern.on('rcpt', function(t) calls = calls + 1 "
+             "for i = 1, 1000 do end return tern.reject(t.results.spf .. o.n) end)", false);
+    struct loop_work loops[4];
+    pthread_t threads[4];
+
+    for (int i = 0; i < 4; i++) {
+        loops[i] = (struct loop_work){ script, fake_conf(script, NULL), 0 };
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, work, &loops[i]), 0);
+    }
+    for (int i = 0; i < 100; i++)
+        lua_fixture_unload(lua_fixture_load(ON("rcpt", "t", ""), false));
+    for (int i = 0; i < 4; i++) {
+        CU_ASSERT_EQUAL(pthread_join(threads[i], NULL), 0);
+        CU_ASSERT_EQUAL(loops[i].good, 300);
+    }
+    lua_fixture_unload(script);
+}
+
+/* A hundred reloads: the states of scripts that are gone go too. */
+static void test_reloads(void)
+{
+    for (int i = 0; i < 100; i++) {
+        const struct tern_module *script = lua_fixture_load(ON("rcpt", "t", "return tern.reject('x')"), false);
+        tern_call call;
+
+        fake_call_init(&call, fake_conf(script, NULL));
+        CU_ASSERT_EQUAL(fake_run(&call, script, TERN_HOOK_RCPT), TERN_REJECT);
+        fake_call_fini(&call);
+        lua_fixture_unload(script);
+        unsigned states = 0;
+        list_each (link, &lua_thread()->vms)
+            states++;
+        CU_ASSERT_EQUAL(states, 1);
+    }
+}
+
 /* ---- files ---- */
 
 static void test_require(void)
@@ -560,6 +625,8 @@ int main(void)
     CU_add_test(suite, "objects end with their call", test_objects_end_with_their_call);
     CU_add_test(suite, "calls take turns", test_interleaved_calls);
     CU_add_test(suite, "abort", test_abort);
+    CU_add_test(suite, "several loops", test_loops);
+    CU_add_test(suite, "a hundred reloads", test_reloads);
     CU_add_test(suite, "require", test_require);
     CU_add_test(suite, "a script that others can write", test_writable_script_is_refused);
     CU_add_test(suite, "sandbox", test_sandbox);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bind_answer.c - tern.reject(...) and the like: made, checked, and applied when the hook returns one.
+ * bind_answer.c - tern.reject(...) and the like: made, checked, and applied when the hook
+ * returns one.
  *
  * What is wrong with an answer is an error at the line that makes it.
  */
@@ -20,14 +21,16 @@ struct answer {
     char text[LUA_REPLY_TEXT_MAX + 1];
 };
 
-static const char *const verdict_names[] = { "", "accept", "reject", "defer", "close", "hold", "discard" };
+static const char *const verdict_names[] = { "",      "accept", "reject", "defer",
+                                             "close", "hold",   "discard" };
 
 static struct answer *push_answer(lua_State *L, tern_verdict verdict)
 {
     const struct lua_run *run = lua_run_of(L);
 
     if ((lua_hook_answers(run->hook) & (1u << verdict)) == 0)
-        luaL_error(L, "%s cannot be answered at %s", verdict_names[verdict], lua_hook_name(run->hook));
+        luaL_error(L, "%s cannot be answered at %s", verdict_names[verdict],
+                   lua_hook_name(run->hook));
     struct answer *a = lua_newuserdatauv(L, sizeof(*a), 0);
     memset(a, 0, offsetof(struct answer, text) + 1);
     a->serial = run->serial;
@@ -72,7 +75,9 @@ static int reply(lua_State *L, tern_verdict verdict, unsigned code, const char *
         a->code = (unsigned)luaL_checkinteger(L, arg++);
         if (a->code / 100 != class_ || (verdict == TERN_CLOSE && a->code != 421))
             return luaL_error(L, "tern.%s takes a code of %s, not %d", verdict_names[verdict],
-                              verdict == TERN_CLOSE ? "421" : class_ == 5 ? "500 to 599" : "400 to 499",
+                              verdict == TERN_CLOSE ? "421"
+                              : class_ == 5         ? "500 to 599"
+                                                    : "400 to 499",
                               (int)a->code);
     }
     if (count - arg >= 1)
@@ -176,7 +181,8 @@ static void check_route_keys(lua_State *L)
         while (keys[i] != NULL && strcmp(keys[i], key) != 0)
             i++;
         if (keys[i] == NULL)
-            luaL_error(L, "tern.route knows transport, to, fallback, source and discard, not \"%s\"", key);
+            luaL_error(
+                L, "tern.route knows transport, to, fallback, source and discard, not \"%s\"", key);
         lua_pop(L, 1);
     }
 }
@@ -227,7 +233,9 @@ tern_verdict lua_answer_apply(lua_State *L, struct lua_run *run)
         return TERN_NEXT;
     const struct answer *a = luaL_testudata(L, -1, "answer");
     if (a == NULL)
-        luaL_error(L, "%s.lua: a hook returns tern.reject(...) or the like, or nothing; at %s it returned a %s",
+        luaL_error(L,
+                   "%s.lua: a hook returns tern.reject(...) or the like, or nothing; at %s it "
+                   "returned a %s",
                    run->vm->script->name, lua_hook_name(run->hook), luaL_typename(L, -1));
     if (a->serial != run->serial)
         luaL_error(L, "%s.lua: the answer returned at %s was made in a call that has ended",
@@ -253,7 +261,8 @@ static int answer_to_string(lua_State *L)
 {
     const struct answer *a = lua_touserdata(L, 1);
 
-    lua_pushfstring(L, "tern.%s: %s", a->route != NULL ? "route" : verdict_names[a->verdict], a->text);
+    lua_pushfstring(L, "tern.%s: %s", a->route != NULL ? "route" : verdict_names[a->verdict],
+                    a->text);
     return 1;
 }
 

@@ -6,8 +6,8 @@
 
 #include "mime/header.h"
 
-#define BODY_READ_OCTETS_MAX   (4u << 20)
-#define BODY_READ_DEFAULT      (64u << 10)
+#define BODY_READ_OCTETS_MAX    (4u << 20)
+#define BODY_READ_DEFAULT       (64u << 10)
 #define HEADER_VALUE_OCTETS_MAX 65536
 
 static tern_call *call_of(lua_State *L)
@@ -101,8 +101,9 @@ static tern_str check_value(lua_State *L, int arg)
 
     box_charge(L, value.len); /* the journal keeps it */
     if (!header_value_is_valid(slice_make(value.ptr, value.len)))
-        luaL_argerror(L, arg, "is no value for a header field (a line end without a blank behind it, a "
-                              "NUL, or a line of more than 998 octets)");
+        luaL_argerror(L, arg,
+                      "is no value for a header field (a line end without a blank behind it, a "
+                      "NUL, or a line of more than 998 octets)");
     return value;
 }
 
@@ -178,7 +179,8 @@ int lua_txn_body(lua_State *L)
     char *to = luaL_buffinitsize(L, &b, (size_t)len);
     size_t have = 0;
     while (have < (size_t)len) {
-        int64_t n = lua_api->body_read(call_of(L), (uint64_t)offset + have, to + have, (size_t)len - have);
+        int64_t n =
+            lua_api->body_read(call_of(L), (uint64_t)offset + have, to + have, (size_t)len - have);
         if (n < 0)
             lua_check_result(L, "txn:body", (int)n);
         if (n <= 0)

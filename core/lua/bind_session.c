@@ -2,10 +2,10 @@
 /* bind_session.c - what scripts read of a session, and tags. */
 #include "lua/binding.h"
 
-#define SESSION_TEXT(name, function)                                                              \
-    int lua_session_##name(lua_State *L)                                                          \
-    {                                                                                             \
-        return lua_push_text(L, lua_api->function(lua_run_of(L)->call));                          \
+#define SESSION_TEXT(name, function)                                                               \
+    int lua_session_##name(lua_State *L)                                                           \
+    {                                                                                              \
+        return lua_push_text(L, lua_api->function(lua_run_of(L)->call));                           \
     }
 SESSION_TEXT(id, session_id)
 SESSION_TEXT(client, client_address_text)
@@ -46,7 +46,8 @@ int lua_any_tag(lua_State *L)
     const struct lua_run *run = lua_run_of(L);
 
     if (lua_script_note(run->vm->script, TERN_NOTE_TAG, name) == NULL)
-        return luaL_error(L, "the tag \"%s\" was not declared with tern.tag { name = \"%s\" }", name, name);
+        return luaL_error(L, "the tag \"%s\" was not declared with tern.tag { name = \"%s\" }",
+                          name, name);
     lua_check_result(L, "tag", lua_api->tag(run->call, name));
     return 0;
 }

@@ -85,13 +85,14 @@ int lua_tern_set_result(lua_State *L)
     const struct tern_note *note = lua_script_note(run->vm->script, TERN_NOTE_RESULT, name);
 
     if (note == NULL)
-        return luaL_error(L, "the result \"%s\" was not declared with tern.result { name = \"%s\" }", name,
-                          name);
+        return luaL_error(
+            L, "the result \"%s\" was not declared with tern.result { name = \"%s\" }", name, name);
     bool known = note->values == NULL;
     for (unsigned i = 0; !known && note->values[i] != NULL; i++)
         known = strcmp(note->values[i], value.ptr) == 0;
     if (!known)
-        return luaL_error(L, "\"%s\" is not among the declared values of the result \"%s\"", value.ptr, name);
+        return luaL_error(L, "\"%s\" is not among the declared values of the result \"%s\"",
+                          value.ptr, name);
     lua_check_result(L, "tern.set_result", lua_api->set_result(run->call, name, value));
     return 0;
 }

@@ -70,7 +70,8 @@ static bool reads_as_other(lua_State *L, tern_str s)
 {
     if (s.len == 0 || s.ptr[0] == '\'')
         return true;
-    if ((s.len == 4 && memcmp(s.ptr, "true", 4) == 0) || (s.len == 5 && memcmp(s.ptr, "false", 5) == 0))
+    if ((s.len == 4 && memcmp(s.ptr, "true", 4) == 0) ||
+        (s.len == 5 && memcmp(s.ptr, "false", 5) == 0))
         return true;
     if (s.len >= 64 || lua_stringtonumber(L, s.ptr) == 0)
         return false;
@@ -85,12 +86,8 @@ static tern_str var_text(lua_State *L, int arg)
 
     switch (lua_type(L, arg)) {
     case LUA_TNIL: return (tern_str){ "", 0 };
-    case LUA_TBOOLEAN:
-        s = lua_toboolean(L, arg) ? TERN_STR("true") : TERN_STR("false");
-        return s;
-    case LUA_TNUMBER:
-        s.ptr = luaL_tolstring(L, arg, &s.len);
-        return s;
+    case LUA_TBOOLEAN: s = lua_toboolean(L, arg) ? TERN_STR("true") : TERN_STR("false"); return s;
+    case LUA_TNUMBER: s.ptr = luaL_tolstring(L, arg, &s.len); return s;
     case LUA_TSTRING:
         s = lua_check_octets(L, arg, VAR_OCTETS_MAX);
         if (!reads_as_other(L, s))
@@ -101,7 +98,8 @@ static tern_str var_text(lua_State *L, int arg)
         s.ptr = lua_tolstring(L, -1, &s.len);
         return s;
     default:
-        luaL_error(L, "a variable holds a string, a number, a boolean or nil, not a %s", luaL_typename(L, arg));
+        luaL_error(L, "a variable holds a string, a number, a boolean or nil, not a %s",
+                   luaL_typename(L, arg));
         return (tern_str){ "", 0 };
     }
 }
@@ -114,9 +112,11 @@ static int assign_var(lua_State *L)
     bool at_session = (AT_SESSION & (1u << run->hook)) != 0;
 
     if (v->session != at_session)
-        return luaL_error(L, v->session ? "session.vars can be assigned at connect and ehlo only; at %s use txn.vars"
-                                        : "txn.vars cannot be assigned at %s",
-                          lua_hook_name(run->hook));
+        return luaL_error(
+            L,
+            v->session ? "session.vars can be assigned at connect and ehlo only; at %s use txn.vars"
+                       : "txn.vars cannot be assigned at %s",
+            lua_hook_name(run->hook));
     if (((AT(CLOSE) | AT(RESULT)) & (1u << run->hook)) != 0)
         return luaL_error(L, "variables cannot be assigned at %s", lua_hook_name(run->hook));
     box_charge(L, 300);
@@ -141,7 +141,8 @@ static int read_result(lua_State *L)
 
 static int refuse_result(lua_State *L)
 {
-    return luaL_error(L, "results are read only; a script sets its own with tern.set_result(name, value)");
+    return luaL_error(
+        L, "results are read only; a script sets its own with tern.set_result(name, value)");
 }
 
 static int read_tag(lua_State *L)

@@ -2,7 +2,8 @@
 /*
  * binding.h - everything a script can name, in one table.
  *
- * The table (bindings.c) is what the metatables are built from, what checks at which hooks something is
+ * The table (bindings.c) is what the metatables are built from, what checks at which hooks
+ * something is
  * allowed, and what the reference in docs/lua.md and the editor's stub lua/tern.d.lua are
  * generated from (reference.c; a test compares).
  */
@@ -42,7 +43,8 @@ struct lua_binding {
     const char *name;
     lua_CFunction run; /* argument 1 of methods and fields: the object, checked */
     unsigned when;     /* AT_*: where it may be used */
-    const char *args;  /* of functions and methods, as LuaCATS writes them: "name: string, text?: string" */
+    const char
+        *args; /* of functions and methods, as LuaCATS writes them: "name: string, text?: string" */
     const char *result; /* type, or "" */
     const char *doc;
 };
@@ -53,8 +55,8 @@ extern const unsigned lua_binding_count;
 struct lua_object {
     uint64_t serial;
     unsigned owner;
-    unsigned index; /* which recipient, part, ... */
-    unsigned which; /* MAILBOX: below. RCPT: RCPT_CURRENT or 0 */
+    unsigned index;  /* which recipient, part, ... */
+    unsigned which;  /* MAILBOX: below. RCPT: RCPT_CURRENT or 0 */
     const void *ptr; /* TABLE, CIDRS: of the options, so of no call */
 };
 enum { MAILBOX_SENDER, MAILBOX_SENDER_ORIGINAL, MAILBOX_RCPT_ORIGINAL, MAILBOX_CURRENT_ORIGINAL };
@@ -68,7 +70,8 @@ struct lua_object *lua_object_check(lua_State *L, int arg, unsigned owner);
 /* The call at work. */
 struct lua_run *lua_run_of(lua_State *L);
 
-/* An iterator of the call at work; the `more` values on top become upvalues from 3 on. Returns 1. */
+/* An iterator of the call at work; the `more` values on top become upvalues from 3 on. Returns
+ * 1. */
 int lua_iterator_push(lua_State *L, lua_CFunction next, int more);
 /* In `next`: the index, from 0, and one on. Raises when the call has ended. */
 unsigned lua_iterator_step(lua_State *L);
@@ -102,7 +105,7 @@ void lua_binding_log(lua_State *L, enum tern_log_level level, const char *text);
 int64_t lua_binding_now(lua_State *L);
 
 /* ---- functions named in the table, by file ---- */
-int lua_tern_options(lua_State *L);   /* declare.c */
+int lua_tern_options(lua_State *L); /* declare.c */
 int lua_tern_on(lua_State *L);
 int lua_tern_result(lua_State *L);
 int lua_tern_tag(lua_State *L);
@@ -118,14 +121,14 @@ int lua_type_map(lua_State *L);
 int lua_type_table(lua_State *L);
 int lua_type_cidrs(lua_State *L);
 
-int lua_tern_reject(lua_State *L);    /* bind_answer.c */
+int lua_tern_reject(lua_State *L); /* bind_answer.c */
 int lua_tern_defer(lua_State *L);
 int lua_tern_close(lua_State *L);
 int lua_tern_hold(lua_State *L);
 int lua_tern_discard(lua_State *L);
 int lua_tern_route(lua_State *L);
 
-int lua_tern_contains(lua_State *L);  /* bind_tern.c */
+int lua_tern_contains(lua_State *L); /* bind_tern.c */
 int lua_tern_note(lua_State *L);
 int lua_tern_now(lua_State *L);
 int lua_tern_hostname(lua_State *L);
@@ -136,7 +139,7 @@ int lua_log_info(lua_State *L);
 int lua_log_debug(lua_State *L);
 int lua_cidrs_contains(lua_State *L);
 
-int lua_tern_dns(lua_State *L);       /* wait.c */
+int lua_tern_dns(lua_State *L); /* wait.c */
 int lua_kv_get(lua_State *L);
 int lua_kv_put(lua_State *L);
 int lua_kv_put_new(lua_State *L);
@@ -145,7 +148,7 @@ int lua_kv_remove(lua_State *L);
 int lua_table_find(lua_State *L);
 int lua_table_empty(lua_State *L);
 
-int lua_session_id(lua_State *L);     /* bind_session.c */
+int lua_session_id(lua_State *L); /* bind_session.c */
 int lua_session_client(lua_State *L);
 int lua_session_listener(lua_State *L);
 int lua_session_policy(lua_State *L);
@@ -159,7 +162,7 @@ int lua_any_tag(lua_State *L);
 int lua_any_has_tag(lua_State *L);
 int lua_any_results(lua_State *L);
 
-int lua_txn_id(lua_State *L);         /* bind_txn.c */
+int lua_txn_id(lua_State *L); /* bind_txn.c */
 int lua_txn_session(lua_State *L);
 int lua_txn_sender(lua_State *L);
 int lua_txn_sender_original(lua_State *L);
@@ -185,7 +188,7 @@ int lua_mailbox_address(lua_State *L);
 int lua_mailbox_local_part(lua_State *L);
 int lua_mailbox_domain(lua_State *L);
 
-int lua_txn_size(lua_State *L);       /* bind_message.c */
+int lua_txn_size(lua_State *L); /* bind_message.c */
 int lua_txn_header(lua_State *L);
 int lua_txn_headers(lua_State *L);
 int lua_txn_body(lua_State *L);

@@ -4,7 +4,8 @@
  *
  * How a call is stopped for good: the count hook yields and nobody resumes it, so there is no
  * error that a pcall could catch. Where Lua cannot yield (a C function is in between: sort, gsub, a
- * metamethod called from C) the hook arms itself at count 1 and raises; a pcall around that gains one
+ * metamethod called from C) the hook arms itself at count 1 and raises; a pcall around that
+ * gains one
  * instruction before it is raised again, up to where yielding is possible or the call ends.
  * The same for memory: an allocation refused twice in a row (Lua collects all garbage in
  * between) dooms the call, since otherwise pcall in a loop would buy a full collection a turn.
@@ -116,7 +117,8 @@ static void end_slice(lua_State *L, struct lua_box *box, uint64_t us)
         lua_yield(L, 0);
         return;
     }
-    /* On a machine that is busy with others time passes without work: then the bound is ten times that. */
+    /* On a machine that is busy with others time passes without work: then the bound is ten
+     * times that. */
     uint64_t us_max = (uint64_t)BOX_STRETCH_US * TIME_FACTOR;
     if (b->slice_used >= BOX_STRETCH_UNITS || us >= 10 * us_max ||
         (us >= us_max && b->slice_used >= BOX_SLICE_UNITS)) {
@@ -252,7 +254,8 @@ struct box_entered box_enter(struct lua_box *box, struct box_budget *budget, lua
     box->budget = budget;
     box->running = running;
     box->run = run;
-    /* What was used up just before a wait is noticed now, or a loop around the wait would go on for ever. */
+    /* What was used up just before a wait is noticed now, or a loop around the wait would go
+     * on for ever. */
     bool used_up = budget->doom != BOX_SOUND || budget->units_left == 0 || budget->us_left == 0;
     arm(box, used_up ? 1 : usual_count(box));
     return before;

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KIND_KEY "option type" /* in the tables that tern.int { } and the like return */
+#define KIND_KEY           "option type" /* in the tables that tern.int { } and the like return */
 #define DEFAULT_OCTETS_MAX 65536
 
 static struct lua_script *script_of(lua_State *L)
@@ -58,10 +58,10 @@ static int typed(lua_State *L, int arg, unsigned kind)
     return 1;
 }
 
-#define TYPE(name, kind)                                                                          \
-    int lua_type_##name(lua_State *L)                                                             \
-    {                                                                                             \
-        return typed(L, 1, TERN_TYPE_##kind);                                                     \
+#define TYPE(name, kind)                                                                           \
+    int lua_type_##name(lua_State *L)                                                              \
+    {                                                                                              \
+        return typed(L, 1, TERN_TYPE_##kind);                                                      \
     }
 TYPE(string, STRING)
 TYPE(int, INT)
@@ -193,9 +193,11 @@ static const char *default_text(lua_State *L, int index, unsigned type)
 
     if (kind == LUA_TNIL)
         text = NULL;
-    else if (type == TERN_TYPE_MAP || (type == TERN_TYPE_TABLE && kind == LUA_TTABLE && luaL_len(L, -1) == 0))
+    else if (type == TERN_TYPE_MAP ||
+             (type == TERN_TYPE_TABLE && kind == LUA_TTABLE && luaL_len(L, -1) == 0))
         text = (luaL_checktype(L, -1, LUA_TTABLE), map_text(L), lua_tostring(L, -1));
-    else if (type == TERN_TYPE_LIST || type == TERN_TYPE_CIDRS || (type == TERN_TYPE_TABLE && kind == LUA_TTABLE))
+    else if (type == TERN_TYPE_LIST || type == TERN_TYPE_CIDRS ||
+             (type == TERN_TYPE_TABLE && kind == LUA_TTABLE))
         text = (luaL_checktype(L, -1, LUA_TTABLE), list_text(L), lua_tostring(L, -1));
     else
         text = scalar_text(L, type);
@@ -212,11 +214,16 @@ static const char *default_text(lua_State *L, int index, unsigned type)
 /* ---- options ---- */
 
 static const size_t sizes[] = {
-    [TERN_TYPE_BOOL] = sizeof(bool),       [TERN_TYPE_INT] = sizeof(int64_t),
-    [TERN_TYPE_UINT] = sizeof(unsigned),   [TERN_TYPE_SIZE] = sizeof(uint64_t),
-    [TERN_TYPE_SECONDS] = sizeof(uint64_t), [TERN_TYPE_STRING] = sizeof(tern_str),
-    [TERN_TYPE_ENUM] = sizeof(int),        [TERN_TYPE_LIST] = sizeof(struct tern_list),
-    [TERN_TYPE_MAP] = sizeof(struct tern_map), [TERN_TYPE_CIDRS] = sizeof(void *),
+    [TERN_TYPE_BOOL] = sizeof(bool),
+    [TERN_TYPE_INT] = sizeof(int64_t),
+    [TERN_TYPE_UINT] = sizeof(unsigned),
+    [TERN_TYPE_SIZE] = sizeof(uint64_t),
+    [TERN_TYPE_SECONDS] = sizeof(uint64_t),
+    [TERN_TYPE_STRING] = sizeof(tern_str),
+    [TERN_TYPE_ENUM] = sizeof(int),
+    [TERN_TYPE_LIST] = sizeof(struct tern_list),
+    [TERN_TYPE_MAP] = sizeof(struct tern_map),
+    [TERN_TYPE_CIDRS] = sizeof(void *),
     [TERN_TYPE_TABLE] = sizeof(void *),
 };
 
@@ -246,8 +253,8 @@ static bool is_name(const char *s)
 
 static void check_key(lua_State *L, const struct lua_script *s, const char *key)
 {
-    static const char *const reserved[] = { "name", "timeout", "on_error", "when", "mode", "refuse_at",
-                                            "step", "script", "trusted", NULL };
+    static const char *const reserved[] = { "name",      "timeout", "on_error", "when",    "mode",
+                                            "refuse_at", "step",    "script",   "trusted", NULL };
 
     if (!is_name(key))
         luaL_error(L, "an option's name is of a-z, 0-9 and _, not \"%s\"", key);
@@ -276,7 +283,9 @@ static void add_option(lua_State *L, struct lua_script *s, const char *key, int 
     if (s->option_count == SCRIPT_OPTIONS_MAX + s->own_options)
         luaL_error(L, "a script has at most %d options", SCRIPT_OPTIONS_MAX);
     if (!lua_istable(L, index) || lua_getfield(L, index, KIND_KEY) != LUA_TNUMBER)
-        luaL_error(L, "the option \"%s\" needs a type: tern.string { }, tern.list(\"string\", { }), ...", key);
+        luaL_error(
+            L, "the option \"%s\" needs a type: tern.string { }, tern.list(\"string\", { }), ...",
+            key);
     unsigned type = (unsigned)lua_tointeger(L, -1);
     lua_pop(L, 1);
     struct tern_option o = { .size = sizeof(o), .key = keep(L, key), .type = type };
@@ -378,7 +387,8 @@ static bool flag(lua_State *L, const char *name)
 /* { answers = { "reject", "defer" } }: all that the hook allows unless said. */
 static unsigned check_answers(lua_State *L, unsigned hook)
 {
-    static const char *const names[] = { "next", "accept", "reject", "defer", "close", "hold", "discard", NULL };
+    static const char *const names[] = { "next",  "accept", "reject",  "defer",
+                                         "close", "hold",   "discard", NULL };
     unsigned answers = 0;
 
     if (lua_getfield(L, 3, "answers") == LUA_TNIL) {

@@ -69,7 +69,8 @@ static void push_capture(lua_State *L, const struct lua_matcher *m, unsigned i, 
 }
 
 /* All captures, or the whole match if there are none. `start` NULL: no whole match. */
-static int push_captures(lua_State *L, const struct lua_matcher *m, const char *start, const char *end)
+static int push_captures(lua_State *L, const struct lua_matcher *m, const char *start,
+                         const char *end)
 {
     unsigned count = m->capture_count == 0 && start != NULL ? 1 : m->capture_count;
 
@@ -182,8 +183,8 @@ static int own_gmatch(lua_State *L)
 /* ---- gsub ---- */
 
 /* Adds the replacement string (argument 3) with its %0 to %9 filled in. */
-static void add_template(lua_State *L, luaL_Buffer *b, const struct lua_matcher *m, const char *start,
-                         const char *end)
+static void add_template(lua_State *L, luaL_Buffer *b, const struct lua_matcher *m,
+                         const char *start, const char *end)
 {
     struct slice s;
 

@@ -3,7 +3,8 @@
  * lib_table.c - the functions of `table` whose loops run inside one instruction, guarded.
  *
  * What they do is Lua's own; before, the work is counted and bounded. A __len that
- * answers 10^15 would make insert, remove, concat and sort loop for ever, so tables with one are refused.
+ * answers 10^15 would make insert, remove, concat and sort loop for ever, so tables with one are
+ * refused.
  */
 #include "lua/sandbox.h"
 

@@ -16,13 +16,15 @@
 const struct tern_module *lua_module(void);
 
 struct lua_env {
-    const struct tern_api *api; /* what init() of the module would get; `when` needs it without a script */
+    const struct tern_api
+        *api;      /* what init() of the module would get; `when` needs it without a script */
     bool own_user; /* Tern was started without root: its user may own scripts (module/trust.h) */
 };
 /* Once per process, before modules_new() and any other call here. */
 void lua_setup(const struct lua_env *env);
 
-/* Closes the states of the calling loop thread; it has no sessions any more. (A thread that ends does
+/* Closes the states of the calling loop thread; it has no sessions any more. (A thread that ends
+ * does
  * this by itself; for the main thread and tests.) */
 void lua_thread_end(void);
 

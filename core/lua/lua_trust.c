@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lua_trust.c - see lua_trust.h. The rules are the loader's, module/trust.h; here is only who we are. */
+/* lua_trust.c - see lua_trust.h. The rules are the loader's, module/trust.h; here is only who
+ * we are. */
 #include "lua/lua_trust.h"
 
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* module.c - the descriptor of the step named `lua`: it has no hooks of its own, its scripts have. */
+/* module.c - the descriptor of the step named `lua`: it has no hooks of its own, its scripts
+ * have. */
 #include "lua/lua.h"
 
 #include <stdio.h>

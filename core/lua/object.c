@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * object.c - session, txn, rcpt and the like: userdata without data, built from the table of bindings.
+ * object.c - session, txn, rcpt and the like: userdata without data, built from the table of
+ * bindings.
  *
- * An object carries the serial of its call. It is good while that very call is the one at work, and a
+ * An object carries the serial of its call. It is good while that very call is the one at work,
+ * and a
  * clear error at any other time; so a script may keep one as long as it likes.
  */
 #include "lua/binding.h"
@@ -14,9 +16,9 @@
 #define BINDING_UNITS 100 /* what asking the core costs, in memory of the call too */
 
 static const char *const class_names[OWNER_COUNT] = {
-    [OWNER_TERN] = "tern",       [OWNER_LOG] = "tern.log",     [OWNER_KV] = "tern.kv",
-    [OWNER_SESSION] = "session", [OWNER_TXN] = "txn",          [OWNER_RCPT] = "rcpt",
-    [OWNER_MAILBOX] = "mailbox", [OWNER_PART] = "part",        [OWNER_TABLE] = "table option",
+    [OWNER_TERN] = "tern",          [OWNER_LOG] = "tern.log", [OWNER_KV] = "tern.kv",
+    [OWNER_SESSION] = "session",    [OWNER_TXN] = "txn",      [OWNER_RCPT] = "rcpt",
+    [OWNER_MAILBOX] = "mailbox",    [OWNER_PART] = "part",    [OWNER_TABLE] = "table option",
     [OWNER_CIDRS] = "cidrs option",
 };
 
@@ -29,7 +31,8 @@ struct lua_run *lua_run_of(lua_State *L)
 
 static const char *full_name(lua_State *L, const struct lua_binding *b)
 {
-    return lua_pushfstring(L, "%s%s%s", class_names[b->owner], b->kind == KIND_METHOD ? ":" : ".", b->name);
+    return lua_pushfstring(L, "%s%s%s", class_names[b->owner], b->kind == KIND_METHOD ? ":" : ".",
+                           b->name);
 }
 
 static void check_place(lua_State *L, const struct lua_binding *b)

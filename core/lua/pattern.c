@@ -3,7 +3,8 @@
  * pattern.c - see pattern.h.
  *
  * A backtracking matcher by recursive descent over the pattern. Every comparison of an
- * octet, every member of a [set] looked at, and every try at a pattern item costs one step. Recursion
+ * octet, every member of a [set] looked at, and every try at a pattern item costs one step.
+ * Recursion
  * ends at LUA_PATTERN_DEPTH_MAX. A failure other than "no match" is kept in m->status and
  * ends every loop, so nothing here needs to jump.
  */

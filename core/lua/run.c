@@ -2,7 +2,8 @@
 /*
  * run.c - see run.h.
  *
- * Nothing that can raise happens outside a coroutine: the arguments are made, and the answer is read, by
+ * Nothing that can raise happens outside a coroutine: the arguments are made, and the answer is
+ * read, by
  * hook_main() inside it. So an error of any kind is a status of lua_resume() here.
  */
 #include "lua/run.h"
@@ -169,7 +170,8 @@ static tern_verdict fail(struct lua_run *run, int status)
 
 static void remember(struct lua_run *run)
 {
-    (void)table_put(&lua_thread()->waiting, slice_make((const char *)&run->call, sizeof(run->call)), run);
+    (void)table_put(&lua_thread()->waiting, slice_make((const char *)&run->call, sizeof(run->call)),
+                    run);
 }
 
 static struct lua_run *take_waiting(tern_call *call)
@@ -179,7 +181,8 @@ static struct lua_run *take_waiting(tern_call *call)
 
 static void go_on(tern_call *call, const void *conf);
 
-/* Runs the coroutine up to its end, its next wait, or the end of its slice. Frees `run` unless WAIT. */
+/* Runs the coroutine up to its end, its next wait, or the end of its slice. Frees `run` unless
+ * WAIT. */
 static tern_verdict resume(struct lua_run *run, int arguments)
 {
     struct lua_box *box = &run->vm->box;

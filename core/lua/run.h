@@ -2,7 +2,8 @@
 /*
  * run.h - one call of a hook of a script: a coroutine with a budget.
  *
- * It ends by an answer, an error, or on_abort. In between it may pause (its slice is over) or wait (for
+ * It ends by an answer, an error, or on_abort. In between it may pause (its slice is over) or
+ * wait (for
  * dns, kv or a table); the loop's callbacks find it again by its tern_call.
  */
 #ifndef TERN_LUA_RUN_H
@@ -21,7 +22,7 @@ extern const struct tern_api *lua_api;
 enum lua_wait { WAIT_NOTHING, WAIT_KV, WAIT_DNS, WAIT_TABLE };
 struct lua_answered {
     enum lua_wait kind;
-    bool here;      /* it came */
+    bool here;       /* it came */
     unsigned status; /* enum tern_status */
     int64_t number;
     struct slice value;
@@ -42,7 +43,7 @@ struct lua_run {
     uint64_t serial; /* objects of this call carry it */
     struct box_budget budget;
     tern_verdict verdict;
-    bool inside;     /* the core is being asked: an answer may come before it returns */
+    bool inside; /* the core is being asked: an answer may come before it returns */
     struct lua_answered answered;
     struct arena arena; /* of the answer */
 };
@@ -55,8 +56,10 @@ const char *lua_hook_name(unsigned hook);
 unsigned lua_hook_answers(unsigned hook);
 
 /*
- * For the bindings of wait.c. Ask the core between begin and end; when it said TERN_WAIT, lua_run_wait()
- * gives the coroutine up until the answer is there and then goes on with `k`, which finds it in run->answered.
+ * For the bindings of wait.c. Ask the core between begin and end; when it said TERN_WAIT,
+ * lua_run_wait()
+ * gives the coroutine up until the answer is there and then goes on with `k`, which finds it in
+ * run->answered.
  */
 struct lua_run *lua_run_begin_wait(lua_State *L, enum lua_wait kind);
 int lua_run_wait(lua_State *L, struct lua_run *run, tern_verdict started, lua_KFunction k);

@@ -211,5 +211,6 @@ void sandbox_open(lua_State *L, bool trusted)
         luaL_requiref(L, LUA_IOLIBNAME, luaopen_io, 1);
         lua_pop(L, 1);
     }
-    /* luaL_requiref() keeps what it opened in the registry, stock os included; no script gets there. */
+    /* luaL_requiref() keeps what it opened in the registry, stock os included; no script gets
+     * there. */
 }

@@ -3,7 +3,8 @@
  * script.c - see script.h.
  *
  * The ABI hands a handler the call and the options, not the descriptor. So every script has
- * one option more, script_id: its default is the script's number and its range is that number alone, so
+ * one option more, script_id: its default is the script's number and its range is that number
+ * alone, so
  * that nobody can set it to another. check() turns the number into a pointer.
  */
 #include "lua/script.h"
@@ -63,7 +64,8 @@ static const struct script_file *add_file(struct lua_script *s, const char *path
                                           char *error, size_t octets)
 {
     if (s->file_count == SCRIPT_FILES_MAX) {
-        (void)snprintf(error, octets, "%s: a script may have at most %d files", path, SCRIPT_FILES_MAX);
+        (void)snprintf(error, octets, "%s: a script may have at most %d files", path,
+                       SCRIPT_FILES_MAX);
         return NULL;
     }
     int fd = lua_trust_open(path, error, octets);
@@ -97,9 +99,10 @@ const struct script_file *lua_script_file(struct lua_script *s, const char *name
         if (strcmp(s->files[i].name, name) == 0)
             return &s->files[i];
     if (!is_file_name(name)) {
-        (void)snprintf(error, octets,
-                       "require takes \"tern\" or the name of a .lua file beside the script, not \"%.64s\"",
-                       name);
+        (void)snprintf(
+            error, octets,
+            "require takes \"tern\" or the name of a .lua file beside the script, not \"%.64s\"",
+            name);
         return NULL;
     }
     if (s->sealed) {
@@ -113,10 +116,10 @@ const struct script_file *lua_script_file(struct lua_script *s, const char *name
 
 /* ---- the descriptor ---- */
 
-#define HANDLER(name, point)                                                                      \
-    static tern_verdict on_##name(tern_call *call, const void *conf)                              \
-    {                                                                                             \
-        return lua_run_hook(call, conf, TERN_HOOK_##point);                                       \
+#define HANDLER(name, point)                                                                       \
+    static tern_verdict on_##name(tern_call *call, const void *conf)                               \
+    {                                                                                              \
+        return lua_run_hook(call, conf, TERN_HOOK_##point);                                        \
     }
 HANDLER(connect, CONNECT)
 HANDLER(ehlo, EHLO)
@@ -184,7 +187,9 @@ static bool take_path(struct lua_script *s, tern_str path)
     if (slash == NULL)
         s->dir = ".";
     else
-        s->dir = slash == path.ptr ? "" : arena_dup(&s->arena, slice_make(path.ptr, (size_t)(slash - path.ptr)));
+        s->dir = slash == path.ptr
+                     ? ""
+                     : arena_dup(&s->arena, slice_make(path.ptr, (size_t)(slash - path.ptr)));
     return is_file_name(s->name);
 }
 
@@ -193,7 +198,8 @@ static bool load(struct lua_script *s, tern_str path, char *error, size_t octets
     CLEANUP_FREE char *name = mem_dup(path.ptr, path.len);
 
     if (!take_path(s, path)) {
-        (void)snprintf(error, octets, "%s: a script is a file NAME.lua, its name of letters, digits, _ and -",
+        (void)snprintf(error, octets,
+                       "%s: a script is a file NAME.lua, its name of letters, digits, _ and -",
                        name);
         return false;
     }
@@ -286,7 +292,8 @@ int lua_script_check(void *conf, struct tern_config *config)
         return -EINVAL;
     }
     if (c->memory_per_call > c->memory)
-        lua_api->config_warning(config, "memory_per_call", "is more than memory, which is the bound then");
+        lua_api->config_warning(config, "memory_per_call",
+                                "is more than memory, which is the bound then");
     return 0;
 }
 

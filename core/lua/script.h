@@ -2,7 +2,8 @@
 /*
  * script.h - one .lua file of one generation: its text, and the descriptor made of it.
  *
- * The text of the file and of all that it requires is kept, so that every loop runs what was checked when
+ * The text of the file and of all that it requires is kept, so that every loop runs what was
+ * checked when
  * the configuration was loaded, even if the file has changed since.
  */
 #ifndef TERN_LUA_SCRIPT_H
@@ -16,13 +17,13 @@
 #include "base/buf.h"
 #include "base/list.h"
 
-#define SCRIPT_FILES_MAX        64
-#define SCRIPT_FILE_OCTETS_MAX  (1u << 20)
-#define SCRIPT_OPTIONS_MAX      64
-#define SCRIPT_NOTES_MAX        32
-#define SCRIPT_VALUES_MAX       64 /* of an enum or a declared result */
-#define SCRIPT_NAME_OCTETS_MAX  64
-#define SCRIPT_ERROR_OCTETS     512
+#define SCRIPT_FILES_MAX       64
+#define SCRIPT_FILE_OCTETS_MAX (1u << 20)
+#define SCRIPT_OPTIONS_MAX     64
+#define SCRIPT_NOTES_MAX       32
+#define SCRIPT_VALUES_MAX      64 /* of an enum or a declared result */
+#define SCRIPT_NAME_OCTETS_MAX 64
+#define SCRIPT_ERROR_OCTETS    512
 
 struct script_file {
     const char *name;  /* as required; the first is the script's own */
@@ -36,8 +37,8 @@ struct lua_conf {
     uint64_t memory;
     uint64_t memory_per_call;
     uint64_t time_ms;
-    unsigned script_id;         /* says which script; see script.c */
-    struct lua_script *script;  /* put here by check() */
+    unsigned script_id;        /* says which script; see script.c */
+    struct lua_script *script; /* put here by check() */
 };
 
 struct lua_script {
@@ -73,12 +74,14 @@ struct lua_script *lua_script_of(const struct lua_conf *conf);
 /* tern_module.check of every script. */
 int lua_script_check(void *conf, struct tern_config *config);
 
-/* A file beside the script, by the name in require(); read while the script is loaded, else only found.
+/* A file beside the script, by the name in require(); read while the script is loaded, else only
+ * found.
  * NULL with a sentence. */
 const struct script_file *lua_script_file(struct lua_script *script, const char *name, char *error,
                                           size_t octets);
 /* The notes and options that it declared; NULL if there is none. */
-const struct tern_note *lua_script_note(const struct lua_script *script, unsigned kind, const char *name);
+const struct tern_note *lua_script_note(const struct lua_script *script, unsigned kind,
+                                        const char *name);
 const struct tern_option *lua_script_option(const struct lua_script *script, const char *key);
 
 #endif

@@ -40,7 +40,8 @@ static int own_require(lua_State *L)
     const struct script_file *file = lua_script_file(vm->script, name, error, sizeof(error));
     if (file == NULL)
         return luaL_error(L, "%s", error);
-    /* A file that requires itself, over whatever detour, gets `true`, as Lua's own does not loop either. */
+    /* A file that requires itself, over whatever detour, gets `true`, as Lua's own does not
+     * loop either. */
     lua_pushboolean(L, 1);
     lua_setfield(L, lua_upvalueindex(1), name);
     if (luaL_loadbufferx(L, file->text.ptr, file->text.len, file->chunk, "t") != LUA_OK)
@@ -105,7 +106,8 @@ static void load_script(struct lua_vm *vm)
         box_doom_text(&budget, BOX_MEMORY_DEFAULT, vm->broken, sizeof(vm->broken));
     else if (status != LUA_OK)
         (void)snprintf(vm->broken, sizeof(vm->broken), "%s",
-                       lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "failed without a reason");
+                       lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1)
+                                                      : "failed without a reason");
     lua_settop(L, 0);
 }
 

@@ -16,13 +16,13 @@
 struct lua_vm {
     struct list link; /* of the thread's */
     struct lua_box box;
-    struct lua_script *script; /* counted */
+    struct lua_script *script;      /* counted */
     int hook_refs[TERN_HOOK_COUNT]; /* the functions; LUA_NOREF */
-    bool loading; /* the top level runs */
+    bool loading;                   /* the top level runs */
     bool has_options;
     char broken[SCRIPT_ERROR_OCTETS]; /* not empty: the top level failed here */
-    uint64_t serial; /* of the newest call */
-    unsigned running; /* calls that have not ended */
+    uint64_t serial;                  /* of the newest call */
+    unsigned running;                 /* calls that have not ended */
     struct {
         lua_State *L;
         int ref;
@@ -32,10 +32,10 @@ struct lua_vm {
 
 /* What a thread has. */
 struct lua_thread {
-    struct list vms;       /* last used first */
-    struct table waiting;  /* address of a call -> struct lua_run */
+    struct list vms;      /* last used first */
+    struct table waiting; /* address of a call -> struct lua_run */
     struct when_vm *when;
-    struct buf scratch;    /* for what is made before Lua gets it */
+    struct buf scratch; /* for what is made before Lua gets it */
 };
 struct lua_thread *lua_thread(void); /* made on first use */
 

@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wait.c - tern.dns, tern.kv and tables: they look synchronous, and give the coroutine up underneath.
+ * wait.c - tern.dns, tern.kv and tables: they look synchronous, and give the coroutine up
+ * underneath.
  *
- * The core's answer is copied in its callback, where nothing of Lua is touched, and turned into Lua's values
- * when the coroutine runs again. "Certainly not there" is nil; "could not find out" is an error for kv and
- * tables, so that a script that does not think of it fails closed; dns says which by its third value.
+ * The core's answer is copied in its callback, where nothing of Lua is touched, and turned into
+ * Lua's values
+ * when the coroutine runs again. "Certainly not there" is nil; "could not find out" is an error
+ * for kv and
+ * tables, so that a script that does not think of it fails closed; dns says which by its third
+ * value.
  */
 #include "lua/binding.h"
 
 #include <string.h>
 
-#define KV_KEY_OCTETS_MAX   1024
-#define KV_VALUE_OCTETS_MAX 65536
-#define KV_EXPIRE_DEFAULT_S 3600
-#define KV_EXPIRE_MAX_S     (366 * 86400)
+#define KV_KEY_OCTETS_MAX    1024
+#define KV_VALUE_OCTETS_MAX  65536
+#define KV_EXPIRE_DEFAULT_S  3600
+#define KV_EXPIRE_MAX_S      (366 * 86400)
 #define TABLE_KEY_OCTETS_MAX 1024
 #define DNS_NAME_OCTETS_MAX  254
-#define DNS_RECORDS_MAX      256 /* of one answer; a message of 64 KB can hold more, no honest one does */
+#define DNS_RECORDS_MAX                                                                            \
+    256 /* of one answer; a message of 64 KB can hold more, no honest one does */
 
 /* What is there for the continuation; from now on the run waits for nothing. */
 static struct lua_answered *take_answer(lua_State *L)
@@ -125,10 +130,10 @@ int lua_kv_put_new(lua_State *L)
     uint64_t expire_s = check_expire(L, 3);
     struct lua_run *run = lua_run_begin_wait(L, WAIT_KV);
 
-    return lua_run_wait(L, run,
-                        lua_api->kv_put_new(run->call, run->vm->script->kv_space, key, number,
-                                            expire_s, kv_done),
-                        kv_value);
+    return lua_run_wait(
+        L, run,
+        lua_api->kv_put_new(run->call, run->vm->script->kv_space, key, number, expire_s, kv_done),
+        kv_value);
 }
 
 int lua_kv_add(lua_State *L)
@@ -138,10 +143,10 @@ int lua_kv_add(lua_State *L)
     uint64_t expire_s = check_expire(L, 3);
     struct lua_run *run = lua_run_begin_wait(L, WAIT_KV);
 
-    return lua_run_wait(L, run,
-                        lua_api->kv_add(run->call, run->vm->script->kv_space, key, amount, expire_s,
-                                        kv_done),
-                        kv_value);
+    return lua_run_wait(
+        L, run,
+        lua_api->kv_add(run->call, run->vm->script->kv_space, key, amount, expire_s, kv_done),
+        kv_value);
 }
 
 int lua_kv_remove(lua_State *L)
@@ -149,8 +154,8 @@ int lua_kv_remove(lua_State *L)
     tern_str key = check_key(L);
     struct lua_run *run = lua_run_begin_wait(L, WAIT_KV);
 
-    return lua_run_wait(L, run, lua_api->kv_remove(run->call, run->vm->script->kv_space, key, kv_done),
-                        kv_stored);
+    return lua_run_wait(
+        L, run, lua_api->kv_remove(run->call, run->vm->script->kv_space, key, kv_done), kv_stored);
 }
 
 /* ---- tables ---- */
@@ -201,7 +206,8 @@ int lua_table_find(lua_State *L)
     if (r != -EAGAIN)
         lua_check_result(L, "find", r);
     struct lua_run *run = lua_run_begin_wait(L, WAIT_TABLE);
-    return lua_run_wait(L, run, lua_api->table_find(run->call, o->ptr, key, table_done), table_value);
+    return lua_run_wait(L, run, lua_api->table_find(run->call, o->ptr, key, table_done),
+                        table_value);
 }
 
 int lua_table_empty(lua_State *L)
@@ -214,7 +220,8 @@ int lua_table_empty(lua_State *L)
 
 /* ---- dns ---- */
 
-static void dns_done(tern_call *call, const void *conf, const struct tern_dns_answer *answer, void *arg)
+static void dns_done(tern_call *call, const void *conf, const struct tern_dns_answer *answer,
+                     void *arg)
 {
     struct lua_run *run = lua_run_waiting(call);
 
@@ -269,7 +276,8 @@ static int dns_value(lua_State *L, int status, lua_KContext context)
 
 int lua_tern_dns(lua_State *L)
 {
-    static const char *const names[] = { "A", "AAAA", "MX", "TXT", "PTR", "NS", "CNAME", "TLSA", NULL };
+    static const char *const names[] = { "A",  "AAAA",  "MX",   "TXT", "PTR",
+                                         "NS", "CNAME", "TLSA", NULL };
     static const unsigned types[] = { TERN_DNS_A,   TERN_DNS_AAAA, TERN_DNS_MX,    TERN_DNS_TXT,
                                       TERN_DNS_PTR, TERN_DNS_NS,   TERN_DNS_CNAME, TERN_DNS_TLSA };
     const char *name = lua_check_text(L, 1, DNS_NAME_OCTETS_MAX);

@@ -2,7 +2,8 @@
 /*
  * when.c - see when.h.
  *
- * A compiled condition is its text and a number. Each thread turns it into a function of Lua when it first
+ * A compiled condition is its text and a number. Each thread turns it into a function of Lua
+ * when it first
  * meets the number; the functions are few and small, and when there are WHEN_FUNCTIONS_MAX (after
  * many reloads) the thread starts over with a fresh state.
  */
@@ -123,7 +124,8 @@ static int try_compile(lua_State *L)
 /* "when:1: unexpected symbol near ..." without the place, which is that of the key. */
 static void take_error(lua_State *L, char *error, size_t octets)
 {
-    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "failed without a reason";
+    const char *text =
+        lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "failed without a reason";
     size_t skip = strncmp(text, "when:", 5) == 0 ? 5 + strspn(text + 5, "0123456789: ") : 0;
 
     (void)snprintf(error, octets, "%s", text + skip);
@@ -200,7 +202,9 @@ int when_eval(struct engine *engine, const void *compiled, const tern_call *call
     struct when_vm *vm = this_vm();
     struct evaluation e = { vm, compiled };
     /* Nothing that a condition can name changes the call. */
-    struct lua_run run = { .call = (tern_call *)call, .hook = TERN_HOOK_COUNT, .serial = WHEN_SERIAL };
+    struct lua_run run = { .call = (tern_call *)call,
+                           .hook = TERN_HOOK_COUNT,
+                           .serial = WHEN_SERIAL };
     struct box_budget budget = {
         .units_left = WHEN_UNITS_MAX,
         .units_max = WHEN_UNITS_MAX,

@@ -3,8 +3,10 @@
  * when_scan.c - see when_scan.h.
  *
  * It knows words, not grammar: that is Lua's. What it must rule out itself is everything that
- * could do more than compare: a name that is not on the list, a call that is not one of the methods of
- * strings, a comment, a statement. After each word it remembers whether a value has ended there; a "(", a string or
+ * could do more than compare: a name that is not on the list, a call that is not one of the
+ * methods of
+ * strings, a comment, a statement. After each word it remembers whether a value has ended there;
+ * a "(", a string or
  * a "{" behind a value would be a call.
  */
 #include "lua/when_scan.h"
@@ -38,7 +40,8 @@ static bool __attribute__((format(printf, 2, 3))) wrong(struct scan *s, const ch
 
 static bool is_word(char c, bool first)
 {
-    return c == '_' || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || (!first && c >= '0' && c <= '9');
+    return c == '_' || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') ||
+           (!first && c >= '0' && c <= '9');
 }
 
 static void skip_blanks(struct scan *s)
@@ -94,7 +97,8 @@ static const struct lua_binding *field_of(unsigned owner, struct slice name)
     return NULL;
 }
 
-/* Fields that need the body, or that only one hook has, are of no use in a condition for all hooks. */
+/* Fields that need the body, or that only one hook has, are of no use in a condition for all
+ * hooks. */
 static bool is_usable(const struct lua_binding *b)
 {
     return (b->when & AT(RCPT)) != 0 || b->run == lua_txn_size;
@@ -158,7 +162,8 @@ static bool read_word(struct scan *s)
         return true;
     }
     if (s->value)
-        return wrong(s, "\"%.*s\" stands behind a value; an operator is missing", (int)word.len, word.ptr);
+        return wrong(s, "\"%.*s\" stands behind a value; an operator is missing", (int)word.len,
+                     word.ptr);
     s->value = true;
     return is_among(word, values, 2) || read_name(s, word);
 }
@@ -207,8 +212,9 @@ static bool read_method(struct scan *s)
     (void)take(s, 1);
     struct slice name = take_word(s);
     if (!s->value || !is_among(name, methods, 6))
-        return wrong(s, "\":%.*s\" is not known; strings have :find, :len, :lower, :match, :sub and :upper",
-                     (int)name.len, name.ptr);
+        return wrong(
+            s, "\":%.*s\" is not known; strings have :find, :len, :lower, :match, :sub and :upper",
+            (int)name.len, name.ptr);
     skip_blanks(s);
     if (s->rest.len == 0 || s->rest.ptr[0] != '(')
         return wrong(s, "a \"(\" is missing behind :%.*s", (int)name.len, name.ptr);

@@ -12,7 +12,8 @@ struct when_names {
     const struct slice *results, *tags;
     unsigned result_count, tag_count;
 };
-/* False with a sentence in error. What it lets through is either an expression without effects, or wrong
+/* False with a sentence in error. What it lets through is either an expression without effects,
+ * or wrong
  * syntax in Lua's own judgement. */
 bool when_scan(struct slice text, const struct when_names *names, char *error, size_t octets);
 

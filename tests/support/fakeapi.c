@@ -58,10 +58,10 @@ static const tern_address *client_address(const tern_call *call)
         a.family = 4;
     return &a;
 }
-#define TEXT(name, value)                                                                         \
-    static tern_str name(const tern_call *call)                                                   \
-    {                                                                                             \
-        return str(value);                                                                        \
+#define TEXT(name, value)                                                                          \
+    static tern_str name(const tern_call *call)                                                    \
+    {                                                                                              \
+        return str(value);                                                                         \
     }
 TEXT(client_address_text, call->client)
 TEXT(session_id, "s1")
@@ -158,7 +158,8 @@ static const struct tern_header *header(const tern_call *call, const char *name,
     const struct tern_header *h;
 
     for (unsigned i = 0; (h = header_at(call, i)) != NULL; i++)
-        if (h->name.len == strlen(name) && strncasecmp(h->name.ptr, name, h->name.len) == 0 && nth-- == 0)
+        if (h->name.len == strlen(name) && strncasecmp(h->name.ptr, name, h->name.len) == 0 &&
+            nth-- == 0)
             return h;
     return NULL;
 }
@@ -219,15 +220,17 @@ static void set_note(tern_call *call, struct fake_note *notes, const char *name,
 
 /* ---- journal ---- */
 
-static const char *const verdicts[] = { "next", "accept", "reject", "defer", "close", "hold", "discard", "wait", "error" };
+static const char *const verdicts[] = { "next", "accept",  "reject", "defer", "close",
+                                        "hold", "discard", "wait",   "error" };
 
-static tern_verdict reply(tern_call *call, tern_verdict verdict, unsigned code, const char *enhanced,
-                          const char *format, ...)
+static tern_verdict reply(tern_call *call, tern_verdict verdict, unsigned code,
+                          const char *enhanced, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    did(call, "reply %s %u %s %s", verdicts[verdict], code, enhanced, arena_vprintf(&call->arena, format, args));
+    did(call, "reply %s %u %s %s", verdicts[verdict], code, enhanced,
+        arena_vprintf(&call->arena, format, args));
     va_end(args);
     return verdict;
 }
@@ -265,13 +268,13 @@ static void note(tern_call *call, const char *key, tern_str value)
 {
     did(call, "note %s=%.*s", key, (int)value.len, value.ptr);
 }
-#define ADDRESS(name)                                                                             \
-    static int name(tern_call *call, tern_str address)                                            \
-    {                                                                                             \
-        if (strchr(address.ptr, '@') == NULL)                                                     \
-            return -EINVAL;                                                                       \
-        did(call, #name " %s", address.ptr);                                                      \
-        return 0;                                                                                 \
+#define ADDRESS(name)                                                                              \
+    static int name(tern_call *call, tern_str address)                                             \
+    {                                                                                              \
+        if (strchr(address.ptr, '@') == NULL)                                                      \
+            return -EINVAL;                                                                        \
+        did(call, #name " %s", address.ptr);                                                       \
+        return 0;                                                                                  \
     }
 ADDRESS(rewrite_sender)
 ADDRESS(rewrite_rcpt)
@@ -305,8 +308,8 @@ static int withhold(tern_call *call, const char *capability)
 static int set_route(tern_call *call, const struct tern_route *route)
 {
     call->route = *route;
-    did(call, "route %s to=%zu fallback=%zu source=%s discard=%s", route->transport.ptr, route->to.count,
-        route->fallback.count, route->source.ptr, route->discard_reason.ptr);
+    did(call, "route %s to=%zu fallback=%zu source=%s discard=%s", route->transport.ptr,
+        route->to.count, route->fallback.count, route->source.ptr, route->discard_reason.ptr);
     for (size_t i = 0; i < route->to.count; i++)
         did(call, "to %s", route->to.items[i].ptr);
     return 0;
@@ -361,7 +364,8 @@ static struct slice kv_name(tern_call *call, const char *space, tern_str key)
     return slice_cstr(arena_printf(&call->arena, "%s %s", space, key.ptr));
 }
 
-static struct ask *kv_ask(tern_call *call, const char *space, tern_str key, tern_kv_fn done, struct tern_kv_answer **ret)
+static struct ask *kv_ask(tern_call *call, const char *space, tern_str key, tern_kv_fn done,
+                          struct tern_kv_answer **ret)
 {
     struct ask *a = ask(call, ASK_KV);
 
@@ -374,7 +378,8 @@ static struct ask *kv_ask(tern_call *call, const char *space, tern_str key, tern
     return a;
 }
 
-static void kv_store(tern_call *call, const char *space, tern_str key, int64_t number, tern_str value)
+static void kv_store(tern_call *call, const char *space, tern_str key, int64_t number,
+                     tern_str value)
 {
     struct tern_kv_answer *e = mem_zalloc(sizeof(*e));
 
@@ -387,8 +392,8 @@ static void kv_store(tern_call *call, const char *space, tern_str key, int64_t n
     }
 }
 
-static tern_verdict kv_put_new(tern_call *call, const char *space, tern_str key, int64_t number, uint64_t expire_s,
-                               tern_kv_fn done)
+static tern_verdict kv_put_new(tern_call *call, const char *space, tern_str key, int64_t number,
+                               uint64_t expire_s, tern_kv_fn done)
 {
     struct tern_kv_answer *e;
     struct ask *a = kv_ask(call, space, key, done, &e);
@@ -403,8 +408,8 @@ static tern_verdict kv_get(tern_call *call, const char *space, tern_str key, ter
 
     return put_off(call, kv_ask(call, space, key, done, &e));
 }
-static tern_verdict kv_put(tern_call *call, const char *space, tern_str key, int64_t number, tern_str value,
-                           uint64_t expire_s, tern_kv_fn done)
+static tern_verdict kv_put(tern_call *call, const char *space, tern_str key, int64_t number,
+                           tern_str value, uint64_t expire_s, tern_kv_fn done)
 {
     struct tern_kv_answer *e;
     struct ask *a = kv_ask(call, space, key, done, &e);
@@ -413,8 +418,8 @@ static tern_verdict kv_put(tern_call *call, const char *space, tern_str key, int
     kv_store(call, space, key, number, value);
     return put_off(call, a);
 }
-static tern_verdict kv_add(tern_call *call, const char *space, tern_str key, int64_t amount, uint64_t expire_s,
-                           tern_kv_fn done)
+static tern_verdict kv_add(tern_call *call, const char *space, tern_str key, int64_t amount,
+                           uint64_t expire_s, tern_kv_fn done)
 {
     struct tern_kv_answer *e;
     struct ask *a = kv_ask(call, space, key, done, &e);
@@ -453,7 +458,8 @@ void fake_kv_clear(void)
     table_init(&kv);
 }
 
-static tern_verdict dns(tern_call *call, const char *name, unsigned type, tern_dns_fn done, void *arg)
+static tern_verdict dns(tern_call *call, const char *name, unsigned type, tern_dns_fn done,
+                        void *arg)
 {
     struct ask *a = ask(call, ASK_DNS);
     const struct fake_dns *d = call->dns;
@@ -480,16 +486,20 @@ static tern_verdict dns(tern_call *call, const char *name, unsigned type, tern_d
     return put_off(call, a);
 }
 
-static void look_up(tern_call *call, const struct tern_table *table, tern_str key, struct tern_table_answer *ret)
+static void look_up(tern_call *call, const struct tern_table *table, tern_str key,
+                    struct tern_table_answer *ret)
 {
     struct table_hold *hold = NULL;
     tern_str value = str("");
 
-    ret->status = call->table_down ? TERN_FAILED : (unsigned)table_lookup(table, slice_make(key.ptr, key.len), &value, &hold);
+    ret->status = call->table_down
+                      ? TERN_FAILED
+                      : (unsigned)table_lookup(table, slice_make(key.ptr, key.len), &value, &hold);
     ret->value = str(arena_dup(&call->arena, slice_make(value.ptr, value.len)));
     table_hold_release(hold);
 }
-static tern_verdict table_find(tern_call *call, const struct tern_table *table, tern_str key, tern_table_fn done)
+static tern_verdict table_find(tern_call *call, const struct tern_table *table, tern_str key,
+                               tern_table_fn done)
 {
     struct ask *a = ask(call, ASK_TABLE);
 
@@ -497,7 +507,8 @@ static tern_verdict table_find(tern_call *call, const struct tern_table *table, 
     look_up(call, table, key, &a->table_answer);
     return put_off(call, a);
 }
-static int table_peek(tern_call *call, const struct tern_table *table, tern_str key, struct tern_table_answer *ret)
+static int table_peek(tern_call *call, const struct tern_table *table, tern_str key,
+                      struct tern_table_answer *ret)
 {
     if (call->table_waits)
         return -EAGAIN;
@@ -547,26 +558,76 @@ static void config_error(struct tern_config *config, const char *key, const char
 }
 
 struct tern_api fake_api = {
-    .size = sizeof(fake_api), .abi_major = TERN_ABI_MAJOR, .abi_minor = TERN_ABI_MINOR,
-    .client_address = client_address, .client_address_text = client_address_text,
-    .session_id = session_id, .listener_name = listener_name, .policy_name = policy_name,
-    .helo_name = helo_name, .user = user, .is_esmtp = yes, .is_tls = no, .queue_id = queue_id,
-    .sender = sender, .sender_original = sender, .is_smtputf8 = no, .declared_size = declared_size,
-    .rcpt_count = rcpt_count, .rcpt = rcpt, .current_rcpt = current_rcpt,
-    .message_octets = message_octets, .header_count = header_count, .header_at = header_at,
-    .header = header, .body_read = body_read, .body_octets = body_octets, .part_count = part_count,
-    .part = part, .result = result, .has_tag = has_tag, .var = var, .outcome = outcome,
-    .outcome_text = outcome_text, .reply = reply, .hold = hold, .claim = claim, .tag = tag,
-    .set_result = set_result, .set_var = set_var, .note = note, .rewrite_sender = rewrite_sender,
-    .rewrite_rcpt = rewrite_rcpt, .expand_rcpt = expand_rcpt, .add_rcpt = add_rcpt,
-    .header_prepend = header_prepend, .header_append = header_append,
-    .header_replace = header_replace, .header_remove = header_remove, .withhold = withhold,
-    .set_route = set_route, .complete = complete, .dns = dns, .kv_put_new = kv_put_new,
-    .kv_get = kv_get, .kv_put = kv_put, .kv_add = kv_add, .kv_remove = kv_remove,
-    .table_find = table_find, .table_peek = table_peek, .after_ms = after_ms, .now_s = now_s,
-    .now_ms = now_ms, .alloc = alloc, .step_name = step_name, .cidrs_match = cidrs_match,
-    .table_empty = table_is_empty, .hostname = hostname, .log = write_log,
-    .config_error = config_error, .config_warning = config_error,
+    .size = sizeof(fake_api),
+    .abi_major = TERN_ABI_MAJOR,
+    .abi_minor = TERN_ABI_MINOR,
+    .client_address = client_address,
+    .client_address_text = client_address_text,
+    .session_id = session_id,
+    .listener_name = listener_name,
+    .policy_name = policy_name,
+    .helo_name = helo_name,
+    .user = user,
+    .is_esmtp = yes,
+    .is_tls = no,
+    .queue_id = queue_id,
+    .sender = sender,
+    .sender_original = sender,
+    .is_smtputf8 = no,
+    .declared_size = declared_size,
+    .rcpt_count = rcpt_count,
+    .rcpt = rcpt,
+    .current_rcpt = current_rcpt,
+    .message_octets = message_octets,
+    .header_count = header_count,
+    .header_at = header_at,
+    .header = header,
+    .body_read = body_read,
+    .body_octets = body_octets,
+    .part_count = part_count,
+    .part = part,
+    .result = result,
+    .has_tag = has_tag,
+    .var = var,
+    .outcome = outcome,
+    .outcome_text = outcome_text,
+    .reply = reply,
+    .hold = hold,
+    .claim = claim,
+    .tag = tag,
+    .set_result = set_result,
+    .set_var = set_var,
+    .note = note,
+    .rewrite_sender = rewrite_sender,
+    .rewrite_rcpt = rewrite_rcpt,
+    .expand_rcpt = expand_rcpt,
+    .add_rcpt = add_rcpt,
+    .header_prepend = header_prepend,
+    .header_append = header_append,
+    .header_replace = header_replace,
+    .header_remove = header_remove,
+    .withhold = withhold,
+    .set_route = set_route,
+    .complete = complete,
+    .dns = dns,
+    .kv_put_new = kv_put_new,
+    .kv_get = kv_get,
+    .kv_put = kv_put,
+    .kv_add = kv_add,
+    .kv_remove = kv_remove,
+    .table_find = table_find,
+    .table_peek = table_peek,
+    .after_ms = after_ms,
+    .now_s = now_s,
+    .now_ms = now_ms,
+    .alloc = alloc,
+    .step_name = step_name,
+    .cidrs_match = cidrs_match,
+    .table_empty = table_is_empty,
+    .hostname = hostname,
+    .log = write_log,
+    .config_error = config_error,
+    .config_warning = config_error,
 };
 
 /* ---- calls ---- */
@@ -626,7 +687,8 @@ const void *fake_conf(const struct tern_module *module, const char *yaml)
     struct schema_env env = { &conf_arena, &errors, resolve, conf_tables };
     if (yaml != NULL)
         map = yaml_load_text(&conf_arena, slice_cstr(yaml), "test.yaml", ".", &errors);
-    int r = schema_parse(&env, map, (struct place){ "test.yaml", 1, 1 }, module->options, conf, NULL, NULL, NULL);
+    int r = schema_parse(&env, map, (struct place){ "test.yaml", 1, 1 }, module->options, conf,
+                         NULL, NULL, NULL);
     if (r == 0 && module->check != NULL)
         r = module->check(conf, NULL);
     buf_add(&fake_config_text, buf_slice(&errors.text));

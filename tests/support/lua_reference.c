@@ -10,15 +10,21 @@ static const struct {
     const char *title, *prefix, *class_, *intro;
 } owners[OWNER_COUNT] = {
     [OWNER_TERN] = { "tern", "tern.", "tern", "`local tern = require \"tern\"`." },
-    [OWNER_LOG] = { "tern.log", "tern.log.", "tern.log", "Lines in the log, with session and queue id." },
-    [OWNER_KV] = { "tern.kv", "tern.kv.", "tern.kv", "A store that outlives calls and, with kv_lmdb, restarts." },
-    [OWNER_SESSION] = { "session", "session.", "tern.session", "The argument at connect, ehlo and close; `txn.session` elsewhere." },
-    [OWNER_TXN] = { "txn", "txn.", "tern.txn", "The transaction; at route, deliver and result the message." },
+    [OWNER_LOG] = { "tern.log", "tern.log.", "tern.log",
+                    "Lines in the log, with session and queue id." },
+    [OWNER_KV] = { "tern.kv", "tern.kv.", "tern.kv",
+                   "A store that outlives calls and, with kv_lmdb, restarts." },
+    [OWNER_SESSION] = { "session", "session.", "tern.session",
+                        "The argument at connect, ehlo and close; `txn.session` elsewhere." },
+    [OWNER_TXN] = { "txn", "txn.", "tern.txn",
+                    "The transaction; at route, deliver and result the message." },
     [OWNER_RCPT] = { "rcpt", "rcpt.", "tern.rcpt", "A recipient." },
     [OWNER_MAILBOX] = { "mailbox", "mailbox.", "tern.mailbox", "An address in its parts." },
     [OWNER_PART] = { "part", "part.", "tern.part", "A part of a MIME message." },
-    [OWNER_TABLE] = { "table option", "opt.x.", "tern.table", "What an option of type `tern.table` is." },
-    [OWNER_CIDRS] = { "cidrs option", "opt.x.", "tern.cidrs", "What an option of type `tern.cidrs` is." },
+    [OWNER_TABLE] = { "table option", "opt.x.", "tern.table",
+                      "What an option of type `tern.table` is." },
+    [OWNER_CIDRS] = { "cidrs option", "opt.x.", "tern.cidrs",
+                      "What an option of type `tern.cidrs` is." },
 };
 
 static void add_places(const struct lua_binding *b, struct buf *out)
@@ -26,7 +32,9 @@ static void add_places(const struct lua_binding *b, struct buf *out)
     const char *between = "";
 
     if (b->when == AT_ALWAYS || b->when == AT_HOOKS || b->when == AT_LOAD) {
-        buf_add_cstr(out, b->when == AT_ALWAYS ? "anywhere" : b->when == AT_LOAD ? "at load" : "any hook");
+        buf_add_cstr(out, b->when == AT_ALWAYS ? "anywhere"
+                          : b->when == AT_LOAD ? "at load"
+                                               : "any hook");
         return;
     }
     for (unsigned i = 0; i < TERN_HOOK_COUNT; i++) {
@@ -77,8 +85,8 @@ static void add_row(const struct lua_binding *b, struct buf *out)
 void lua_reference_markdown(struct buf *out)
 {
     for (unsigned owner = 0; owner < OWNER_COUNT; owner++) {
-        buf_printf(out, "\n### %s\n\n%s\n\n| what | gives | where | |\n| --- | --- | --- | --- |\n", owners[owner].title,
-                   owners[owner].intro);
+        buf_printf(out, "\n### %s\n\n%s\n\n| what | gives | where | |\n| --- | --- | --- | --- |\n",
+                   owners[owner].title, owners[owner].intro);
         for (unsigned i = 0; i < lua_binding_count; i++)
             if (lua_bindings[i].owner == owner)
                 add_row(&lua_bindings[i], out);
@@ -97,10 +105,12 @@ static void add_params(const char *args, struct buf *out, struct buf *names)
         const char *end = args;
 
         for (; *end != '\0' && (depth > 0 || *end != ','); end++)
-            depth += (*end == '{' || *end == '<' || *end == '(') - (*end == '}' || *end == '>' || *end == ')');
+            depth += (*end == '{' || *end == '<' || *end == '(') -
+                     (*end == '}' || *end == '>' || *end == ')');
         bool optional = colon[-1] == '?';
         int name_len = (int)(colon - args) - (optional ? 1 : 0);
-        buf_printf(out, "---@param %.*s%s %.*s\n", name_len, args, optional ? "?" : "", (int)(end - colon - 2), colon + 2);
+        buf_printf(out, "---@param %.*s%s %.*s\n", name_len, args, optional ? "?" : "",
+                   (int)(end - colon - 2), colon + 2);
         buf_printf(names, "%s%.*s", names->len > 0 ? ", " : "", name_len, args);
         args = *end == ',' ? end + 2 : end;
     }
@@ -134,7 +144,8 @@ static void add_class(unsigned owner, struct buf *out)
     buf_printf(out, "\n---%s\n---@class %s\n", owners[owner].intro, class_);
     for (unsigned i = 0; i < lua_binding_count; i++)
         if (lua_bindings[i].owner == owner && lua_bindings[i].kind == KIND_FIELD)
-            buf_printf(out, "---@field %s %s # %s\n", lua_bindings[i].name, lua_bindings[i].result, lua_bindings[i].doc);
+            buf_printf(out, "---@field %s %s # %s\n", lua_bindings[i].name, lua_bindings[i].result,
+                       lua_bindings[i].doc);
     if (owner >= OWNER_SESSION)
         buf_printf(out, "local %s_class = {}\n", strrchr(class_, '.') + 1);
     else
@@ -146,7 +157,8 @@ static void add_class(unsigned owner, struct buf *out)
 
 void lua_reference_stub(struct buf *out)
 {
-    buf_add_cstr(out, "---@meta tern\n-- For editors with the Lua language server. Made from core/lua/bindings.c; do not edit.\n\n"
+    buf_add_cstr(out, "---@meta tern\n-- For editors with the Lua language server. Made from "
+                      "core/lua/bindings.c; do not edit.\n\n"
                       "---@class tern.type\n---@class tern.answer\n");
     for (unsigned owner = 0; owner < OWNER_COUNT; owner++)
         add_class(owner, out);

@@ -104,7 +104,8 @@ static void check_when(struct arena *arena, char *block)
     char error[256];
 
     for (char *line = strtok(block, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        const void *compiled = when_compile(arena, slice_cstr(line), results, 1, tags, 1, error, sizeof(error));
+        const void *compiled =
+            when_compile(arena, slice_cstr(line), results, 1, tags, 1, error, sizeof(error));
         if (compiled == NULL)
             fprintf(stderr, "  %s: %s\n", line, error);
         CU_ASSERT_PTR_NOT_NULL(compiled);

@@ -11,7 +11,9 @@ static const char *const subject[] = { "Subject: hello", NULL };
 static const char *const marked[] = { "Subject: Re: [external] hello", NULL };
 static const char *const none[] = { "From: a@b", NULL };
 static const struct fake_dns dns[] = {
-    { "good.example", "mx.good.example" }, { "slow.example", "!SERVFAIL" }, { NULL, NULL },
+    { "good.example", "mx.good.example" },
+    { "slow.example", "!SERVFAIL" },
+    { NULL, NULL },
 };
 
 static const struct {
@@ -24,35 +26,51 @@ static const struct {
     const char *did;
 } cases[] = {
     { "attachments", NULL, TERN_HOOK_MESSAGE, .filename = "Setup.EXE", .verdict = TERN_REJECT,
-      .did = "note filename=Setup.EXE\nresult attachments=refused\nreply reject 550 5.7.1 Attachments ending in .EXE are not accepted here\n" },
-    { "attachments", "extensions: [com]", TERN_HOOK_MESSAGE, .filename = "setup.exe", .did = "result attachments=clean\n" },
-    { "attachments", NULL, TERN_HOOK_MESSAGE, .filename = NULL, .did = "result attachments=clean\n" },
-    { "five_at_a_time", "{ domain: example.org, max: 2 }", TERN_HOOK_RCPT, .rcpt = "x@example.org", .verdict = TERN_DEFER,
-      .did = "reply defer 452 4.5.3 Only 2 at a time here, please\n" },
-    { "five_at_a_time", "{ domain: example.org, max: 3 }", TERN_HOOK_RCPT, .rcpt = "x@example.org", .did = "" },
-    { "five_at_a_time", "{ domain: example.org, max: 1 }", TERN_HOOK_RCPT, .rcpt = "x@example.com", .did = "" },
-    { "subject_tag", NULL, TERN_HOOK_MESSAGE, .headers = subject, .did = "tag external\nreplace Subject[0]: [external] hello\n" },
+      .did = "note filename=Setup.EXE\nresult attachments=refused\nreply reject 550 5.7.1 "
+             "Attachments ending in .EXE are not accepted here\n" },
+    { "attachments", "extensions: [com]", TERN_HOOK_MESSAGE, .filename = "setup.exe",
+      .did = "result attachments=clean\n" },
+    { "attachments", NULL, TERN_HOOK_MESSAGE, .filename = NULL,
+      .did = "result attachments=clean\n" },
+    { "five_at_a_time", "{ domain: example.org, max: 2 }", TERN_HOOK_RCPT, .rcpt = "x@example.org",
+      .verdict = TERN_DEFER, .did = "reply defer 452 4.5.3 Only 2 at a time here, please\n" },
+    { "five_at_a_time", "{ domain: example.org, max: 3 }", TERN_HOOK_RCPT, .rcpt = "x@example.org",
+      .did = "" },
+    { "five_at_a_time", "{ domain: example.org, max: 1 }", TERN_HOOK_RCPT, .rcpt = "x@example.com",
+      .did = "" },
+    { "subject_tag", NULL, TERN_HOOK_MESSAGE, .headers = subject,
+      .did = "tag external\nreplace Subject[0]: [external] hello\n" },
     { "subject_tag", NULL, TERN_HOOK_MESSAGE, .headers = marked, .did = "tag external\n" },
-    { "subject_tag", NULL, TERN_HOOK_MESSAGE, .headers = none, .did = "tag external\nprepend Subject: [external]\n" },
-    { "subject_tag", "networks: [10.0.0.0/8]", TERN_HOOK_MESSAGE, .headers = subject, .client = "10.1.2.3", .did = "" },
+    { "subject_tag", NULL, TERN_HOOK_MESSAGE, .headers = none,
+      .did = "tag external\nprepend Subject: [external]\n" },
+    { "subject_tag", "networks: [10.0.0.0/8]", TERN_HOOK_MESSAGE, .headers = subject,
+      .client = "10.1.2.3", .did = "" },
     { "subject_tag", NULL, TERN_HOOK_MESSAGE, .headers = subject, .user = "alice", .did = "" },
-    { "catchall_claim", "domains: { all.example: box@all.example }", TERN_HOOK_RCPT, .rcpt = "any@all.example",
-      .did = "claim 1\nrewrite_rcpt box@all.example\n" },
-    { "catchall_claim", "domains: { all.example: box@all.example }", TERN_HOOK_RCPT, .rcpt = "box@all.example", .did = "claim 1\n" },
-    { "catchall_claim", "domains: { all.example: box@all.example }", TERN_HOOK_RCPT, .rcpt = "x@other.example", .did = "" },
-    { "dns_check", NULL, TERN_HOOK_MAIL, .sender = "a@good.example", .did = "result sender_domain=found\n" },
+    { "catchall_claim", "domains: { all.example: box@all.example }", TERN_HOOK_RCPT,
+      .rcpt = "any@all.example", .did = "claim 1\nrewrite_rcpt box@all.example\n" },
+    { "catchall_claim", "domains: { all.example: box@all.example }", TERN_HOOK_RCPT,
+      .rcpt = "box@all.example", .did = "claim 1\n" },
+    { "catchall_claim", "domains: { all.example: box@all.example }", TERN_HOOK_RCPT,
+      .rcpt = "x@other.example", .did = "" },
+    { "dns_check", NULL, TERN_HOOK_MAIL, .sender = "a@good.example",
+      .did = "result sender_domain=found\n" },
     { "dns_check", NULL, TERN_HOOK_MAIL, .sender = "a@nowhere.example", .verdict = TERN_REJECT,
-      .did = "result sender_domain=missing\nreply reject 550 5.1.8 The domain nowhere.example takes no mail\n" },
+      .did = "result sender_domain=missing\nreply reject 550 5.1.8 The domain nowhere.example "
+             "takes no mail\n" },
     { "dns_check", NULL, TERN_HOOK_MAIL, .sender = "a@slow.example", .verdict = TERN_DEFER,
-      .did = "result sender_domain=unknown\nreply defer 451 4.1.8 The domain slow.example cannot be looked up at the moment\n" },
+      .did = "result sender_domain=unknown\nreply defer 451 4.1.8 The domain slow.example cannot "
+             "be looked up at the moment\n" },
     { "dns_check", NULL, TERN_HOOK_MAIL, .sender = "", .did = "" },
     { "dns_check", NULL, TERN_HOOK_MAIL, .sender = "a@[192.0.2.1]", .did = "" },
     { "quota", "max: 3", TERN_HOOK_RCPT, .user = "alice", .calls = 3, .did = "" },
     { "quota", "max: 3", TERN_HOOK_RCPT, .user = "alice", .calls = 4, .verdict = TERN_DEFER,
-      .did = "note count=4\nreply defer 450 4.7.1 Over 3 recipients in a short time; please wait\n" },
-    { "quota", "{ max: 3, exempt: [alice] }", TERN_HOOK_RCPT, .user = "alice", .calls = 9, .did = "" },
+      .did =
+          "note count=4\nreply defer 450 4.7.1 Over 3 recipients in a short time; please wait\n" },
+    { "quota", "{ max: 3, exempt: [alice] }", TERN_HOOK_RCPT, .user = "alice", .calls = 9,
+      .did = "" },
     { "quota", "max: 3", TERN_HOOK_RCPT, .calls = 9, .did = "" },
-    { "forward", "hosts: { example.org: 'a.example:26 b.example' }", TERN_HOOK_ROUTE, .verdict = TERN_ACCEPT,
+    { "forward", "hosts: { example.org: 'a.example:26 b.example' }", TERN_HOOK_ROUTE,
+      .verdict = TERN_ACCEPT,
       .did = "route smtp to=1 fallback=1 source= discard=\nto a.example:26\n" },
     { "forward", "{ hosts: { example.net: x }, source: 192.0.2.5 }", TERN_HOOK_ROUTE, .did = "" },
 };
@@ -80,7 +98,8 @@ static void test_examples(void)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char path[512];
 
-        (void)snprintf(path, sizeof(path), "%s/lua/examples/%s.lua", TERN_SOURCE_DIR, cases[i].file);
+        (void)snprintf(path, sizeof(path), "%s/lua/examples/%s.lua", TERN_SOURCE_DIR,
+                       cases[i].file);
         const struct tern_module *script = lua_fixture_load_file(path, false);
         if (script == NULL)
             fprintf(stderr, "  %s\n", lua_fixture_error);

@@ -26,47 +26,94 @@
 static const struct {
     const char *name, *body, *error;
 } cases[] = {
-    { "a loop without end", RCPT("while true do end"), "test.lua:3: used up its 10000000 instructions" },
-    { "behind pcall", RCPT("while true do pcall(function() while true do end end) end"), "used up its" },
-    { "behind pcall without loop inside", RCPT("while true do pcall(error, 'x') end"), "used up its" },
-    { "in a sort", RCPT("table.sort({ 3, 2, 1 }, function() while true do end end)"), "test.lua:3: ran for too long in a sort" },
-    { "in a sort behind pcall", RCPT("while true do pcall(table.sort, { 3, 2, 1 }, function() while true do end end) end"), "" },
-    { "pcall in a sort", RCPT("table.sort({ 3, 2, 1 }, function() while true do pcall(function() while true do end end) end end)"),
+    { "a loop without end", RCPT("while true do end"),
+      "test.lua:3: used up its 10000000 instructions" },
+    { "behind pcall", RCPT("while true do pcall(function() while true do end end) end"),
+      "used up its" },
+    { "behind pcall without loop inside", RCPT("while true do pcall(error, 'x') end"),
+      "used up its" },
+    { "in a sort", RCPT("table.sort({ 3, 2, 1 }, function() while true do end end)"),
+      "test.lua:3: ran for too long in a sort" },
+    { "in a sort behind pcall",
+      RCPT("while true do pcall(table.sort, { 3, 2, 1 }, function() while true do end end) end"),
+      "" },
+    { "pcall in a sort",
+      RCPT("table.sort({ 3, 2, 1 }, function() while true do pcall(function() while true do end "
+           "end) end end)"),
       "ran for too long in a sort" },
-    { "in gsub", RCPT("('abc'):gsub('.', function() while true do end end)"), "ran for too long in a sort, gsub" },
-    { "in gsub behind pcall", RCPT("while true do pcall(string.gsub, 'abc', '.', function() while true do end end) end"), "" },
-    { "pcall in gsub in sort", RCPT("table.sort({ 2, 1 }, function() pcall(string.gsub, 'abc', '.', function() while true do "
-                                    "pcall(function() while true do end end) end end) while true do end end)"), "" },
-    { "in xpcall's handler", RCPT("while true do xpcall(error, function() while true do end end) end"), "" },
-    { "in __index", RCPT("local t = setmetatable({}, { __index = function() while true do end end }) return t.x"), "used up its" },
-    { "in __tostring", RCPT("local t = setmetatable({}, { __tostring = function() while true do end end }) return tostring(t)"), "" },
-    { "in __close", RCPT("local t <close> = setmetatable({}, { __close = function() while true do end end })"), "used up its" },
+    { "in gsub", RCPT("('abc'):gsub('.', function() while true do end end)"),
+      "ran for too long in a sort, gsub" },
+    { "in gsub behind pcall",
+      RCPT("while true do pcall(string.gsub, 'abc', '.', function() while true do end end) end"),
+      "" },
+    { "pcall in gsub in sort",
+      RCPT(
+          "table.sort({ 2, 1 }, function() pcall(string.gsub, 'abc', '.', function() while true do "
+          "pcall(function() while true do end end) end end) while true do end end)"),
+      "" },
+    { "in xpcall's handler",
+      RCPT("while true do xpcall(error, function() while true do end end) end"), "" },
+    { "in __index",
+      RCPT("local t = setmetatable({}, { __index = function() while true do end end }) return t.x"),
+      "used up its" },
+    { "in __tostring",
+      RCPT("local t = setmetatable({}, { __tostring = function() while true do end end }) return "
+           "tostring(t)"),
+      "" },
+    { "in __close",
+      RCPT("local t <close> = setmetatable({}, { __close = function() while true do end end })"),
+      "used up its" },
     { "in an iterator", RCPT("for x in function() return 1 end do end"), "used up its" },
-    { "a recursion without end", RCPT("local function f() return 1 + f() end f()"), "test.lua:3: used up its memory" },
-    { "a recursion behind pcall", RCPT("local function f() pcall(f) while true do end end f()"), "" },
-    { "a gigabyte by rep", RCPT("local s = ('x'):rep(1000000000)"), "test.lua:3: resulting string too large" },
-    { "a gigabyte by rep behind pcall", RCPT("while true do pcall(string.rep, 'x', 1000000000) end"), "used up its" },
-    { "a gigabyte by ..", RCPT("local s = 'x' while true do s = s .. s end"), "used up its memory" },
-    { "a gigabyte by .. behind pcall", RCPT("while true do pcall(function() local s = 'x' while true do s = s .. s end end) end"),
+    { "a recursion without end", RCPT("local function f() return 1 + f() end f()"),
+      "test.lua:3: used up its memory" },
+    { "a recursion behind pcall", RCPT("local function f() pcall(f) while true do end end f()"),
+      "" },
+    { "a gigabyte by rep", RCPT("local s = ('x'):rep(1000000000)"),
+      "test.lua:3: resulting string too large" },
+    { "a gigabyte by rep behind pcall",
+      RCPT("while true do pcall(string.rep, 'x', 1000000000) end"), "used up its" },
+    { "a gigabyte by ..", RCPT("local s = 'x' while true do s = s .. s end"),
       "used up its memory" },
-    { "a gigabyte by concat", RCPT("local t = {} for i = 1, 1000 do t[i] = ('x'):rep(100000) end local s = table.concat(t)"),
+    { "a gigabyte by .. behind pcall",
+      RCPT("while true do pcall(function() local s = 'x' while true do s = s .. s end end) end"),
+      "used up its memory" },
+    { "a gigabyte by concat",
+      RCPT(
+          "local t = {} for i = 1, 1000 do t[i] = ('x'):rep(100000) end local s = table.concat(t)"),
       "used up its memory" },
     { "a gigabyte by gsub", RCPT("local s = ('x'):rep(1000000) s = s:gsub('.', s)"), "memory" },
-    { "a table that grows", RCPT("local t = {} while true do t[#t + 1] = {} end"), "used up its memory" },
-    { "garbage", RCPT("while true do local s = ('x'):rep(100000) .. tostring({}) end"), "used up its" },
-    { "comparing big strings", RCPT("local a, b = ('x'):rep(3000000) .. 'a', ('x'):rep(3000000) .. 'b' "
-                                    "while true do local c = a < b end"), "" },
-    { "numbers of big strings", RCPT("local a = (' '):rep(3000000) .. '1' while true do local c = a + 1 end"), "ran for longer than 300 ms" },
-    { "a pathological pattern", RCPT("local s = ('a'):rep(1000) s:find(('.-'):rep(10) .. 'b')"), "this pattern takes too long on this text" },
-    { "pathological patterns behind pcall", RCPT("local s, p = ('a'):rep(1000), ('.-'):rep(10) .. 'b' while true do pcall(string.find, s, p) end"),
+    { "a table that grows", RCPT("local t = {} while true do t[#t + 1] = {} end"),
+      "used up its memory" },
+    { "garbage", RCPT("while true do local s = ('x'):rep(100000) .. tostring({}) end"),
       "used up its" },
-    { "a pathological pattern in gmatch", RCPT("for w in ('a'):rep(100000):gmatch('a*b') do end"), "takes too long" },
-    { "a pathological set", RCPT("local s = ('a'):rep(10000) s:match('[' .. ('b'):rep(10000) .. ']+$')"), "takes too long" },
-    { "a sort of everything", RCPT("local t = {} for i = 1, 40000 do t[i] = i end table.sort(t) while true do table.sort(t) end"), "" },
-    { "a sort of long strings", RCPT("local s, t = ('x'):rep(200000), {} for i = 1, 5000 do t[i] = s end table.sort(t)"),
+    { "comparing big strings",
+      RCPT("local a, b = ('x'):rep(3000000) .. 'a', ('x'):rep(3000000) .. 'b' "
+           "while true do local c = a < b end"),
+      "" },
+    { "numbers of big strings",
+      RCPT("local a = (' '):rep(3000000) .. '1' while true do local c = a + 1 end"),
+      "ran for longer than 300 ms" },
+    { "a pathological pattern", RCPT("local s = ('a'):rep(1000) s:find(('.-'):rep(10) .. 'b')"),
+      "this pattern takes too long on this text" },
+    { "pathological patterns behind pcall",
+      RCPT("local s, p = ('a'):rep(1000), ('.-'):rep(10) .. 'b' while true do pcall(string.find, "
+           "s, p) end"),
+      "used up its" },
+    { "a pathological pattern in gmatch", RCPT("for w in ('a'):rep(100000):gmatch('a*b') do end"),
+      "takes too long" },
+    { "a pathological set",
+      RCPT("local s = ('a'):rep(10000) s:match('[' .. ('b'):rep(10000) .. ']+$')"),
+      "takes too long" },
+    { "a sort of everything",
+      RCPT("local t = {} for i = 1, 40000 do t[i] = i end table.sort(t) while true do "
+           "table.sort(t) end"),
+      "" },
+    { "a sort of long strings",
+      RCPT("local s, t = ('x'):rep(200000), {} for i = 1, 5000 do t[i] = s end table.sort(t)"),
       "too much to sort" },
     { "insert at the front", RCPT("local t = {} while true do table.insert(t, 1, 1) end"), "" },
-    { "utf8", RCPT("local s = ('x'):rep(3000000) while true do utf8.len(s) end"), "ran for longer than 300 ms" },
+    { "utf8", RCPT("local s = ('x'):rep(3000000) while true do utf8.len(s) end"),
+      "ran for longer than 300 ms" },
     { "log lines", RCPT("while true do tern.log.debug('x') end"), "used up its" },
     { "headers", RCPT("while true do local c = txn.sender end"), "used up its" },
     { "kv", RCPT("while true do tern.kv.get('x') end"), "used up its" },
@@ -115,9 +162,10 @@ static void test_hostile(void)
         longest_us = 0;
         tern_verdict verdict = run_measured(&call, script);
         const char *logged = call.logged.data != NULL ? call.logged.data : "";
-        if (verdict != TERN_ERROR || strstr(logged, cases[i].error) == NULL || longest_us > HOLD_US_MAX || getenv("SHOW") != NULL)
-            fprintf(stderr, "  case \"%s\": %d, held the loop for %llu us: %.200s\n", cases[i].name, (int)verdict,
-                    (unsigned long long)longest_us, logged);
+        if (verdict != TERN_ERROR || strstr(logged, cases[i].error) == NULL ||
+            longest_us > HOLD_US_MAX || getenv("SHOW") != NULL)
+            fprintf(stderr, "  case \"%s\": %d, held the loop for %llu us: %.200s\n", cases[i].name,
+                    (int)verdict, (unsigned long long)longest_us, logged);
         CU_ASSERT_EQUAL(verdict, TERN_ERROR);
         CU_ASSERT_PTR_NOT_NULL(strstr(logged, cases[i].error));
         CU_ASSERT_TRUE(longest_us <= HOLD_US_MAX);
@@ -133,8 +181,10 @@ static void test_state_survives(void)
     const struct tern_module *script = lua_fixture_load(
         RCPT("local n = txn.sender.local_part if n == 'loop' then while true do end "
              "elseif n == 'memory' then local t = {} while true do t[#t + 1] = {} end "
-             "elseif n == 'error' then error('x') end return tern.reject('fine')"), false);
-    static const char *const senders[] = { "loop@x", "good@x", "memory@x", "good@x", "error@x", "good@x" };
+             "elseif n == 'error' then error('x') end return tern.reject('fine')"),
+        false);
+    static const char *const senders[] = { "loop@x", "good@x",  "memory@x",
+                                           "good@x", "error@x", "good@x" };
 
     for (int round = 0; round < 3; round++)
         for (size_t i = 0; i < 6; i++) {
@@ -142,7 +192,8 @@ static void test_state_survives(void)
 
             fake_call_init(&call, fake_conf(script, "instructions: 200000"));
             call.sender = senders[i];
-            CU_ASSERT_EQUAL(fake_run(&call, script, TERN_HOOK_RCPT), i % 2 == 0 ? TERN_ERROR : TERN_REJECT);
+            CU_ASSERT_EQUAL(fake_run(&call, script, TERN_HOOK_RCPT),
+                            i % 2 == 0 ? TERN_ERROR : TERN_REJECT);
             fake_call_fini(&call);
         }
     lua_fixture_unload(script);
@@ -151,7 +202,8 @@ static void test_state_survives(void)
 /* At the bound a call goes through, one turn above it does not. */
 static void test_instruction_bound(void)
 {
-    const struct tern_module *script = lua_fixture_load(RCPT("for i = 1, tonumber(txn.sender.local_part) do end"), false);
+    const struct tern_module *script =
+        lua_fixture_load(RCPT("for i = 1, tonumber(txn.sender.local_part) do end"), false);
     static const struct {
         const char *sender;
         tern_verdict verdict;
@@ -183,7 +235,8 @@ static void test_time_bound(void)
 /* A call that works hard gives the loop back in between. */
 static void test_slices(void)
 {
-    const struct tern_module *script = lua_fixture_load(RCPT("for i = 1, 3000000 do end return tern.reject('done')"), false);
+    const struct tern_module *script =
+        lua_fixture_load(RCPT("for i = 1, 3000000 do end return tern.reject('done')"), false);
     tern_call call;
     int turns = 0;
 

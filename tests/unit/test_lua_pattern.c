@@ -19,19 +19,23 @@
 #include "lua/sandbox.h"
 #include "lua_fixture.h"
 
-static struct lua_box own;   /* with our functions */
-static lua_State *stock;     /* with Lua's */
+static struct lua_box own; /* with our functions */
+static lua_State *stock;   /* with Lua's */
 
 static const char compare_text[] =
     "local s, p, r, init = ... "
-    "local function pack(...) local n, t = select('#', ...), {} for i = 1, n do t[i] = tostring((select(i, ...))) end "
+    "local function pack(...) local n, t = select('#', ...), {} for i = 1, n do t[i] = "
+    "tostring((select(i, ...))) end "
     "return n .. ':' .. table.concat(t, ',') end "
     "local out = {} "
-    "local function try(f, ...) local t = pack(pcall(f, ...)) t = t:gsub('%(command line%):%d+: ', '') out[#out + 1] = t end "
+    "local function try(f, ...) local t = pack(pcall(f, ...)) t = t:gsub('%(command line%):%d+: ', "
+    "'') out[#out + 1] = t end "
     "try(string.find, s, p, init) try(string.find, s, p, init, true) try(string.match, s, p, init) "
-    "try(string.gsub, s, p, r) try(string.gsub, s, p, r, 2) try(string.gsub, s, p, function(a, b) return b or a end) "
+    "try(string.gsub, s, p, r) try(string.gsub, s, p, r, 2) try(string.gsub, s, p, function(a, b) "
+    "return b or a end) "
     "try(string.gsub, s, p, { a = 'X', ab = false, [''] = 'E', [1] = 'one' }) "
-    "try(function() local l = {} for a, b in string.gmatch(s, p, init) do l[#l + 1] = tostring(a) .. '/' .. tostring(b) end "
+    "try(function() local l = {} for a, b in string.gmatch(s, p, init) do l[#l + 1] = tostring(a) "
+    ".. '/' .. tostring(b) end "
     "return table.concat(l, ';') end) "
     "return table.concat(out, '\\n')";
 
@@ -41,8 +45,8 @@ static int open_own(lua_State *L)
     return 0;
 }
 
-static int run_chunk(lua_State *L, const char *s, size_t s_len, const char *p, size_t p_len, const char *r,
-                     size_t r_len, int init)
+static int run_chunk(lua_State *L, const char *s, size_t s_len, const char *p, size_t p_len,
+                     const char *r, size_t r_len, int init)
 {
     lua_settop(L, 0);
     if (luaL_loadbuffer(L, compare_text, strlen(compare_text), "=x") != LUA_OK)
@@ -78,8 +82,8 @@ static size_t random_text(char *to, size_t max, const char *const *pieces, unsig
     return len;
 }
 
-static void compare_once(const char *s, size_t s_len, const char *p, size_t p_len, const char *r, size_t r_len,
-                         int init, unsigned *differences)
+static void compare_once(const char *s, size_t s_len, const char *p, size_t p_len, const char *r,
+                         size_t r_len, int init, unsigned *differences)
 {
     int a = run_chunk(own.L, s, s_len, p, p_len, r, r_len, init);
     int b = run_chunk(stock, s, s_len, p, p_len, r, r_len, init);
@@ -88,19 +92,40 @@ static void compare_once(const char *s, size_t s_len, const char *p, size_t p_le
     if (a == b && x != NULL && y != NULL && strcmp(x, y) == 0)
         return;
     if ((*differences)++ < 5)
-        fprintf(stderr, "  subject \"%.*s\" pattern \"%.*s\" replacement \"%.*s\" from %d:\n--- own\n%s\n--- stock\n%s\n",
+        fprintf(stderr,
+                "  subject \"%.*s\" pattern \"%.*s\" replacement \"%.*s\" from %d:\n--- "
+                "own\n%s\n--- stock\n%s\n",
                 (int)s_len, s, (int)p_len, p, (int)r_len, r, init, x, y);
 }
 
 static void test_against_stock(void)
 {
-    static const char *const subjects[] = { "a", "b", "ab", "aab", "(", ")", "x1", "9", " ", "%", "\n", "Z", "[", "]", "-", "", "\xe9", "." };
-    static const char *const patterns[] = {
-        "a", "b", ".", "%a", "%d", "%s", "%w", "%W", "%A", "%u", "%l", "%p", "%x", "%c", "%g", "%z", "%%", "%.", "[ab]", "[^ab]",
-        "[a-z]", "[%d_]", "[]a]", "[^]]", "[a-]", "[%a-z]", "[", "]", "(", ")", "()", "(a)", "(.)", "*", "+", "-", "?", ".-", ".*", "a*",
-        "a+", "a-", "a?", "^", "$", "%b()", "%bxx", "%b", "%f[%a]", "%f[^%w]", "%f", "%1", "%2", "%0", "%", "", "(a*(.)%w(%s*))", "x", "1", "%f[%z]" };
-    static const char *const replacements[] = { "x", "%0", "%1", "%2", "%%", "<%1>", "%", "%a", "", "yy" };
-    unsigned seed = getenv("SEED") != NULL ? (unsigned)atoi(getenv("SEED")) : (unsigned)time(NULL), differences = 0;
+    static const char *const subjects[] = { "a", "b",  "ab", "aab", "(", ")", "x1", "9",    " ",
+                                            "%", "\n", "Z",  "[",   "]", "-", "",   "\xe9", "." };
+    static const char *const patterns[] = { "a",      "b",       ".",
+                                            "%a",     "%d",      "%s",
+                                            "%w",     "%W",      "%A",
+                                            "%u",     "%l",      "%p",
+                                            "%x",     "%c",      "%g",
+                                            "%z",     "%%",      "%.",
+                                            "[ab]",   "[^ab]",   "[a-z]",
+                                            "[%d_]",  "[]a]",    "[^]]",
+                                            "[a-]",   "[%a-z]",  "[",
+                                            "]",      "(",       ")",
+                                            "()",     "(a)",     "(.)",
+                                            "*",      "+",       "-",
+                                            "?",      ".-",      ".*",
+                                            "a*",     "a+",      "a-",
+                                            "a?",     "^",       "$",
+                                            "%b()",   "%bxx",    "%b",
+                                            "%f[%a]", "%f[^%w]", "%f",
+                                            "%1",     "%2",      "%0",
+                                            "%",      "",        "(a*(.)%w(%s*))",
+                                            "x",      "1",       "%f[%z]" };
+    static const char *const replacements[] = { "x",    "%0", "%1", "%2", "%%",
+                                                "<%1>", "%",  "%a", "",   "yy" };
+    unsigned seed = getenv("SEED") != NULL ? (unsigned)atoi(getenv("SEED")) : (unsigned)time(NULL),
+             differences = 0;
 
     printf("seed %u ", seed);
     state ^= (unsigned long long)seed * 2654435761u;
@@ -155,7 +180,8 @@ static void test_steps(void)
     for (uint64_t steps = 0; steps <= need; steps++) {
         at = subject.ptr;
         lua_matcher_init(&m, subject, pattern, steps);
-        CU_ASSERT_EQUAL(lua_match_from(&m, &at, false, &end), steps < need ? LUA_MATCH_LIMIT : LUA_MATCH_YES);
+        CU_ASSERT_EQUAL(lua_match_from(&m, &at, false, &end),
+                        steps < need ? LUA_MATCH_LIMIT : LUA_MATCH_YES);
     }
 }
 

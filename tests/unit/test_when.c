@@ -57,7 +57,9 @@ static const struct {
     { "#session.helo == 14", 1 },
     { "'a' .. 'b' == 'ab' and 1 .. 2 == '12'", 1 },
     { "2 * (3 + 4) - 1 == 13 and 7 // 2 == 3 and 7 % 2 == 1 and 1/2 == .5 and 0x10 == 16", -1 },
-    { "2 * (3 + 4) - 1 == 13 and 7 // 2 == 3 and 7 % 2 == 1 and 1/2 == 0.5 and 0x10 == 16 and 1e3 > 999", 1 },
+    { "2 * (3 + 4) - 1 == 13 and 7 // 2 == 3 and 7 % 2 == 1 and 1/2 == 0.5 and 0x10 == 16 and 1e3 "
+      "> 999",
+      1 },
     { "session.helo == 5 or rcpt.class == ''", 1 },
     { "  \n true \t ", 1 },
     { "session.helo < 5", -2 },
@@ -91,8 +93,9 @@ static void test_cases(void)
 /* What is not known yet is empty, at connect for instance; so conditions do not fail there. */
 static void test_nothing_known(void)
 {
-    const void *compiled = compile("session.helo:match('x') or rcpt.domain == 'x' or txn.sender.domain == 'x' or txn.id ~= '' "
-                                   "or rcpt.class ~= '' or rcpt.original.domain ~= ''");
+    const void *compiled = compile(
+        "session.helo:match('x') or rcpt.domain == 'x' or txn.sender.domain == 'x' or txn.id ~= '' "
+        "or rcpt.class ~= '' or rcpt.original.domain ~= ''");
     const char *why = "";
     tern_call call;
 
@@ -172,7 +175,8 @@ static void test_wrong(void)
         CU_ASSERT_PTR_NULL(compiled);
         CU_ASSERT_PTR_NOT_NULL(strstr(error, wrong[i].error));
     }
-    CU_ASSERT_PTR_NULL(when_compile(&arena, slice_make("true\0", 5), results, 2, tags, 2, error, sizeof(error)));
+    CU_ASSERT_PTR_NULL(
+        when_compile(&arena, slice_make("true\0", 5), results, 2, tags, 2, error, sizeof(error)));
 }
 
 /* Length and depth, at the bound and one above. */

@@ -1,0 +1,382 @@
+"""peers.py - what Tern talks to in interop tests: a scripted SMTP sink, Postfix's smtp-sink, Dovecot, a DNS server.
+
+Each is a context manager: started on a free loopback port in a folder of its own, stopped by pid.
+"""
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from ternlib import SLOW, can_connect, free_port, wait_for
+
+SBIN = os.environ["PATH"] + ":/usr/sbin:/usr/lib/postfix/sbin"
+
+
+def program(name):
+    return shutil.which(name, path=SBIN) or name
+
+
+def free_port_on(hosts):
+    """A port that is free on every one of these loopback addresses."""
+    for _ in range(50):
+        port = free_port()
+        try:
+            for h in hosts:
+                with socket.socket() as s:
+                    s.bind((h, port))
+            return port
+        except OSError:
+            continue
+    raise AssertionError("no port is free on %s" % hosts)
+
+
+class Mail:
+    def __init__(self, connection, mail_line):
+        self.connection, self.mail_line = connection, mail_line
+        self.rcpts, self.data = [], b""
+        self.sender = mail_line[mail_line.index("<") + 1:mail_line.index(">")]
+
+
+class Sink:
+    """A scripted SMTP or LMTP server.
+
+    `answers`: what a recipient's RCPT gets, or, with `dot`, its reply at the dot: text, or a list used up one by one
+    (the last stays). `ehlo`: the keywords, None: EHLO is refused with 500. `on_mail`, `on_data`, `banner`: texts.
+    """
+
+    def __init__(self, answers=None, ehlo=("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 10000000"), lmtp=False, dot=None,
+                 host="127.0.0.1", port=0, banner="220 sink.test ESMTP", on_mail="250 2.1.0 Ok", on_data=None,
+                 drop_after=None):
+        self.answers, self.dot, self.ehlo, self.lmtp = dict(answers or {}), dict(dot or {}), ehlo, lmtp
+        self.banner, self.on_mail, self.on_data, self.drop_after = banner, on_mail, on_data, drop_after
+        self.mails, self.commands, self.connections, self.peers = [], [], 0, []
+        self.bursts = []  # commands that came in one piece
+        self.lock = threading.Lock()
+        self.open = []
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind((host, port))
+        self.listener.listen(100)
+        self.host, self.port = self.listener.getsockname()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listener.close()
+        for s in self.open:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self.thread.join(5)
+
+    def accept(self):
+        while True:
+            try:
+                s, peer = self.listener.accept()
+            except OSError:
+                return
+            with self.lock:
+                self.connections += 1
+                self.open.append(s)
+                self.peers.append(peer[0])
+                number = self.connections
+            threading.Thread(target=self.serve, args=(s, number), daemon=True).start()
+
+    def next_answer(self, table, rcpt, usual):
+        with self.lock:
+            a = table.get(rcpt, table.get("*", usual))
+            if isinstance(a, list):
+                return a.pop(0) if len(a) > 1 else a[0]
+            return a
+
+    def serve(self, s, number):
+        try:
+            self.talk(s, number)
+        except (OSError, EOFError):
+            pass
+        finally:
+            s.close()
+
+    def talk(self, s, number):
+        rest = b""
+        say = lambda text: s.sendall(text.encode() + b"\r\n")
+        say(self.banner)
+        mail = None
+        while True:
+            while b"\r\n" not in rest:
+                data = s.recv(65536)
+                if not data:
+                    return
+                rest += data
+                self.bursts.append(rest.count(b"\r\n"))
+            line, rest = rest.split(b"\r\n", 1)
+            text = line.decode("utf-8", "replace")
+            verb = text.split(":")[0].split(" ")[0].upper()
+            with self.lock:
+                self.commands.append(text)
+            if self.drop_after == verb:
+                return
+            if verb in ("EHLO", "LHLO"):
+                if self.ehlo is None or (verb == "LHLO") != self.lmtp:
+                    say("500 5.5.2 What?")
+                else:
+                    words = ["sink.test"] + list(self.ehlo)
+                    for i, w in enumerate(words):
+                        say("250%s%s" % ("-" if i + 1 < len(words) else " ", w))
+            elif verb == "HELO":
+                say("250 sink.test")
+            elif verb == "MAIL":
+                say(self.on_mail)
+                mail = Mail(number, text) if self.on_mail.startswith("2") else None
+            elif verb == "RCPT":
+                rcpt = text[text.index("<") + 1:text.rindex(">")]
+                answer = self.next_answer(self.answers, rcpt, "250 2.1.5 Ok") if mail else "503 5.5.1 MAIL first"
+                if answer.startswith("2"):
+                    mail.rcpts.append(rcpt)
+                say(answer)
+            elif verb == "DATA":
+                if not mail or not mail.rcpts:
+                    say("554 5.5.1 No valid recipients")
+                    continue
+                say("354 Go on")
+                while not rest.startswith(b".\r\n") and b"\r\n.\r\n" not in rest:
+                    data = s.recv(262144)
+                    if not data:
+                        return
+                    rest += data
+                if rest.startswith(b".\r\n"):
+                    body, rest = b"", rest[3:]
+                else:
+                    at = rest.index(b"\r\n.\r\n") + 2
+                    body, rest = rest[:at], rest[at + 3:]
+                mail.data = b"".join(l[1:] if l.startswith(b".") else l for l in body.splitlines(True)) \
+                    if b"\r" not in body.replace(b"\r\n", b"") and b"\n" not in body.replace(b"\r\n", b"") else unstuff(body)
+                replies = [self.next_answer(self.dot, r, self.on_data or "250 2.0.0 Taken") for r in mail.rcpts]
+                if not self.lmtp:
+                    replies = [self.on_data or "250 2.0.0 Taken"]
+                if any(r.startswith("2") for r in replies):
+                    with self.lock:
+                        self.mails.append(mail)
+                for r in replies:
+                    say(r)
+                mail = None
+            elif verb == "QUIT":
+                say("221 2.0.0 Bye")
+                return
+            elif verb == "RSET":
+                mail = None
+                say("250 2.0.0 Ok")
+            else:
+                say("250 2.0.0 Ok")
+
+    def got(self, rcpt):
+        with self.lock:
+            return [m for m in self.mails if rcpt in m.rcpts]
+
+    def count(self, verb):
+        with self.lock:
+            return sum(c.upper().startswith(verb) for c in self.commands)
+
+
+def unstuff(body):
+    lines = body.split(b"\r\n")
+    return b"\r\n".join(l[1:] if l.startswith(b".") else l for l in lines)
+
+
+class Process:
+    """A child in a temporary folder."""
+
+    def __init__(self, prefix):
+        self.dir = tempfile.mkdtemp(prefix=prefix)
+        os.chmod(self.dir, 0o755)
+        self.process = None
+
+    def start(self, *words, cwd=None):
+        out = open(os.path.join(self.dir, "output"), "ab")
+        self.process = subprocess.Popen(list(words), stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                                        cwd=cwd or self.dir)
+        out.close()
+
+    def output(self):
+        with open(os.path.join(self.dir, "output"), errors="replace") as f:
+            return f.read()
+
+    def alive(self):
+        if self.process.poll() is not None:
+            raise AssertionError("%s ended:\n%s" % (type(self).__name__, self.output()))
+        return True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20 * SLOW)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class SmtpSink(Process):
+    """Postfix's smtp-sink, which keeps each mail in a file."""
+
+    def __init__(self, *options):
+        super().__init__("tern-sink-")
+        self.port = free_port()
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        self.mail = os.path.join(self.dir, "mail")
+        os.mkdir(self.mail)
+        if user:
+            os.chown(self.mail, pwd.getpwnam("nobody").pw_uid, -1)
+        self.start(program("smtp-sink"), *user, *options, "-d", "mail/%M.", "127.0.0.1:%d" % self.port, "100")
+        wait_for(lambda: self.alive() and can_connect(self.port), 20)
+
+    def mails(self):
+        """The files, as octets: X- lines of the sink, then the mail."""
+        got = []
+        for n in sorted(os.listdir(self.mail)):
+            with open(os.path.join(self.mail, n), "rb") as f:
+                got.append(f.read())
+        return got
+
+
+class Dovecot(Process):
+    """Dovecot's LMTP on a port and a unix socket; mailboxes are Maildirs of an unprivileged user."""
+
+    CONFIG = """
+protocols = lmtp
+base_dir = {dir}/run
+state_dir = {dir}/state
+log_path = {dir}/dovecot.log
+info_log_path = {dir}/dovecot.log
+ssl = no
+listen = 127.0.0.1
+default_login_user = {user}
+default_internal_user = {user}
+default_internal_group = {group}
+first_valid_uid = 1
+mail_location = maildir:{dir}/mail/%n
+auth_mechanisms = plain
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = passwd-file
+  args = username_format=%n {dir}/users
+}}
+service lmtp {{
+  unix_listener lmtp {{
+    mode = 0666
+  }}
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {port}
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+"""
+
+    def __init__(self, *users):
+        super().__init__("tern-dovecot-")
+        self.port = free_port()
+        mail_user = pwd.getpwnam("mail" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
+        internal = pwd.getpwnam("dovecot" if os.geteuid() == 0 else mail_user.pw_name)
+        for d in ("run", "state", "mail"):
+            os.mkdir(os.path.join(self.dir, d), 0o755)
+        if os.geteuid() == 0:
+            os.chown(os.path.join(self.dir, "mail"), mail_user.pw_uid, mail_user.pw_gid)
+        with open(os.path.join(self.dir, "users"), "w") as f:
+            for u in users:
+                f.write("%s::%d:%d::%s/mail/%s::\n" % (u, mail_user.pw_uid, mail_user.pw_gid, self.dir, u))
+        import grp
+        config = self.CONFIG.format(dir=self.dir, port=self.port, user=internal.pw_name,
+                                    group=grp.getgrgid(internal.pw_gid).gr_name)
+        path = os.path.join(self.dir, "dovecot.conf")
+        with open(path, "w") as f:
+            f.write(config)
+        self.start(program("dovecot"), "-F", "-c", path)
+        wait_for(lambda: self.alive() and can_connect(self.port), 30)
+        self.socket = os.path.join(self.dir, "run", "lmtp")
+
+    def mailbox(self, user):
+        folder = os.path.join(self.dir, "mail", user, "new")
+        try:
+            return [open(os.path.join(folder, n), "rb").read() for n in sorted(os.listdir(folder))]
+        except FileNotFoundError:
+            return []
+
+
+class Knot(Process):
+    """Knot DNS with zones given as text; a zone whose text is None answers SERVFAIL."""
+
+    def __init__(self, zones):
+        super().__init__("tern-knot-")
+        self.port = free_port()
+        conf = 'server:\n  rundir: "%s"\n  listen: "127.0.0.1@%d"\n  udp-workers: 1\n  tcp-workers: 1\n' \
+               '  background-workers: 1\n' % (self.dir, self.port)
+        conf += 'database:\n  storage: "%s/db"\nlog:\n  - target: stderr\n    any: warning\n' % self.dir
+        conf += 'template:\n  - id: default\n    storage: "%s"\n    zonefile-sync: -1\n    journal-content: none\nzone:\n' % self.dir
+        for name, text in zones.items():
+            conf += '  - domain: %s\n    file: "%s.zone"\n' % (name, name)
+            if text is not None:
+                with open(os.path.join(self.dir, name + ".zone"), "w") as f:
+                    f.write("$ORIGIN %s.\n$TTL 5\n@ SOA ns hostmaster 1 3600 600 86400 5\n@ NS ns\nns A 127.0.0.1\n%s\n"
+                            % (name, text))
+        path = os.path.join(self.dir, "knot.conf")
+        with open(path, "w") as f:
+            f.write(conf)
+        self.start(program("knotd"), "-c", path)
+        wait_for(lambda: self.alive() and can_connect(self.port), 30)
+        first = next(n for n, t in zones.items() if t is not None)
+        wait_for(lambda: self.answers(first), 30)
+
+    def answers(self, name):
+        """the zone is loaded"""
+        q = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+        q += b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + b"\x00\x00\x06\x00\x01"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.settimeout(0.5)
+            s.sendto(q, ("127.0.0.1", self.port))
+            try:
+                a = s.recv(512)
+            except OSError:
+                return False
+            return len(a) > 12 and a[3] & 15 == 0 and a[7] > 0
+
+
+class Silent:
+    """A UDP port that takes questions and never answers."""
+
+    def __init__(self):
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()

@@ -1,0 +1,73 @@
+#!/usr/bin/python3
+"""A script that never ends: its call fails, and another session of the same loop is served meanwhile."""
+import os
+import statistics
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ternlib import SLOW, Client, Tern, run
+
+CONFIG = """
+hostname: mx.test
+loops: 1
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
+policies:
+  inbound:
+    - domains: { local: [example.org], recipients: [alice@example.org] }
+    - lua: { script: hostile.lua }
+transports:
+  mailboxes: { type: maildir, path: "{dir}/mail/%{user}" }
+routes:
+  - { class: local, transport: mailboxes }
+"""
+SCRIPT = """local tern = require "tern"
+local bad = {
+  loop = function() while true do end end,
+  sort = function() while true do pcall(table.sort, { 3, 2, 1 }, function() while true do end end) end end,
+  gsub = function() while true do pcall(string.gsub, "abc", ".", function() while true do end end) end end,
+  memory = function() local s = "x" while true do s = s .. s end end,
+  rep = function() local s = ("x"):rep(1000000000) end,
+  pattern = function() while true do pcall(string.find, ("a"):rep(1000), (".-"):rep(10) .. "b") end end,
+}
+tern.on("message", function(txn)
+  local f = bad[txn.sender.local_part]
+  if f then f() end
+end)
+"""
+
+
+def test_hostile():
+    with Tern(CONFIG, files={"hostile.lua": SCRIPT}).start() as t:
+        for name in ("loop", "sort", "gsub", "memory", "rep", "pattern"):
+            stop, replies = threading.Event(), []
+
+            def attack():
+                c = Client(t.port)
+                while not stop.is_set():
+                    replies.append(c.mail(name + "@client.example", ["alice@example.org"], "Subject: x\n\nx\n"))
+                c.close()
+
+            attacker = threading.Thread(target=attack)
+            attacker.start()
+            other, times = Client(t.port), []
+            time.sleep(0.05)
+            for _ in range(50):
+                began = time.monotonic()
+                assert other.cmd("NOOP")[0] == 250
+                times.append(time.monotonic() - began)
+            stop.set()
+            attacker.join(60 * SLOW)
+            other.close()
+            assert replies and all(code == 451 for code, _ in replies), (name, replies[:3])
+            median = statistics.median(times) * 1000
+            print("%s: %d calls failed, NOOP median %.1f ms, worst %.1f ms" % (name, len(replies), median, max(times) * 1000))
+            assert median < 100 * SLOW, (name, median)
+        assert "hostile.lua:" in open(t.log).read()
+        code, text = Client(t.port).mail("good@client.example", ["alice@example.org"], "Subject: x\n\nx\n")
+        assert code == 250, text
+
+
+if __name__ == "__main__":
+    run([test_hostile])

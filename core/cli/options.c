@@ -56,11 +56,13 @@ static void copy(char *out, size_t size, tern_str s)
 bool cli_paths(const char *config, struct cli_paths *ret)
 {
     struct config_errors errors = { .text = BUF_INIT };
-    struct server_conf conf;
+    struct server_conf conf = { .control = { "", 0 } };
     struct arena arena;
 
     arena_init(&arena);
-    bool ok = generation_peek(config, &arena, &conf, &errors) == 0;
+    /* Other mistakes in the file are for the server to tell: it may run by an older, good one. */
+    (void)generation_peek(config, &arena, &conf, &errors);
+    bool ok = conf.control.len > 0 && conf.spool.path.len > 0;
     if (ok) {
         copy(ret->control, sizeof(ret->control), conf.control);
         copy(ret->decisions, sizeof(ret->decisions), conf.log.decisions);

@@ -332,10 +332,10 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
         conf->dns.address_count = (unsigned)conf->dns.servers.count;
     }
     (void)parse_listeners(env, root, conf);
-    if (env->errors->errors > before)
-        return -EINVAL;
-    default_paths(env, conf);
-    return 0;
+    /* With errors, too: `tern reload` of a broken file must still find the server that refuses it. */
+    if (conf->spool.path.len > 0)
+        default_paths(env, conf);
+    return env->errors->errors > before ? -EINVAL : 0;
 }
 
 void server_conf_smtp_limits(const struct server_conf *conf, struct smtp_limits *ret)

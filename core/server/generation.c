@@ -47,19 +47,27 @@ void generation_unref(struct generation *g)
     metric_shift(alive(), -1);
 }
 
-static void find_listener_policies(struct generation *g, struct config_errors *errors)
+/* By the file alone, so that this mistake is told along with all others. */
+static void check_listener_policies(const struct generation *g, const struct yaml_node *root,
+                                    struct config_errors *errors)
+{
+    const struct yaml_node *policies = yaml_get(root, "policies");
+
+    for (unsigned i = 0; i < g->conf.listener_count; i++) {
+        const struct listener_conf *l = &g->conf.listeners[i];
+        if (l->policy.len > 0 && yaml_get(policies, l->policy.ptr) == NULL)
+            config_error_at(errors, &l->place, "listener \"%.*s\": there is no policy \"%s\"",
+                            (int)l->name.len, l->name.ptr, l->policy.ptr);
+    }
+}
+
+static void find_listener_policies(struct generation *g)
 {
     unsigned n = g->conf.listener_count;
 
     g->listener_policies = arena_zalloc(&g->arena, (n + 1) * sizeof(g->listener_policies[0]));
-    for (unsigned i = 0; i < n; i++) {
-        const struct listener_conf *l = &g->conf.listeners[i];
-        g->listener_policies[i] =
-            policies_find(g->policies, slice_make(l->policy.ptr, l->policy.len));
-        if (g->listener_policies[i] == NULL)
-            config_error_at(errors, &l->place, "listener \"%.*s\": there is no policy \"%s\"",
-                            (int)l->name.len, l->name.ptr, l->policy.ptr);
-    }
+    for (unsigned i = 0; i < n; i++)
+        g->listener_policies[i] = policies_find(g->policies, slice_of(g->conf.listeners[i].policy));
 }
 
 static void find_kv_store(struct generation *g, const struct schema_env *env, struct modules *modules)
@@ -98,8 +106,9 @@ struct generation *generation_build_node(struct generation *g, const struct yaml
     bool ok = server_conf_parse(&env, root, &g->conf) == 0;
     if (g->tables != NULL)
         g->policies = policies_build(&penv);
+    check_listener_policies(g, root, errors);
     if (ok && g->policies != NULL) {
-        find_listener_policies(g, errors);
+        find_listener_policies(g);
         find_kv_store(g, &env, modules);
     }
     if (errors->errors == 0 && ok && g->policies != NULL) {

@@ -61,6 +61,7 @@ static int install(struct serve *s, struct generation *g, struct buf *text)
     log_set_level((enum log_level)g->conf.log.level);
     serve_scheduler_options(s, g, &so);
     scheduler_set_options(s->scheduler, &so);
+    serve_set_watchdog(s, g);
     generation_set_present(generation_ref(g));
     return 0;
 }

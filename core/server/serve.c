@@ -189,6 +189,7 @@ static void *loop_main(void *arg)
     shared_page_use(l->serve->start->page);
     loop_set_heartbeat(l->loop, &l->serve->start->page->beats[l->index]);
     loop_run(l->loop);
+    loop_flush(l->loop); /* sessions that end, listeners just handed over */
     listeners_close(l);
     sessions_free(l);
     /* What a loop holds in its scripts ends on its own thread, but behind everybody's deliveries. */
@@ -256,15 +257,35 @@ static bool is_wanted(const struct listener_fd *fds, unsigned count, const tern_
     return false;
 }
 
-static void release_unwanted(struct serve *s, const struct listener_fd *fds, unsigned count)
+static bool is_listening(const struct serve *s, const tern_address *a)
 {
+    for (unsigned i = 0; i < s->listening_count; i++)
+        if (memcmp(&s->listening[i], a, sizeof(*a)) == 0)
+            return true;
+    return false;
+}
+
+static void release(struct serve *s, const tern_address *address)
+{
+    struct ipc_wish wish = { .op = IPC_RELEASE, .address = *address };
     struct ipc_answer answer;
 
-    for (unsigned i = 0; i < s->listening_count; i++) {
-        struct ipc_wish wish = { .op = IPC_RELEASE, .address = s->listening[i] };
+    (void)ipc_ask(s->start->supervisor_fd, &wish, &answer);
+}
+
+/* A refused generation leaves no socket behind in which clients would wait for nobody. */
+static void release_new(struct serve *s, const struct listener_fd *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (!is_listening(s, &fds[i].address))
+            release(s, &fds[i].address);
+}
+
+static void release_unwanted(struct serve *s, const struct listener_fd *fds, unsigned count)
+{
+    for (unsigned i = 0; i < s->listening_count; i++)
         if (!is_wanted(fds, count, &s->listening[i]))
-            (void)ipc_ask(s->start->supervisor_fd, &wish, &answer);
-    }
+            release(s, &s->listening[i]);
     s->listening_count = count;
     for (unsigned i = 0; i < count; i++)
         s->listening[i] = fds[i].address;
@@ -307,10 +328,22 @@ int serve_listen(struct serve *s, const struct generation *g, char *error, size_
         post_listeners(s->loops[i], fds, count);
     if (r == 0)
         release_unwanted(s, fds, count);
+    else
+        release_new(s, fds, count);
     for (unsigned i = 0; i < count; i++)
         (void)close(fds[i].fd);
     free(fds);
     return r;
+}
+
+void serve_set_watchdog(struct serve *s, const struct generation *g)
+{
+#ifdef TERN_SANITIZED /* their slowness is not a hang */
+    (void)s;
+    (void)g;
+#else
+    atomic_store(&s->start->page->watchdog_ms, g->conf.watchdog_s * 1000);
+#endif
 }
 
 /* ---- the end ---- */
@@ -387,6 +420,8 @@ void serve_close(struct serve *s)
     spool_close(s->spool);
     if (stuck)
         end_as_it_stands();
+    for (unsigned i = 0; i < s->loop_count; i++)
+        loop_flush(s->loops[i]->loop); /* commits that the spool finished last: they tell the scheduler */
     for (unsigned i = 0; i < s->loop_count; i++)
         dispatch_free(s->loops[i]->dispatch);
     dispatch_set_free(s->dispatches);

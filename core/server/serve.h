@@ -104,6 +104,8 @@ int serve_open(struct serve *s, const struct worker_start *start, struct generat
 int serve_start(struct serve *s);
 /* Hands the present generation's listening sockets to all loops; asks the supervisor for new ones. */
 int serve_listen(struct serve *s, const struct generation *g, char *error, size_t octets);
+/* The supervisor's measure of a hang, as this generation has it. */
+void serve_set_watchdog(struct serve *s, const struct generation *g);
 void serve_drain_begin(struct serve *s);
 bool serve_is_drained(struct serve *s);
 void serve_drain_force(struct serve *s);

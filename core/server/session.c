@@ -97,11 +97,27 @@ static void op_gather(void *owner)
         conn_cork(s->conn);
 }
 
+static void say_restart(struct session *s)
+{
+    dialogue_end(s->dialogue, 421, "4.3.2", "Service restarting, please try again");
+}
+
+/* The transaction that a drain waited for is over. */
+static void end_if_drained(struct session *s)
+{
+    if (!s->ending && atomic_load(&s->l->serve->draining) && !dialogue_waiting(s->dialogue) &&
+        !dialogue_in_transaction(s->dialogue))
+        say_restart(s);
+}
+
 static void op_resumed(void *owner)
 {
     struct session *s = owner;
 
     if (s->ending || s->conn == NULL)
+        return;
+    end_if_drained(s);
+    if (s->conn == NULL)
         return;
     conn_uncork(s->conn);
     if (!dialogue_waiting(s->dialogue) && conn_unsent(s->conn) < UNSENT_MAX)
@@ -205,6 +221,7 @@ static void conn_read(void *owner, struct slice octets)
         return;
     conn_cork(s->conn);
     dialogue_input(s->dialogue, octets);
+    end_if_drained(s);
     if (s->conn == NULL)
         return;
     conn_uncork(s->conn);
@@ -330,7 +347,7 @@ void sessions_drain(struct serve_loop *l, bool now)
         if (s->ending || s->commit != NULL)
             continue;
         if (now || !dialogue_in_transaction(s->dialogue))
-            dialogue_end(s->dialogue, 421, "4.3.2", "Service restarting, please try again");
+            say_restart(s);
     }
 }
 

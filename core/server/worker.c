@@ -127,9 +127,7 @@ static int begin(struct worker *w)
         return WORKER_EXIT_CONFIG;
     }
     atomic_store(&w->start->page->loops, w->serve.loop_count);
-#ifndef TERN_SANITIZED /* their slowness is not a hang */
-    atomic_store(&w->start->page->watchdog_ms, g->conf.watchdog_s * 1000);
-#endif
+    serve_set_watchdog(&w->serve, g);
     return 0;
 }
 

@@ -85,10 +85,12 @@ static void end(struct conn *conn, int status)
 {
     const struct conn_ops *ops = conn->ops;
 
-    if (conn->closing || ops == NULL) {
+    if (conn->closing) {
         shut(conn);
         return;
     }
+    if (ops == NULL)
+        return; /* told already; the memory is the owner's until conn_free() */
     if (status != 0) {
         conn->ops = NULL; /* said once */
         watch_wanted(conn);
@@ -363,7 +365,7 @@ static void flush_now(struct conn *conn)
 void conn_write(struct conn *conn, struct slice octets)
 {
     assert(!conn->closing);
-    if (conn->dead || conn->failed < 0)
+    if (conn->dead || conn->ops == NULL || conn->failed < 0)
         return;
     if (conn->out.len == 0 && !conn->corked && !conn->connecting) {
         ssize_t n = send(conn->fd, octets.ptr, octets.len, MSG_NOSIGNAL);

@@ -17,7 +17,8 @@
 #include "base/mem.h"
 #include "net/timer.h"
 
-#define HEARTBEAT_MS 1000
+#define HEARTBEAT_MS     1000
+#define FLUSH_ROUNDS_MAX 1000 /* a task that posts itself again and again must not keep the end waiting */
 
 struct loop {
     uv_loop_t uv;
@@ -216,8 +217,25 @@ static void close_handle(uv_handle_t *handle, void *arg)
         uv_close(handle, NULL);
 }
 
+void loop_flush(struct loop *loop)
+{
+    struct loop *before = current;
+
+    current = loop;
+    for (unsigned i = 0; i < FLUSH_ROUNDS_MAX; i++) {
+        struct list tasks;
+        list_init(&tasks);
+        if (!inbox_take(&loop->inbox, &tasks) && list_empty(&loop->at_end))
+            break;
+        run_tasks(&tasks);
+        run_at_end(loop);
+    }
+    current = before;
+}
+
 void loop_free(struct loop *loop)
 {
+    loop_flush(loop);
     uv_walk(&loop->uv, close_handle, NULL);
     while (uv_run(&loop->uv, UV_RUN_NOWAIT) != 0)
         continue;

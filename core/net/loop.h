@@ -30,7 +30,11 @@ struct loop_timer {
 };
 
 struct loop *loop_new(unsigned index);
-void loop_free(struct loop *loop); /* after loop_run() returned */
+/* After loop_run() returned. Runs what was posted and has not run: a task taken on is never dropped, for it
+ * commonly owns memory. Its owner outlives the loop, or takes the task back (list_remove) before it goes. */
+void loop_free(struct loop *loop);
+/* The same without the end, for owners that go before the loop does: after loop_run() returned, on any thread. */
+void loop_flush(struct loop *loop);
 /* Runs until loop_stop(); the calling thread becomes the loop's. */
 void loop_run(struct loop *loop);
 /* One turn, on the calling thread: timers that are due, tasks, sockets. `wait`: sleeps for the first event, at

@@ -7,7 +7,7 @@
  * sends from many hosts comes back from another one, hence the masks.
  *
  * Stored number: seconds since 1970 of the first try, negative once the triplet has passed
- * (then of the last renewal, which is written at most once a day).
+ * (then of the last renewal, which is written at most once a day, or twice in `keep` if that is shorter).
  *
  * Source: RFC 6647 (section 4.1 on masks, 5 on times).
  */
@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RENEW_S 86400
+#define RENEW_S_MAX 86400
 
 static const struct tern_api *tern;
 static void *deferred_count, *passed_count;
@@ -72,9 +72,10 @@ static void renewed(tern_call *call, const void *conf, const struct tern_kv_answ
 static void pass(tern_call *call, const struct greylist_conf *c, int64_t number)
 {
     int64_t now = tern->now_s(call);
+    uint64_t renew_s = c->keep_s / 2 < RENEW_S_MAX ? c->keep_s / 2 : RENEW_S_MAX;
 
     tern->counter_add(passed_count, 1);
-    if (number < 0 && now + number < RENEW_S) {
+    if (number < 0 && now + number < (int64_t)renew_s) {
         tern->complete(call, TERN_NEXT);
         return;
     }

@@ -99,8 +99,8 @@ class Tern:
         return can_connect(self.port)
 
     def worker_pid(self):
-        out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
-        pids = out.stdout.split()
+        with open("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)) as f:
+            pids = f.read().split()
         return int(pids[0]) if pids else None
 
     def stop(self, sig=signal.SIGTERM, seconds=60):

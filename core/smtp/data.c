@@ -147,6 +147,8 @@ static void hops_octet(struct smtp_hops *h, char c)
             h->count++;
             h->place = HOPS_OTHER_LINE;
         }
+    } else if (h->place == HOPS_NAME_OCTETS - 1 && (c == ' ' || c == '\t')) {
+        return; /* RFC 5322 4.5.7: "Received" *WSP ":" */
     } else {
         h->place = HOPS_OTHER_LINE;
     }

@@ -135,6 +135,7 @@ static void test_hops(void)
         { SLICE("\r\nReceived: body\r\n"), 0 },
         { SLICE("X-Received: a\r\nReceivedX: b\r\n Received: c\r\nReceived\r\n"), 0 },
         { SLICE("Re\r\nReceived: a\r\n"), 1 },
+        { SLICE("Received : a\r\nreceived \t: b\r\nReceived x: c\r\nRecei ved: d\r\n"), 2 },
         { SLICE(""), 0 },
     };
 

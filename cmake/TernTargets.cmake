@@ -33,6 +33,8 @@ target_compile_options(tern_options INTERFACE
   $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> $<$<C_COMPILER_ID:GNU>:-Wno-format-overflow>
   -fvisibility=hidden -fno-strict-aliasing -fno-omit-frame-pointer
   $<$<BOOL:${TERN_WERROR}>:-Werror>)
+# assert() stays on in every build: what it guards is cheaper than what it prevents.
+target_compile_options(tern_options INTERFACE -UNDEBUG)
 if(TERN_SANITIZER)
   target_compile_options(tern_options INTERFACE -fsanitize=${TERN_SANITIZER} -fno-sanitize-recover=all)
   target_link_options(tern_options INTERFACE -fsanitize=${TERN_SANITIZER})

@@ -101,6 +101,7 @@ struct engine_session {
     struct slice *withheld;
     unsigned withheld_count;
     struct engine_txn *txn;
+    struct engine_txn *aside; /* the transaction while a new EHLO is asked about */
     struct run run;
     engine_done done;
     void *done_arg;

@@ -39,11 +39,20 @@ void session_ask(struct engine_session *s, const struct plan *plan, unsigned poi
     run_start(&s->run);
 }
 
+static void take_back(struct engine_session *s)
+{
+    if (s->aside == NULL)
+        return;
+    s->txn = s->aside;
+    s->aside = NULL;
+}
+
 /* The last thing that is done with the session: the owner may free it. */
 static void tell(struct engine_session *s, const struct decision *decision)
 {
     engine_done done = s->done;
 
+    take_back(s);
     s->done = NULL;
     done(s->done_arg, decision);
 }
@@ -165,6 +174,7 @@ struct engine_session *engine_session_new(struct engine *engine,
 void engine_session_free(struct engine_session *s)
 {
     run_abort(&s->run);
+    take_back(s);
     engine_txn_end(s, slice_make(NULL, 0), 0);
     struct detached_facts facts = { .session = s->facts };
     detached_start(&s->scope, policy_plan(s->scope.policy), TERN_HOOK_CLOSE, &facts);
@@ -201,10 +211,16 @@ static void forget_helo(struct engine_session *s)
     }
 }
 
+/*
+ * In a transaction, too: whether the greeting ends it depends on the answer (RFC 5321 4.1.4), so
+ * that it is set aside until then. The question is about the session alone.
+ */
 void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine_done done_,
                  void *arg)
 {
-    assert(s->txn == NULL);
+    assert(s->aside == NULL);
+    s->aside = s->txn;
+    s->txn = NULL;
     s->facts = session_facts_own(s->facts);
     s->facts->helo = tern_str_dup(&s->facts->memory->arena, name);
     s->facts->esmtp = esmtp;

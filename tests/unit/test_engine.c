@@ -362,6 +362,22 @@ static void test_second_helo(void)
     world_close();
 }
 
+/* RFC 5321 4.1.4: it may come in a transaction, which stays until somebody ends it. */
+static void test_helo_in_a_transaction(void)
+{
+    world_open("inbound", NULL);
+    (void)step("domains", &claiming_module, &claim_local);
+    reach_mail();
+    CU_ASSERT_EQUAL(ask_helo("again"), TERN_NEXT);
+    CU_ASSERT_PTR_NOT_NULL(engine_txn(w.session));
+    CU_ASSERT_EQUAL(ask_rcpt("r1@example.org"), TERN_NEXT);
+    CU_ASSERT_EQUAL(ask_helo("and again"), TERN_NEXT);
+    engine_txn_end(w.session, slice_make(NULL, 0), 0);
+    CU_ASSERT_PTR_NULL(engine_txn(w.session));
+    CU_ASSERT_EQUAL(ask_mail("a@example.com"), TERN_NEXT);
+    world_close();
+}
+
 /* ---- dispositions ---- */
 
 static const struct {
@@ -704,6 +720,7 @@ int main(void)
     CU_add_test(s, "refuse_at: now", test_refuse_now);
     CU_add_test(s, "CLOSE acts at once", test_close_now);
     CU_add_test(s, "a second EHLO", test_second_helo);
+    CU_add_test(s, "EHLO in a transaction", test_helo_in_a_transaction);
     CU_add_test(s, "dispositions", test_dispositions);
     CU_add_test(s, "shadow", test_shadow);
     CU_add_test(s, "when", test_when);

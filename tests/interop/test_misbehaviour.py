@@ -1,0 +1,271 @@
+#!/usr/bin/python3
+"""Modules and scripts that crash, hang, answer rubbish or burn: who pays, and what the log says of it."""
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ternlib import BUILD, MODULES, ROOT, SLOW, Client, Tern, queue_id, run, wait_for
+
+SOURCE = """
+#include <tern/module.h>
+#include <string.h>
+#include <unistd.h>
+static const struct tern_api *tern;
+static int starts(tern_call *call, const char *word)
+{
+    return strncmp(tern->current_rcpt(call)->mailbox.address.ptr, word, strlen(word)) == 0;
+}
+static tern_verdict on_rcpt(tern_call *call, const void *conf)
+{
+    (void)conf;
+    if (starts(call, "segv@"))
+        *(volatile int *)8 = 1;
+    if (starts(call, "spin@"))
+        for (volatile int i = 0;; i++)
+            ;
+    if (starts(call, "rubbish@"))
+        return (tern_verdict)4711;
+    if (starts(call, "undeclared@"))
+        return TERN_DISCARD;
+    if (starts(call, "negative@"))
+        return (tern_verdict)-7;
+    return TERN_NEXT;
+}
+static tern_verdict on_message(tern_call *call, const void *conf)
+{
+    (void)conf;
+    if (tern->header(call, "X-Crash", 0) != NULL)
+        __builtin_trap();
+    return TERN_NEXT;
+}
+static int init(const struct tern_api *api, void **ret_state)
+{
+    tern = api;
+    *ret_state = NULL;
+    return 0;
+}
+static const struct tern_hook hooks[] = {
+    { TERN_HOOK(RCPT, on_rcpt), .answers = TERN_MAY_REJECT },
+    { TERN_HOOK(MESSAGE, on_message) },
+    TERN_HOOKS_END,
+};
+TERN_MODULE(.name = "naughty", .summary = "Misbehaves on demand.", .hooks = hooks, .init = init);
+"""
+STUCK = """
+#include <tern/module.h>
+#include <string.h>
+#include <unistd.h>
+static const struct tern_api *tern;
+static tern_verdict on_rcpt(tern_call *call, const void *conf)
+{
+    (void)conf;
+    if (strncmp(tern->current_rcpt(call)->mailbox.address.ptr, "stuck@", 6) == 0)
+        for (;;)
+            (void)sleep(100);
+    return TERN_NEXT;
+}
+static int init(const struct tern_api *api, void **ret_state)
+{
+    tern = api;
+    *ret_state = NULL;
+    return 0;
+}
+static const struct tern_hook hooks[] = {
+    { TERN_HOOK(RCPT, on_rcpt), .answers = TERN_MAY_REJECT, .flags = TERN_BLOCKING },
+    TERN_HOOKS_END,
+};
+TERN_MODULE(.name = "stuck", .summary = "Never comes back.", .hooks = hooks, .init = init);
+"""
+CONFIG = """
+hostname: mx.test
+loops: 1
+watchdog: 2s
+module_path: "{dir}/modules"
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
+policies:
+  inbound:
+    - domains: { local: [example.org] }
+%s
+transports: { mailboxes: { type: maildir, path: "{dir}/mail/%%{user}" } }
+routes: [ { class: local, transport: mailboxes } ]
+"""
+
+
+def server(step, more="", files=None, **sources):
+    """A server whose module folder holds the shipped modules and those compiled here from `sources`."""
+    t = Tern(CONFIG % step + more, files=files)
+    folder = os.path.join(t.dir, "modules")
+    os.mkdir(folder)
+    for name in os.listdir(MODULES):
+        if name.endswith(".so"):
+            shutil.copy(os.path.join(MODULES, name), folder)
+    for name, text in sources.items():
+        path = t.write(name + ".c", text)
+        subprocess.run(["cc", "-std=gnu17", "-Wall", "-shared", "-fPIC", "-I", os.path.join(ROOT, "core", "include"),
+                        "-o", os.path.join(folder, name + ".so"), path], check=True)
+        os.chmod(os.path.join(folder, name + ".so"), 0o644)
+    return t.start()
+
+
+def build_has(pattern):
+    with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
+        return re.search(pattern, f.read(), re.M) is not None
+
+
+def sanitized():
+    return build_has(r"^TERN_SANITIZER[^=]*=.+$")
+
+
+# The promise is 100 ms, of the program as it is installed; without -O the same work takes several times as long.
+NOOP_S = 0.1 * SLOW * (5 if build_has(r"^CMAKE_BUILD_TYPE[^=]*=Debug$") else 1)
+
+
+def provoke(t, rcpt):
+    c = Client(t.port)
+    c.cmd("EHLO client.example")
+    c.cmd("MAIL FROM:<a@client.example>")
+    return c, c.cmd("RCPT TO:<%s>" % rcpt)
+
+
+def cut_off(what):
+    try:
+        what()
+    except (EOFError, ConnectionResetError):
+        return True
+    return False
+
+
+def named(t, *words):
+    """a log line holds all the words"""
+    return [l for l in t.log_text().splitlines() if all(w in l for w in words)]
+
+
+def test_crash_is_named_and_costs_no_mail():
+    with server("    - naughty: {}", "delivery: false\n", naughty=SOURCE) as t:
+        kept = queue_id(Client(t.port).mail("a@client.example", ["alice@example.org"], "Subject: kept\n\nx\n")[1])
+        first = t.worker_pid()
+        assert cut_off(lambda: provoke(t, "segv@example.org"))
+        wait_for(lambda: named(t, "signal 11" if not sanitized() else "the worker"))
+        line = wait_for(lambda: named(t, "hook=rcpt", "step=naughty"))[0]
+        assert re.search(r" error 0\w{12} worker ", line), "the queue id is there: " + line
+        # The sockets stayed open: a client that comes while no worker is there waits for the next one.
+        assert Client(t.port).cmd("EHLO client.example")[0] == 250
+        assert t.worker_pid() != first
+        assert [m["id"] for m in t.queue()] == [kept]
+        c = Client(t.port)
+        assert cut_off(lambda: c.mail("a@client.example", ["alice@example.org"], "X-Crash: yes\n\nx\n"))
+        wait_for(lambda: named(t, "hook=message", "step=naughty"))
+        wait_for(lambda: Client(t.port).cmd("NOOP")[0] == 250)
+        assert [m["id"] for m in t.queue()] == [kept], "the message that crashed was never acknowledged"
+        t.write_config((CONFIG % "").replace("watchdog: 2s", ""))
+        t.cli("reload")
+        wait_for(lambda: len(t.maildir("alice")) == 1)
+
+
+def test_hang_of_the_loop_is_ended_by_the_watchdog():
+    if sanitized():
+        print("     no watchdog under sanitizers")
+        return
+    with server("    - naughty: {}", naughty=SOURCE) as t:
+        start = time.monotonic()
+        assert cut_off(lambda: provoke(t, "spin@example.org"))
+        assert time.monotonic() - start < 5 * SLOW
+        assert named(t, "has not moved for")
+        assert named(t, "hook=rcpt", "step=naughty"), t.log_text()
+        wait_for(lambda: Client(t.port).cmd("NOOP")[0] == 250)
+
+
+def test_rubbish_verdicts_are_errors_of_the_step():
+    with server("    - naughty: {}", naughty=SOURCE) as t:
+        for who in ("rubbish", "undeclared", "negative"):
+            code, text = provoke(t, who + "@example.org")[1]
+            assert code == 451 and text.startswith("4.3.0"), (who, code, text)
+        assert provoke(t, "alice@example.org")[1][0] == 250
+    with server("    - naughty: { on_error: reject }", naughty=SOURCE) as t:
+        assert provoke(t, "rubbish@example.org")[1][0] == 554
+    with server("    - naughty: { on_error: skip }", naughty=SOURCE) as t:
+        assert provoke(t, "rubbish@example.org")[1][0] == 250
+
+
+def test_stuck_blocking_step_harms_nobody_else():
+    with server("    - stuck: { timeout: 1s }", "pool_threads: 2\n", stuck=STUCK) as t:
+        start = time.monotonic()
+        code, text = provoke(t, "stuck@example.org")[1]
+        assert code == 451 and 0.9 < time.monotonic() - start < 1 + 5 * SLOW, (code, text)
+        start = time.monotonic()
+        c = Client(t.port)
+        for _ in range(20):
+            assert c.cmd("NOOP")[0] == 250
+        assert time.monotonic() - start < 1 * SLOW
+        assert provoke(t, "alice@example.org")[1][0] == 250, "the other thread of the pool serves"
+        start = time.monotonic()
+        assert t.stop() == 0
+        assert time.monotonic() - start < 8 * SLOW, "a stuck thread does not hold up the end"
+
+
+HOSTILE = {
+    "loop": "while true do end",
+    "pcall": "while true do pcall(function() while true do end end) end",
+    "sort": "local t = {} for i = 1, 1000 do t[i] = i end "
+            "table.sort(t, function(a, b) pcall(function() while true do end end) return a < b end)",
+    "gsub": "(('x'):rep(1000)):gsub('x', function() pcall(function() while true do end end) end)",
+    "huge": "local s = 'x' while true do s = s .. s end",
+    "rep": "local s = ('x'):rep(1 << 30)",
+    "pattern": "local s = ('a'):rep(30000) return s:find(('a*'):rep(20) .. 'b')",
+    "recursion": "local function f() return 1 + f() end f()",
+    "coroutine": "while true do coroutine.wrap(function() while true do end end)() end",
+    "table": "local t = {} while true do t[#t + 1] = {} end",
+}
+
+
+def measure(t, other, who):
+    """The median of 50 NOOPs and more of one session while another runs the script over and over."""
+    done, codes, waits = threading.Event(), [], []
+
+    def burn():
+        c, _ = provoke(t, who + "@example.org")
+        while not done.is_set():
+            codes.append(c.cmd("RCPT TO:<%s@example.org>" % who)[0])
+        c.close()
+
+    thread = threading.Thread(target=burn)
+    thread.start()
+    while len(waits) < 50 or len(codes) < 1:
+        start = time.monotonic()
+        assert other.cmd("NOOP")[0] == 250
+        waits.append(time.monotonic() - start)
+        time.sleep(0.01)
+    done.set()
+    thread.join()
+    assert set(codes) == {451}, (who, codes[:5])
+    return statistics.median(waits)
+
+
+def test_scripts_that_burn_hurt_only_their_call():
+    body = "\n".join('  if to == "%s@example.org" then %s end' % (k, v if not v.startswith("local s = ('a')") and not
+                     v.startswith("((") else "do " + v + " end") for k, v in HOSTILE.items())
+    script = 'local tern = require "tern"\ntern.on("rcpt", function(txn, rcpt)\n  local to = rcpt.address\n%s\nend)\n' % body
+    with server("    - lua: { script: burn.lua }", "limits: { errors: 10000, commands: 1000000 }\nlog: { level: error }\n", files={"burn.lua": script}) as t:
+        other = Client(t.port)
+        other.cmd("EHLO client.example")
+        assert provoke(t, "alice@example.org")[1][0] == 250
+        for who in HOSTILE:
+            # The promise is about the loop; a busy machine may spoil a measurement, hardly three.
+            medians = []
+            while len(medians) < 3 and (not medians or medians[-1] > NOOP_S):
+                medians.append(measure(t, other, who))
+            print("     %-10s median %s ms" % (who, ", ".join("%.1f" % (m * 1000) for m in medians)))
+            assert medians[-1] <= NOOP_S, (who, medians)
+        assert named(t, "burn.lua:"), "an error of a script has its line"
+
+
+if __name__ == "__main__":
+    run([test_crash_is_named_and_costs_no_mail, test_hang_of_the_loop_is_ended_by_the_watchdog,
+         test_rubbish_verdicts_are_errors_of_the_step, test_stuck_blocking_step_harms_nobody_else,
+         test_scripts_that_burn_hurt_only_their_call])

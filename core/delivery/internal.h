@@ -233,7 +233,7 @@ struct notice *delivery_notice_new(struct message *m);
 void delivery_notice_free(struct notice *n);
 bool delivery_notice_ready(const struct notice *n);
 bool delivery_notice_ok(const struct notice *n); /* false: the policy did not take it */
-/* Puts body and message into the job that holds the bounced outcomes. */
+/* Puts body and message into the job that holds the bounced outcomes; nothing if it is dropped. */
 void delivery_notice_fill(const struct notice *n, struct spool_job *job);
 void delivery_notice_stored(const struct notice *n, const struct message *m);
 /* Whether the sender is to be told of a failure of this recipient. */

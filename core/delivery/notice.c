@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * notice.c - the bounce of one visit: composed (bounce.c, RFC 3464), led through the policy
- * `generated`, then part of the append unit of the failures it tells of.
+ * notice.c - the bounce of one visit: composed (bounce.c, RFC 3464), offered to the claiming
+ * steps of the message's policy, led through the policy `generated`, then part of the append unit
+ * of the failures it tells of.
+ *
+ * A sender that our own policy refuses for good (no such mailbox here) has nobody behind it: the
+ * notice is dropped, never bounced in its turn, and the log says so once the failures are durable.
  *
  * Never for a message with a null reverse-path (RFC 5321 6.1), never for NOTIFY=NEVER (RFC 3461
  * 4.1).
@@ -27,6 +31,7 @@ struct notice {
     char id[SPOOL_ID_TEXT_MAX];
     bool inside; /* delivery_notice_new() runs */
     bool ready, ok;
+    struct buf dropped; /* why: the refusal of its recipient; empty: it is stored */
 };
 
 bool delivery_notice_wanted(const struct message *m, const struct delivery_rcpt *r)
@@ -214,8 +219,15 @@ static void go_on(struct port_item *item, bool gone)
     delivery_outcome_advance(n->message);
 }
 
+static void drop(struct notice *n, const struct decision *d)
+{
+    buf_printf(&n->dropped, "%u %s %.*s", d->code, d->enhanced, (int)d->text.len,
+               d->text.len > 0 ? d->text.ptr : "");
+    n->ok = true;
+}
+
 /* In `generated` REJECT, DISCARD and HOLD are errors: the notice is made again later, like after
- * a DEFER. */
+ * a DEFER. So a REJECT comes from who was asked whose the sender is. */
 static void on_enqueued(void *arg, const struct engine_message_result *result)
 {
     struct notice *n = arg;
@@ -223,7 +235,9 @@ static void on_enqueued(void *arg, const struct engine_message_result *result)
 
     n->ok = result->decision.verdict == TERN_NEXT && result->group_count == 1 &&
             g->disposition == DISPOSE_DELIVER && g->facts->rcpt_count > 0;
-    if (n->ok) {
+    if (result->decision.verdict == TERN_REJECT) {
+        drop(n, &result->decision);
+    } else if (n->ok) {
         encode(n, g->facts);
         buf_add(&n->head, g->head);
         n->stored.body_offset = g->body_offset;
@@ -243,6 +257,7 @@ struct notice *delivery_notice_new(struct message *m)
     struct dispatch *d = m->dispatch;
     const struct engine_session_options options = {
         .policy = policies_find(m->generation.policies, SLICE("generated")),
+        .claims = m->policy,
         .generation_ref = m->generation.ref,
         .generation_unref = m->generation.unref,
         .generation = m->generation.generation,
@@ -271,6 +286,7 @@ void delivery_notice_free(struct notice *n)
     body_unref(n->final);
     buf_free(&n->envelope);
     buf_free(&n->head);
+    buf_free(&n->dropped);
     free(n);
 }
 
@@ -289,6 +305,8 @@ void delivery_notice_fill(const struct notice *n, struct spool_job *job)
     struct notice *own = (struct notice *)n;
 
     assert(n->ready && n->ok);
+    if (n->dropped.len > 0)
+        return;
     own->stored.envelope = buf_slice(&n->envelope);
     own->stored.head = buf_slice(&n->head);
     job->body = n->final;
@@ -296,8 +314,23 @@ void delivery_notice_fill(const struct notice *n, struct spool_job *job)
     job->message_count = 1;
 }
 
+static void tell_dropped(const struct notice *n, const struct message *m)
+{
+    struct log_line line;
+
+    log_begin(&line, LOG_WARNING, LOG_EV_undeliverable, n->id);
+    log_str(&line, "to", m->envelope.sender);
+    log_cstr(&line, "of", m->id);
+    log_str(&line, "reply", buf_slice(&n->dropped));
+    log_end(&line);
+}
+
 void delivery_notice_stored(const struct notice *n, const struct message *m)
 {
+    if (n->dropped.len > 0) {
+        tell_dropped(n, m);
+        return;
+    }
     const struct spool_entry entry = {
         .key = n->stored.key,
         .arrival_ms = n->stored.arrival_ms,

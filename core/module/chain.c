@@ -397,6 +397,8 @@ static bool is_picked(enum run_pick pick, const struct chain_entry *entry)
 {
     bool once = (entry->hook->flags & TERN_ONCE) != 0;
 
+    if (pick == RUN_CLAIMS)
+        return (entry->hook->flags & TERN_CLAIMS) != 0;
     return pick == RUN_ALL || (pick == RUN_ONCE_STEPS) == once;
 }
 
@@ -433,7 +435,7 @@ static void deny_unclaimed(struct run *run)
 
 static bool must_deny(const struct run *run)
 {
-    return run->point == TERN_HOOK_RCPT && !run->claimed && !run->over &&
+    return run->point == TERN_HOOK_RCPT && run->pick != RUN_CLAIMS && !run->claimed && !run->over &&
            run->next >= run->chain->claims_until;
 }
 

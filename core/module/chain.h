@@ -23,7 +23,8 @@ struct refusal {
     const struct plan_step *step; /* NULL: the core */
 };
 
-enum run_pick { RUN_ALL, RUN_ONCE_STEPS, RUN_GROUP_STEPS };
+/* RUN_CLAIMS, at rcpt: those that may claim; that none did is no refusal then. */
+enum run_pick { RUN_ALL, RUN_ONCE_STEPS, RUN_GROUP_STEPS, RUN_CLAIMS };
 
 struct run_ops {
     /* Takes the references of the view for the next step. */

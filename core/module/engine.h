@@ -61,6 +61,9 @@ struct engine_session;
 
 struct engine_session_options {
     const struct policy *policy;
+    /* engine_enqueue(): whose claiming steps are asked about recipients without a class; NULL:
+     * nobody is. Of the same generation. */
+    const struct policy *claims;
     /* The generation: counted for as long as the session, or any call of it, lives. unref may be
      * called on any thread: a pool thread that comes back late may hold the last call. */
     void (*generation_ref)(void *generation);
@@ -120,6 +123,11 @@ void engine_txn_end(struct engine_session *session, struct slice stored_id, unsi
 
 /* ---- mail of other origins: hooks queue and sign only ---- */
 
+/*
+ * Before them a recipient without a class is offered to the claiming steps of options->claims: as
+ * there is no client, class client is never given. If one of them cannot answer the decision is
+ * DEFER; if one refuses the recipient for good, and only then in the policy `generated`, REJECT.
+ */
 struct engine_enqueue;
 struct engine_enqueue *engine_enqueue(struct engine *engine,
                                       const struct engine_session_options *options,

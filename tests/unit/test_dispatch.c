@@ -113,6 +113,18 @@ static void test_notify_never(void)
     world_stop();
 }
 
+/* Nobody is behind the sender: the outcome is stored all the same, without a notice. */
+static void test_dropped_notice(void)
+{
+    start((struct world_options){ .notice = TERN_REJECT });
+    unsigned m = world_send("nobody@here.test", "bad@fixed.test ok@fixed.test");
+    CU_ASSERT(world_wait(m, 0));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_BOUNCED);
+    CU_ASSERT_EQUAL(world_state(m, 1), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL(world_notices(), 0);
+    world_stop();
+}
+
 static void test_notice_refused_means_no_bounce(void)
 {
     start((struct world_options){ .notice = TERN_DEFER });
@@ -384,6 +396,7 @@ static void add_tests(CU_pSuite suite)
     CU_add_test(suite, "one message, many ways", test_one_message_many_ways);
     CU_add_test(suite, "what DNS and policy say", test_what_dns_and_policy_say);
     CU_add_test(suite, "NOTIFY=NEVER", test_notify_never);
+    CU_add_test(suite, "a notice to nobody is dropped", test_dropped_notice);
     CU_add_test(suite, "a refused notice means no bounce", test_notice_refused_means_no_bounce);
     CU_add_test(suite, "soft_bounce", test_soft_bounce);
     CU_add_test(suite, "expiry", test_expiry);

@@ -82,13 +82,27 @@ void buf_consume(struct buf *buf, size_t octets)
     memmove(buf->data, buf->data + octets, buf->len + 1);
 }
 
+/* Octets at the start of `s` that stand in a JSON string as they are: most of all that is logged. */
+static size_t plain_run(struct slice s)
+{
+    size_t n = 0;
+
+    while (n < s.len && s.ptr[n] >= 0x20 && s.ptr[n] < 0x7f && s.ptr[n] != '"' && s.ptr[n] != '\\')
+        n++;
+    return n;
+}
+
 void buf_add_json(struct buf *buf, struct slice s)
 {
     buf_add_char(buf, '"');
-    for (size_t i = 0; i < s.len;) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        size_t len = utf8_len(slice_from(s, i));
-
+    while (s.len > 0) {
+        size_t run = plain_run(s);
+        unsigned char c = run < s.len ? (unsigned char)s.ptr[run] : 0;
+        buf_add(buf, slice_head(s, run));
+        s = slice_from(s, run);
+        if (s.len == 0)
+            break;
+        size_t len = utf8_len(s);
         if (len == 0)
             buf_add_cstr(buf, "\xef\xbf\xbd");
         else if (c == '"' || c == '\\')
@@ -96,8 +110,8 @@ void buf_add_json(struct buf *buf, struct slice s)
         else if (c < 0x20 || c == 0x7f)
             buf_printf(buf, "\\u%04x", c);
         else
-            buf_add(buf, slice_make(s.ptr + i, len));
-        i += len > 0 ? len : 1;
+            buf_add(buf, slice_head(s, len));
+        s = slice_from(s, len > 0 ? len : 1);
     }
     buf_add_char(buf, '"');
 }

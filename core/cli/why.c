@@ -67,6 +67,8 @@ static void print_record(const json_t *r)
     }
     json_array_foreach(json_object_get(r, "steps"), i, v)
         print_step(v);
+    json_array_foreach(json_object_get(r, "outcomes"), i, v)
+        printf("    %-8s %s <%s>\n", text_of(v, "outcome"), text_of(v, "text"), text_of(v, "to"));
     printf("    and %lld times NEXT%s\n", (long long)json_integer_value(json_object_get(r, "next")),
            json_is_true(json_object_get(r, "truncated")) ? " (record truncated)" : "");
 }

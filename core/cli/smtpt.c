@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/smtpt.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <time.h>
+
+#define CLOCK_YEAR_MIN 2000
 
 static const struct {
     const char *word;
@@ -104,19 +108,30 @@ static size_t indent_of(struct slice line)
     return n;
 }
 
+/* Octets up to the line >>; 0 if there is none, too. */
+static size_t block_octets(struct parser p)
+{
+    struct slice begin = p.rest, line;
+
+    while (next_line(&p, &line))
+        if (slice_equal(slice_trim(line), SLICE(">>")))
+            return begin.len - p.rest.len;
+    return 0;
+}
+
 /* The lines between << and >>, without the indentation of their first. */
 static int parse_block(struct parser *p, struct slice *ret)
 {
     struct slice line;
-    unsigned begun = p->line_no;
-    char *out = arena_alloc(p->arena, p->rest.len + 2);
+    /* By the block, not by what is left of the file: many blocks would cost its square. */
+    size_t octets = block_octets(*p);
+    char *out = octets > 0 ? arena_alloc(p->arena, octets) : NULL;
     size_t n = 0, indent = SIZE_MAX;
 
-    while (next_line(p, &line)) {
-        if (slice_equal(slice_trim(line), SLICE(">>"))) {
-            *ret = slice_make(out, n);
-            return 0;
-        }
+    if (out == NULL)
+        return fail(p, "the block that begins here with << has no line >>");
+
+    while (next_line(p, &line) && !slice_equal(slice_trim(line), SLICE(">>"))) {
         if (indent == SIZE_MAX && slice_trim(line).len > 0)
             indent = indent_of(line);
         size_t cut = indent_of(line) < indent ? indent_of(line) : indent;
@@ -125,8 +140,9 @@ static int parse_block(struct parser *p, struct slice *ret)
         n += text.len;
         out[n++] = '\n';
     }
-    p->line_no = begun;
-    return fail(p, "the block that begins here with << has no line >>");
+    assert(n <= octets);
+    *ret = slice_make(out, n);
+    return 0;
 }
 
 static int add_line(struct parser *p, struct smtpt_test *to, enum smtpt_kind kind, unsigned line_no,
@@ -183,6 +199,29 @@ static int parse_config(struct parser *p, struct slice text)
     return 0;
 }
 
+static int parse_clock(struct parser *p, struct slice text)
+{
+    char copy[32];
+    struct tm tm = { 0 };
+
+    if (p->test != NULL)
+        return fail(p, "clock stands before the first test; in a test say advance");
+    if (p->file->clock_ms != 0)
+        return fail(p, "a second clock");
+    if (text.len > 0 && text.len < sizeof(copy)) {
+        memcpy(copy, text.ptr, text.len);
+        copy[text.len] = '\0';
+        const char *end = strptime(copy, "%Y-%m-%d", &tm);
+        if (end != NULL && *end != '\0')
+            end = strptime(end, "T%H:%M:%S", &tm);
+        if (end == copy + text.len && tm.tm_year >= CLOCK_YEAR_MIN - 1900) {
+            p->file->clock_ms = (uint64_t)timegm(&tm) * 1000;
+            return 0;
+        }
+    }
+    return fail(p, "expected clock 2026-01-31 or clock 2026-01-31T12:00:00 (UTC), from the year 2000 on");
+}
+
 static int parse_word(struct parser *p, struct slice word, struct slice text)
 {
     for (size_t i = 0; i < WORDS; i++) {
@@ -221,10 +260,8 @@ static int parse_line(struct parser *p, struct slice line)
         return begin_test(p, rest);
     if (slice_equal(word, SLICE("config")))
         return parse_config(p, rest);
-    if (slice_equal(word, SLICE("clock"))) {
-        p->file->clock = rest;
-        return p->test == NULL ? 0 : fail(p, "clock stands before the first test; in a test say advance");
-    }
+    if (slice_equal(word, SLICE("clock")))
+        return parse_clock(p, rest);
     return parse_word(p, word, rest);
 }
 

@@ -56,7 +56,7 @@ struct smtpt_file {
     struct slice config_path; /* or */
     struct slice config_text;
     unsigned config_line;
-    struct slice clock;
+    uint64_t clock_ms; /* when each test begins; 0: not said */
     struct smtpt_test common; /* dns, kv, table lines before the first test */
     struct smtpt_test *tests;
     unsigned count, size;

@@ -671,20 +671,6 @@ static void run_line(struct run *r, const struct smtpt_test *t, unsigned i)
     }
 }
 
-static uint64_t clock_of(const struct smtpt_file *f)
-{
-    struct tm tm = { 0 };
-    char text[64];
-
-    if (f->clock.len == 0 || f->clock.len >= sizeof(text))
-        return CLOCK_DEFAULT_MS;
-    memcpy(text, f->clock.ptr, f->clock.len);
-    text[f->clock.len] = '\0';
-    if (strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) == NULL && strptime(text, "%Y-%m-%d", &tm) == NULL)
-        return CLOCK_DEFAULT_MS;
-    return (uint64_t)timegm(&tm) * 1000;
-}
-
 static void begin(struct run *r)
 {
     struct dns_options dns = { .timeout_ms = 1000 };
@@ -695,7 +681,7 @@ static void begin(struct run *r)
     r->replies = mem_alloc(REPLIES_MAX * sizeof(r->replies[0]));
     (void)net_address_parse(SLICE("192.0.2.1"), 40000, &r->client);
     smtpt_dns_clear();
-    clock_virtual_start(clock_of(r->file));
+    clock_virtual_start(r->file->clock_ms != 0 ? r->file->clock_ms : CLOCK_DEFAULT_MS);
     r->loop = loop_new(0);
     (void)dns_new(r->loop, &dns, &r->dns);
     (void)kv_open(NULL, NULL, 100000, &r->kv, error, sizeof(error));

@@ -29,6 +29,7 @@ static int receive_answer(int fd, struct ipc_answer *answer, int *ret_fd)
     } while (n < 0 && errno == EINTR);
     if (n != (ssize_t)sizeof(*answer))
         return -EPIPE;
+    answer->text[sizeof(answer->text) - 1] = '\0';
     const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
     if (c != NULL && c->cmsg_type == SCM_RIGHTS)
         memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
@@ -51,7 +52,12 @@ int ipc_ask(int fd, const struct ipc_wish *wish, struct ipc_answer *answer)
 
 int ipc_receive(int fd, struct ipc_wish *ret)
 {
-    ssize_t n = recv(fd, ret, sizeof(*ret), 0);
+    ssize_t n;
+
+    /* MSG_TRUNC: the size of the whole packet; one that is too long is no wish. */
+    do {
+        n = recv(fd, ret, sizeof(*ret), MSG_TRUNC);
+    } while (n < 0 && errno == EINTR);
 
     return n == (ssize_t)sizeof(*ret) ? 0 : -1;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/limits.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -60,6 +61,7 @@ void session_limits_leave(struct session_limits *l, const tern_address *client)
 {
     (void)pthread_mutex_lock(&l->lock);
     uintptr_t n = (uintptr_t)table_get(&l->addresses, network_of(client));
+    assert(l->sessions > 0 && n > 0); /* else somebody leaves who never entered */
     l->sessions--;
     if (n <= 1)
         (void)table_remove(&l->addresses, network_of(client));

@@ -9,7 +9,7 @@
 
 #include "base/slice.h"
 
-#define RULES_OCTETS_MAX 4096
+#define RULES_OCTETS_MAX 16384
 #define RESTART_MS_LOW   10      /* faster would only burn the processor */
 #define RESTART_MS_HIGH  3600000
 
@@ -70,7 +70,7 @@ static const char *set_uid_min(struct rules *rules, struct slice rest)
 {
     uint64_t uid;
 
-    if (!slice_to_u64(next_word(&rest), &uid) || uid > UINT32_MAX)
+    if (!slice_to_u64(next_word(&rest), &uid) || uid > UINT32_MAX || next_word(&rest).len > 0)
         return "expected a user number";
     rules->uid_min = (unsigned)uid;
     return NULL;
@@ -90,8 +90,11 @@ static const char *set_restart(struct rules *rules, struct slice rest)
 
 static const char *parse_line(struct rules *rules, struct slice line)
 {
+    bool nul = slice_find(line, '\0') >= 0;
     struct slice word = next_word(&line);
 
+    if (nul)
+        return "a NUL in the line";
     if (word.len == 0 || word.ptr[0] == '#')
         return NULL;
     if (slice_equal(word, SLICE("user")))
@@ -109,8 +112,11 @@ static int check_owner(FILE *f, const char *path, char *error, size_t octets)
 {
     struct stat st;
 
-    if (fstat(fileno(f), &st) < 0)
-        return -errno;
+    if (fstat(fileno(f), &st) < 0) {
+        int r = -errno;
+        (void)snprintf(error, octets, "%s: %s", path, strerror(-r));
+        return r;
+    }
     if ((st.st_uid == 0 || st.st_uid == geteuid()) && (st.st_mode & 022) == 0)
         return 0;
     (void)snprintf(error, octets,
@@ -119,22 +125,37 @@ static int check_owner(FILE *f, const char *path, char *error, size_t octets)
     return -EPERM;
 }
 
+static const char *parse_text(struct rules *rules, struct slice text, unsigned *ret_line)
+{
+    const char *wrong = NULL;
+
+    if (text.len > RULES_OCTETS_MAX)
+        return "the file is larger than 16384 octets";
+    for (*ret_line = 0; text.len > 0 && wrong == NULL;) {
+        ptrdiff_t lf = slice_find(text, '\n');
+        size_t len = lf >= 0 ? (size_t)lf : text.len;
+        ++*ret_line;
+        wrong = parse_line(rules, slice_head(text, len));
+        text = slice_from(text, len + 1);
+    }
+    return wrong;
+}
+
 int rules_load(const char *path, struct rules *rules, char *error, size_t octets)
 {
-    char text[RULES_OCTETS_MAX];
+    char text[RULES_OCTETS_MAX + 1];
     FILE *f = fopen(path, "re");
     unsigned line_no = 0;
 
     rules_default(rules);
     if (f == NULL) {
-        (void)snprintf(error, octets, "%s: %s", path, strerror(errno));
-        return -errno;
+        int failed = -errno;
+        (void)snprintf(error, octets, "%s: %s", path, strerror(-failed));
+        return failed;
     }
     int r = check_owner(f, path, error, octets);
-    while (r == 0 && fgets(text, sizeof(text), f) != NULL) {
-        line_no++;
-        text[strcspn(text, "\n")] = '\0';
-        const char *wrong = parse_line(rules, slice_cstr(text));
+    if (r == 0) {
+        const char *wrong = parse_text(rules, slice_make(text, fread(text, 1, sizeof(text), f)), &line_no);
         if (wrong != NULL) {
             (void)snprintf(error, octets, "%s:%u: %s", path, line_no, wrong);
             r = -EINVAL;

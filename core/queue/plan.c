@@ -104,11 +104,26 @@ void queue_plan_pause(struct queue_plan *p, unsigned why, bool paused, uint64_t 
         empty_sites(p, true, now_ms);
 }
 
-static uint64_t from_wall(const struct queue_plan *p, uint64_t wall_ms)
+/* The longest that anybody puts a message off. */
+static uint64_t wait_max_ms(const struct queue_plan *p)
+{
+    uint64_t max_ms = p->options.retry_max_ms / 100 * (100 + p->options.retry_jitter_percent);
+
+    return max_ms > PLAN_WAIT_MS_MAX ? max_ms : PLAN_WAIT_MS_MAX;
+}
+
+/*
+ * A time further off than anybody puts it was written by another clock: a machine that starts with
+ * the year 1970 must not keep its queue for half a century, though the clock is set a second later.
+ */
+static uint64_t from_wall(const struct queue_plan *p, uint64_t wall_ms, uint64_t now_ms)
 {
     int64_t ms = (int64_t)wall_ms - p->wall_offset_ms;
+    uint64_t last_ms = now_ms + wait_max_ms(p);
 
-    return ms > 0 ? (uint64_t)ms : 0;
+    if (ms <= 0)
+        return 0;
+    return (uint64_t)ms < last_ms ? (uint64_t)ms : last_ms;
 }
 
 static struct spool_entry entry_of(const struct queue_plan *p, const struct row *row)
@@ -158,7 +173,7 @@ void queue_plan_add(struct queue_plan *p, const struct spool_entry *entry, uint6
     struct row *row = queue_row(&p->rows, at);
     p->held++; /* a new row is held */
     row->arrival_ms = entry->arrival_ms;
-    row->due_ms = entry->due_ms > 0 ? from_wall(p, entry->due_ms) : now_ms;
+    row->due_ms = entry->due_ms > 0 ? from_wall(p, entry->due_ms, now_ms) : now_ms;
     row->octets = entry->octets;
     row->attempts = entry->attempts;
     row->rcpt_count = entry->rcpt_count;
@@ -208,7 +223,7 @@ void queue_plan_done(struct queue_plan *p, struct spool_key key, uint32_t pendin
     }
     row->pending_count = pending;
     row->attempts = attempts;
-    row->due_ms = row->woken ? now_ms : from_wall(p, due_wall_ms);
+    row->due_ms = row->woken ? now_ms : from_wall(p, due_wall_ms, now_ms);
     bool hold = held || row->hold;
     row->woken = row->hold = false;
     if (hold)

@@ -30,6 +30,8 @@ uint64_t queue_mix(uint64_t x);
 #define SITE_ERROR_OCTETS    256
 /* Messages per second that may be prepared in vain, for a site that turns them away. */
 #define PLAN_BUSY_PER_S 500
+/* A message is put off for so long at most, or for retry_max_ms with its jitter if that is more. */
+#define PLAN_WAIT_MS_MAX (4 * 3600000u)
 
 struct site {
     struct list link; /* in plan->busy while it has work, else in plan->remembered */

@@ -657,6 +657,32 @@ static void test_stopped(void)
     stop();
 }
 
+/* The queue was written in 2026, the machine starts in 1970: the wait is bounded all the same. */
+static void test_due_by_another_clock(void)
+{
+    start((struct scheduler_options){ .retry_max_ms = HOUR });
+    add(1, PLAN_WAIT_MS_MAX);     /* as far as anybody puts it off: kept */
+    add(2, PLAN_WAIT_MS_MAX + 2); /* from 1 on: one above */
+    add(3, 50 * 365 * DAY);
+    CU_ASSERT_EQUAL(queue_plan_next_ms(&plan, 1), PLAN_WAIT_MS_MAX);
+    queue_plan_run(&plan, PLAN_WAIT_MS_MAX);
+    CU_ASSERT_EQUAL(event_count, 1);
+    queue_plan_run(&plan, PLAN_WAIT_MS_MAX + 1);
+    CU_ASSERT_EQUAL(event_count, 3);
+    /* The clock is set back while a loop has it. */
+    uint64_t now_ms = PLAN_WAIT_MS_MAX + 1;
+    for (unsigned n = 1; n <= 3; n++)
+        queue_plan_done(&plan, key_of(n), 1, 1, 50 * 365 * DAY, false, now_ms);
+    CU_ASSERT_EQUAL(queue_plan_next_ms(&plan, now_ms), now_ms + PLAN_WAIT_MS_MAX);
+    stop();
+
+    /* Of a retry_max that is longer, and its jitter. */
+    start((struct scheduler_options){ .retry_max_ms = 10 * HOUR, .retry_jitter_percent = 20 });
+    add(1, 50 * 365 * DAY);
+    CU_ASSERT_EQUAL(queue_plan_next_ms(&plan, 1), 12 * HOUR + 1);
+    stop();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -683,6 +709,7 @@ int main(void)
     CU_add_test(suite, "list is in order", test_list_is_in_order);
     CU_add_test(suite, "a reload hands parcels back", test_a_reload_hands_parcels_back);
     CU_add_test(suite, "stopped", test_stopped);
+    CU_add_test(suite, "due by another clock", test_due_by_another_clock);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
     CU_cleanup_registry();

@@ -77,6 +77,9 @@ int cli_request(const char *socket_path, const char *method, const char *target,
     if (r == 0)
         r = split_answer(&answer, ret_body);
     if (r < 0)
-        (void)fprintf(stderr, "tern: no answer from the server at %s: %s\n", socket_path, strerror(-r));
+        (void)fprintf(stderr, "tern: no answer from the server at %s: %s%s\n", socket_path, strerror(-r),
+                      r == -ENOENT || r == -ECONNREFUSED ? "; is it running, with this configuration?"
+                      : r == -EACCES || r == -EPERM      ? "; ask as root or as the user it runs as"
+                                                         : "");
     return r;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "spool/spool.h"
@@ -159,6 +160,10 @@ static int fsck(const struct cli_paths *paths, int argc, char **argv)
 
     if (argc > 0 && !repair)
         return usage();
+    if (access(paths->spool, F_OK) < 0) { /* opening would make it, and a slip of the pen would be "0 findings" */
+        (void)fprintf(stderr, "tern queue fsck: %s: %s\n", paths->spool, strerror(errno));
+        return CLI_NO;
+    }
     int findings = spool_fsck(&o, repair, &out);
     (void)fwrite(out.data, 1, out.len, stdout);
     if (findings < 0) {

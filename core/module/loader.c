@@ -13,6 +13,7 @@
 #include "module/policy.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
@@ -181,6 +182,35 @@ close_fd:
     return NULL;
 }
 
+#define ALIKE_MAX 256 /* names looked at for "did you mean" */
+
+/* A name that is nearly one of the modules that are there: true, with a sentence. */
+static bool say_alike(const struct modules *modules, const char *name, char *error, size_t octets)
+{
+    char names[ALIKE_MAX][64];
+    const char *list[ALIKE_MAX];
+    unsigned count = 0;
+    DIR *dir = opendir(modules->path);
+
+    for (const struct dirent *e; dir != NULL && count < ALIKE_MAX && (e = readdir(dir)) != NULL;) {
+        size_t len = strlen(e->d_name);
+
+        if (len < 4 || len - 3 >= sizeof(names[0]) || strcmp(e->d_name + len - 3, ".so") != 0)
+            continue;
+        (void)snprintf(names[count], sizeof(names[count]), "%.*s", (int)(len - 3), e->d_name);
+        list[count] = names[count];
+        count++;
+    }
+    if (dir != NULL)
+        (void)closedir(dir);
+    const char *meant = config_did_you_mean(slice_cstr(name), list, count);
+    if (meant == NULL || strcmp(meant, name) == 0)
+        return false;
+    (void)snprintf(error, octets, "there is no module %s in %s; did you mean %s?", name,
+                   modules->path, meant);
+    return true;
+}
+
 static const struct tern_module *load(struct modules *modules, const char *name, char *error,
                                       size_t octets)
 {
@@ -193,7 +223,8 @@ static const struct tern_module *load(struct modules *modules, const char *name,
     }
     int fd = trust_open(path, modules->env.trust_group, warning, sizeof(warning));
     if (fd < 0) {
-        (void)snprintf(error, octets, "module %s: %s", name, warning);
+        if (!say_alike(modules, name, error, octets))
+            (void)snprintf(error, octets, "module %s: %s", name, warning);
         return NULL;
     }
     struct object *object = load_object(modules, fd, reason, sizeof(reason));

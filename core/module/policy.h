@@ -84,4 +84,8 @@ struct smtp_transport_conf {
 };
 const struct transport *policies_transport(const struct policies *policies, struct slice name);
 
+/* For `tern help` and docs/config.md: what every step has, and the transports smtp and lmtp (else NULL). */
+const struct tern_option *policy_step_options(void);
+const struct tern_option *policy_transport_options(struct slice type);
+
 #endif

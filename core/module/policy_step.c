@@ -37,6 +37,11 @@ const struct tern_option settings_options[] = {
     TERN_OPTIONS_END,
 };
 
+const struct tern_option *policy_step_options(void)
+{
+    return settings_options;
+}
+
 static bool is_setting(struct slice key, bool script)
 {
     for (const struct tern_option *o = settings_options; o->size != 0; o++) {

@@ -55,6 +55,11 @@ static const struct tern_option *builtin_options(struct slice type)
     return slice_equal(type, SLICE("lmtp")) ? lmtp_options : NULL;
 }
 
+const struct tern_option *policy_transport_options(struct slice type)
+{
+    return builtin_options(type);
+}
+
 const struct transport *policies_transport(const struct policies *policies, struct slice name)
 {
     for (unsigned i = 0; i < policies->transport_count; i++)

@@ -235,7 +235,7 @@ static bool check_option(struct reading *r, struct tern_option *o, size_t conf_s
 static bool read_options(struct reading *r, const struct tern_option *raw, size_t conf_size,
                          unsigned depth, const struct tern_option **ret)
 {
-    unsigned count;
+    unsigned count = 0;
 
     if (depth >= DESCRIPTOR_RECORDS_DEEP_MAX)
         return wrong(r, "its options are nested deeper than %u", DESCRIPTOR_RECORDS_DEEP_MAX);
@@ -287,7 +287,7 @@ static bool check_hook(struct reading *r, const struct tern_hook *h)
 
 static bool read_hooks(struct reading *r, struct tern_module *m)
 {
-    unsigned count, seen = 0;
+    unsigned count = 0, seen = 0;
 
     if (!count_entries(r, "hooks", m->hooks, HOOK_OCTETS_MIN, DESCRIPTOR_HOOKS_MAX, &count))
         return false;
@@ -307,7 +307,7 @@ static bool read_hooks(struct reading *r, struct tern_module *m)
 
 static bool read_notes(struct reading *r, struct tern_module *m)
 {
-    unsigned count;
+    unsigned count = 0;
 
     if (!count_entries(r, "results and tags", m->notes, NOTE_OCTETS_MIN, DESCRIPTOR_NOTES_MAX,
                        &count))

@@ -36,6 +36,7 @@ struct segment {
     bool indexed;    /* durably */
     bool damaged;    /* set aside, not recycled */
     bool condemned;  /* a call failed on it: not recycled */
+    bool stuck;      /* one in limbo pins it: nothing frees it before the next start */
     uint64_t sealed_ms;
     int fd;
     unsigned users;  /* readers; it is not reclaimed meanwhile */

@@ -229,6 +229,8 @@ static bool reclaim(struct spool *spool)
         /* Rule 8: nobody knows whether the names are gone, so what they pin stays pinned. */
         (void)pthread_mutex_lock(&spool->lock);
         f[i].segment->state = SEGMENT_LIMBO;
+        for (unsigned n = 0; n < f[i].segment->pin_count; n++)
+            f[i].segment->pins[n]->stuck = true;
         (void)pthread_mutex_unlock(&spool->lock);
     }
     spool_look_at_disk(spool);
@@ -241,9 +243,13 @@ static bool too_sparse(struct spool *spool)
 {
     uint64_t all = 0;
 
-    for (unsigned i = 0; i < spool->segment_count; i++)
-        if (spool->segments[i]->state == SEGMENT_SEALED)
-            all += spool->segments[i]->octets;
+    /* Only what copying can free: not what is finished and waits to be taken back, and not what is stuck. Else a
+     * folder that cannot be written to would make us copy for ever. */
+    for (unsigned i = 0; i < spool->segment_count; i++) {
+        const struct segment *s = spool->segments[i];
+        if (s->state == SEGMENT_SEALED && !s->stuck && (s->live > 0 || s->pinned_by > 0))
+            all += s->octets;
+    }
     return all > spool->copy_slack_segments * spool->segment_octets + spool->copy_slack_factor * spool->live_octets;
 }
 
@@ -258,6 +264,8 @@ static uint32_t sparsest(struct spool *spool)
         struct segment *s = spool->segments[i];
         if (s->state != SEGMENT_SEALED || s->live == 0 || s == spool->last_good || s->sealed_ms > clock_now_ms())
             continue;
+        if (s->live_octets * 2 > s->octets && s->pin_count == 0)
+            continue; /* dense, and holds nobody up: nothing to be won */
         if (best == NULL || s->live_octets * best->octets < best->live_octets * s->octets)
             best = s;
     }

@@ -361,6 +361,21 @@ struct thread_job {
     struct submitter *by;
 };
 
+struct change_job {
+    struct spool_job job;
+    struct spool_change change;
+    struct submitter *by;
+};
+
+static void on_change_done(struct spool_job *job)
+{
+    struct change_job *c = (struct change_job *)job;
+
+    if (job->status != 0)
+        atomic_fetch_add(&c->by->failed, 1);
+    free(c);
+}
+
 static void on_thread_done(struct spool_job *job)
 {
     struct thread_job *t = (struct thread_job *)job;
@@ -370,6 +385,20 @@ static void on_thread_done(struct spool_job *job)
     body_unref(job->body);
     atomic_fetch_add(&t->by->done, 1);
     free(t);
+}
+
+/* Every third is delivered, the others are put off; both while the rest of the spool is busy. */
+static void finish_or_defer(struct submitter *s, unsigned k)
+{
+    static const struct spool_rcpt_change ends[] = { { 0, SPOOL_RCPT_DELIVERED, SLICE("250 ok") } };
+    static const struct spool_rcpt_change later[] = { { 0, SPOOL_RCPT_QUEUED, SLICE("450 later") } };
+    struct change_job *c = mem_zalloc(sizeof(*c));
+
+    c->by = s;
+    c->change = (struct spool_change){ .key = s->keys[k], .kind = SPOOL_ATTEMPTED, .due_ms = 5, .attempts = 1,
+                                       .rcpts = k % 3 == 0 ? ends : later, .rcpt_count = 1 };
+    c->job = (struct spool_job){ .changes = &c->change, .change_count = 1, .done = on_change_done };
+    spool_submit(s->spool, &c->job);
 }
 
 static void *submit_main(void *arg)
@@ -394,6 +423,8 @@ static void *submit_main(void *arg)
         while (atomic_load(&s->done) < i + 1)
             (void)usleep(200);
         check_content(s->spool, s->keys[i], octets, i);
+        for (unsigned k = i - 9; k < i; k++)
+            finish_or_defer(s, k);
     }
     return NULL;
 }
@@ -404,6 +435,9 @@ static void test_threads(void)
     struct spool *spool = open_spool(256 << 10);
     static struct submitter s[SUBMITTERS];
 
+    spool->index_delay_ms = 0;
+    spool->copy_slack_segments = 1;
+    spool->copy_slack_factor = 1;
     CU_ASSERT_EQUAL_FATAL(spool_start(spool), 0);
     for (unsigned i = 0; i < SUBMITTERS; i++) {
         s[i] = (struct submitter){ .spool = spool };
@@ -416,8 +450,14 @@ static void test_threads(void)
     for (unsigned i = 0; i < SUBMITTERS; i++) {
         CU_ASSERT_EQUAL(atomic_load(&s[i].failed), 0);
         CU_ASSERT_EQUAL(atomic_load(&s[i].done), PER_THREAD);
-        for (unsigned k = 0; k < PER_THREAD; k++)
+        for (unsigned k = 0; k < PER_THREAD; k++) {
+            struct spool_entry e;
+            bool finished = k % 10 != 9 && k % 3 == 0;
+            CU_ASSERT_EQUAL(spool_entry_of(spool, s[i].keys[k], &e), !finished);
+            if (finished)
+                continue;
             check_content(spool, s[i].keys[k], k % 100 == 99 ? (1u << 20) + 5 : 200 + k * 7, k);
+        }
     }
     spool_close(spool);
     CLEANUP_BUF struct buf out = BUF_INIT;

@@ -126,7 +126,7 @@ static void test_each_call_each_error(void)
         if (calls == 0)
             fprintf(stderr, "  no %s in the workload\n", sim_call_name(rows[i].call));
         CU_ASSERT_TRUE(calls > 0 || rows[i].call == SIM_OPEN || rows[i].call == SIM_READ);
-        uint64_t step = calls > 60 ? calls / 60 : 1;
+        uint64_t step = calls > 16 ? calls / 16 : 1;
         for (unsigned e = 0; e < 3 && rows[i].errors[e] != 0; e++)
             for (uint64_t at = 0; at < calls; at += step)
                 run_case(rows[i].call, rows[i].errors[e], at, 1, 1);
@@ -139,9 +139,9 @@ static void test_runs_of_failures(void)
 
     for (unsigned c = 0; c < sizeof(calls) / sizeof(calls[0]); c++)
         for (uint64_t count = 2; count < 40; count = count * 2 + 1)
-            for (uint64_t at = 0; at < 20; at += 5)
+            for (uint64_t at = 0; at < 20; at += 10)
                 run_case(calls[c], calls[c] == SIM_ALLOCATE ? -ENOSPC : -EIO, at, count, 2);
-    for (uint64_t at = 0; at < 100; at += 9)
+    for (uint64_t at = 0; at < 100; at += 25)
         run_case(SIM_CALL_COUNT, -EIO, at, 30, 3); /* a disk that is gone for a while */
 }
 

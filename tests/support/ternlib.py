@@ -90,6 +90,8 @@ class Tern:
         log.close()
         if wait:
             wait_for(self.is_up, 20)
+            # It greets a moment before its control socket is there.
+            wait_for(lambda: self.cli("status", check=False).returncode == 0, 20)
         return self
 
     def is_up(self):

@@ -354,7 +354,9 @@ typedef struct tern_delivery tern_delivery;
 /*
  * A transport that a module offers. `deliver` runs on a pool thread and may
  * block; it gives each recipient an outcome by delivery_outcome(); one without an
- * outcome is deferred. It must finish within `timeout_ms` of delivery_deadline_ms().
+ * outcome is deferred. After some minutes the server waits no longer: what has no outcome by then
+ * is deferred, what is said later is not heard, and the thread is occupied until it comes back. So
+ * bound whatever may block; mail that is handed on later is handed on twice.
  */
 struct tern_transport {
     size_t size;
@@ -491,9 +493,14 @@ struct tern_api {
      * may be under way in one call (a fan-out); what is left when it ends is cancelled. --
      */
 
-    /* The answer of a waiting step; any thread; later ones are ignored. */
+    /*
+     * The answer of a waiting step; any thread; later ones are ignored. But a call that has ended
+     * (time-out, disconnect) may be gone: a thread of the module's own may touch it only with a
+     * reference, which the handler takes before it hands the call over, and which is given back
+     * behind complete(). Callbacks of the core need none.
+     */
     void (*complete)(tern_call *call, tern_verdict verdict);
-    /* Keep the view beyond the step's answer, from another thread. Any thread. */
+    /* Keeps the call and its view, beyond the step's answer and end, too. Any thread. */
     tern_call *(*call_ref)(tern_call *call);
     void (*call_unref)(tern_call *call);
     tern_verdict (*dns)(tern_call *call, const char *name, unsigned type, tern_dns_fn done,

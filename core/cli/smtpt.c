@@ -35,6 +35,8 @@ static const struct {
 };
 #define WORDS (sizeof(words) / sizeof(words[0]))
 
+static const char open_block[] = "the block that begins here with << has no line >>";
+
 struct parser {
     struct slice rest;
     unsigned line_no;
@@ -119,6 +121,19 @@ static size_t block_octets(struct parser p)
     return 0;
 }
 
+/* The lines between << and >> as they stand, so that errors in them have the right column. */
+static int parse_raw_block(struct parser *p, struct slice *ret)
+{
+    struct slice begin = p->rest, line;
+
+    if (block_octets(*p) == 0)
+        return fail(p, open_block);
+    while (next_line(p, &line) && !slice_equal(slice_trim(line), SLICE(">>")))
+        continue;
+    *ret = slice_head(begin, (size_t)(line.ptr - begin.ptr));
+    return 0;
+}
+
 /* The lines between << and >>, without the indentation of their first. */
 static int parse_block(struct parser *p, struct slice *ret)
 {
@@ -129,7 +144,7 @@ static int parse_block(struct parser *p, struct slice *ret)
     size_t n = 0, indent = SIZE_MAX;
 
     if (out == NULL)
-        return fail(p, "the block that begins here with << has no line >>");
+        return fail(p, open_block);
 
     while (next_line(p, &line) && !slice_equal(slice_trim(line), SLICE(">>"))) {
         if (indent == SIZE_MAX && slice_trim(line).len > 0)
@@ -192,7 +207,7 @@ static int parse_config(struct parser *p, struct slice text)
         return fail(p, "a second config");
     p->file->config_line = p->line_no;
     if (slice_equal(text, SLICE("<<")))
-        return parse_block(p, &p->file->config_text);
+        return parse_raw_block(p, &p->file->config_text);
     if (text.len == 0)
         return fail(p, "expected config FILE or config <<");
     p->file->config_path = text;

@@ -78,6 +78,18 @@ static void stub_tables(struct arena *arena, struct yaml_node *root, const struc
     table_free(&done, NULL);
 }
 
+/* Empty lines in front, so that errors name the lines of the .smtpt file. */
+static struct yaml_node *load_block(struct arena *arena, const struct smtpt_file *file, const char *path,
+                                    const char *dir, struct config_errors *errors)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    for (unsigned i = 0; i < file->config_line; i++)
+        buf_add_char(&text, '\n');
+    buf_add(&text, file->config_text);
+    return yaml_load_text(arena, buf_slice(&text), path, dir, errors);
+}
+
 struct generation *smtpt_load(const char *path, const struct smtpt_file *file,
                               struct modules *modules, struct buf *out)
 {
@@ -88,7 +100,7 @@ struct generation *smtpt_load(const char *path, const struct smtpt_file *file,
     struct yaml_node *root;
 
     if (file->config_path.len == 0)
-        root = yaml_load_text(&g->arena, file->config_text, path, dir, &errors);
+        root = load_block(&g->arena, file, path, dir, &errors);
     else if (file->config_path.ptr[0] == '/')
         root = yaml_load_file(&g->arena, arena_dup(&g->arena, file->config_path), &errors);
     else

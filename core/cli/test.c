@@ -37,6 +37,7 @@ static int run_file(const char *path, struct modules *modules, struct smtpt_resu
 
     if (!read_file(path, &text)) {
         (void)fprintf(stderr, "%s: cannot be read\n", path);
+        sum->failed++;
         return CLI_NO;
     }
     arena_init(&arena);
@@ -46,7 +47,8 @@ static int run_file(const char *path, struct modules *modules, struct smtpt_resu
     } else if (smtpt_run(path, &file, modules, &out, &result) < 0) {
         r = CLI_NO;
     }
-    (void)fwrite(out.data, 1, out.len, stderr);
+    if (out.len > 0)
+        (void)fwrite(out.data, 1, out.len, stderr);
     if (r == 0)
         printf("%s: %u passed, %u failed\n", path, result.passed, result.failed);
     sum->passed += result.passed;

@@ -13,7 +13,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BUILD = os.environ.get("TERN_BUILD", os.path.join(ROOT, "build", "dev"))
+BUILD = os.path.abspath(os.environ.get("TERN_BUILD", os.path.join(ROOT, "build", "dev")))
 BINARY = os.path.join(BUILD, "core", "cli", "tern")
 MODULES = os.path.join(BUILD, "modules")
 SHARED = os.environ.get("TERN_SHARED", os.path.join(os.path.dirname(ROOT), "shared"))

@@ -146,7 +146,7 @@ static void test_file(void)
                           "dns x A NXDOMAIN\ntest \"one\"\n  C: NOOP\ntest \"\"\n"),
                     &arena, &f, &line, &error),
         0);
-    CU_ASSERT_TRUE(slice_equal(f.config_text, SLICE("a:\n  - b\n")));
+    CU_ASSERT_TRUE(slice_equal(f.config_text, SLICE("  a:\n    - b\n")));
     CU_ASSERT_EQUAL(f.config_path.len, 0);
     CU_ASSERT_EQUAL(f.config_line, 2);
     CU_ASSERT_EQUAL(f.clock_ms, 1770091506000);

@@ -31,6 +31,7 @@ static const struct template_file module_files[] = {
 
 static const struct template_file filter_files[] = {
     { "@NAME@.lua", filter_lua },
+    { "@NAME@.smtpt", filter_test },
     { NULL, NULL },
 };
 
@@ -41,7 +42,8 @@ static const struct {
 } kinds[] = {
     { "module", module_files,
       "next: cd @NAME@ && cmake -S . -B build && cmake --build build && ctest --test-dir build\n" },
-    { "filter", filter_files, "next: a step in a policy, - lua: { script: @NAME@/@NAME@.lua }\n" },
+    { "filter", filter_files, "next: tern test @NAME@/@NAME@.smtpt\n"
+      "then: a step in a policy, - lua: { script: @NAME@/@NAME@.lua }\n" },
 };
 
 static void expand(struct buf *out, const char *text, const char *name)

@@ -10,9 +10,11 @@
 #include "module/engine.h"
 #include "module/header_edit.h"
 
-#define ENGINE_DETACHED_MAX  1000 /* `result` and `close` runs under way on one loop */
-#define ENGINE_WITHHELD_MAX  32
-#define ENGINE_KEPT_MAX      64 /* refusals kept for RCPT, of one session or transaction */
+#define ENGINE_DETACHED_MAX 1000 /* `result` and `close` runs under way on one loop */
+#define ENGINE_WITHHELD_MAX 32
+/* Refusals kept for RCPT: of each step (at most 100 in a policy) one at connect and one at ehlo. A
+ * bound that input could reach would let a refusal pass. */
+#define ENGINE_KEPT_MAX      200
 #define ENGINE_GROUPS_MAX    16 /* DESIGN 3.4 */
 #define ENGINE_TXN_RCPTS_MAX 100000
 

@@ -88,8 +88,7 @@ void session_view(struct run *run, struct call_view *ret)
 void session_keep(struct kept_refusal **first, unsigned *count, struct shared_arena *memory,
                   const struct run *run, const struct refusal *refusal, bool shadow)
 {
-    if (*count >= ENGINE_KEPT_MAX)
-        return;
+    assert(*count < ENGINE_KEPT_MAX);
     struct kept_refusal *kept = ARENA_NEW(&memory->arena, struct kept_refusal);
     kept->refusal = *refusal;
     kept->point = run->point;

@@ -2,6 +2,7 @@
 #include "server/commit.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@ struct commit {
     struct arena arena; /* envelopes, heads, entries */
     struct spool_entry *entries;
     uint64_t begun_us;
+    bool too_long; /* an envelope that nobody could read again */
     commit_done done; /* NULL: forgotten */
     void *arg;
 };
@@ -106,6 +108,7 @@ static void fill_message(struct commit *c, const struct session_facts *s, const 
 
     fill_envelope(&c->arena, s, g, now_ms, &e);
     envelope_encode(&e, &encoded);
+    c->too_long |= encoded.len > ENVELOPE_OCTETS_MAX;
     *m = (struct spool_message){ .envelope = arena_slice(&c->arena, buf_slice(&encoded)),
                                  .head = arena_slice(&c->arena, g->head),
                                  .body_offset = g->body_offset, .rcpt_count = g->facts->rcpt_count,
@@ -178,6 +181,11 @@ void commit_submit(struct commit *c, commit_done done, void *arg)
     c->begun_us = clock_now_us();
     c->job.done = on_durable;
     c->task.run = on_loop;
+    if (c->too_long) {
+        c->job.status = -EMSGSIZE;
+        loop_post(c->l->loop, &c->task);
+        return;
+    }
     spool_submit(c->l->serve->spool, &c->job);
 }
 

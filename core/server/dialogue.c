@@ -212,6 +212,16 @@ static void accepted(struct dialogue *s, const char *discarded)
     answer_code(s, 250, "2.0.0", text);
 }
 
+static struct smtp_answer not_stored(int status)
+{
+    if (status == -ENOSPC)
+        return (struct smtp_answer){ 452, "4.3.1",
+                                     SLICE("Not enough room in the queue, please try again later") };
+    if (status == -EMSGSIZE)
+        return (struct smtp_answer){ 452, "4.5.3", SLICE("Too many recipients, please send to fewer at a time") };
+    return (struct smtp_answer){ 451, "4.3.0", SLICE("The queue cannot be written, please try again later") };
+}
+
 void dialogue_stored(struct dialogue *s, int status)
 {
     if (s->ending)
@@ -220,13 +230,12 @@ void dialogue_stored(struct dialogue *s, int status)
     if (status == 0) {
         accepted(s, NULL);
     } else {
-        const char *text = status == -ENOSPC ? "Not enough room in the queue, please try again later"
-                                             : "The queue cannot be written, please try again later";
+        struct smtp_answer a = not_stored(status);
         log_event(LOG_ERROR, LOG_EV_disk, engine_txn(s->engine)->id.ptr, "not stored: %s",
                   strerror(-status));
-        engine_txn_end(s->engine, SLICE(""), status == -ENOSPC ? 452 : 451);
+        engine_txn_end(s->engine, SLICE(""), a.code);
         drop_body(s);
-        answer_code(s, status == -ENOSPC ? 452 : 451, status == -ENOSPC ? "4.3.1" : "4.3.0", text);
+        smtp_session_answer(s->smtp, &a);
     }
     s->ops->resumed(s->owner);
 }

@@ -13,7 +13,8 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
-#define ENVELOPE_OCTETS_MAX (16u << 20)
+/* Room for ENVELOPE_RCPTS_MAX paths of 256 octets (RFC 5321 4.5.3.1.3), as they are and as they were. */
+#define ENVELOPE_OCTETS_MAX (64u << 20)
 #define ENVELOPE_RCPTS_MAX  100000
 
 struct envelope_rcpt {
@@ -47,6 +48,7 @@ struct envelope {
     unsigned rcpt_count;
 };
 
+/* Does not look at ENVELOPE_OCTETS_MAX: what is longer must not be stored, since nobody could read it. */
 void envelope_encode(const struct envelope *e, struct buf *out);
 /* Slices point into `octets`, arrays into `arena`. 0, or -EBADMSG. */
 int envelope_decode(struct slice octets, struct arena *arena, struct envelope *ret);

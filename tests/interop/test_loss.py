@@ -1,0 +1,125 @@
+#!/usr/bin/python3
+"""What was answered with 250 is delivered, whole: sizes at the bounds, damage, disks that fail, two owners."""
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ternlib import SLOW, Client, Tern, dotted, need, queue_id, run, wait_for
+
+BASE = """
+hostname: mx.test
+limits: { recipients: 100000, message_size: 60MB }
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
+transports:
+  mailboxes: { type: maildir, path: "{dir}/mail/%{user}" }
+"""
+POLICY = """
+policies:
+  inbound:
+    - domains: { local: [example.org] }
+"""
+ROUTE = """
+routes:
+  - { class: local, transport: mailboxes }
+"""
+CONFIG = BASE + POLICY + ROUTE
+HELD_BACK = CONFIG + "delivery: false\n"
+MEGABYTE = 1 << 20
+
+
+def send(port, body, rcpts=("alice@example.org",)):
+    c = Client(port)
+    got = c.mail("a@client.example", rcpts, body)
+    c.close()
+    return got
+
+
+def let_go(t, config=CONFIG):
+    t.write_config(config)
+    t.cli("reload")
+
+
+def restart(t, config=CONFIG):
+    t.process.kill()
+    t.process.wait()
+    t.write_config(config)
+    t.start()
+
+
+def test_bodies_around_a_megabyte_survive_a_crash():
+    """In memory up to 1 MB, above it in a file of its own."""
+    fixed = len(b"Subject: 0\r\n\r\n")
+    bodies = []
+    with Tern(HELD_BACK) as t:
+        t.start()
+        for octets in (MEGABYTE - 1, MEGABYTE, MEGABYTE + 1, 3 * MEGABYTE + 7):
+            lines, rest = divmod(octets - fixed, 64)
+            rest += 64 if rest < 3 else 0  # the last line is at least one octet and CRLF
+            lines = (octets - fixed - rest) // 64
+            text = b"Subject: %d\r\n\r\n" % len(bodies) + (b"%061d!\r\n" % octets) * lines + b"." + b"e" * (rest - 3) + b"\r\n"
+            assert len(text) == octets, (len(text), octets)
+            code, reply = send(t.port, text)
+            assert code == 250, reply
+            bodies.append(text.replace(b"\r\n", b"\n"))
+        restart(t)
+        wait_for(lambda: len(t.maildir("alice")) == len(bodies), 30)
+        got = sorted(m[m.index(b"Subject: "):] for m in t.maildir("alice"))
+        assert got == bodies
+        wait_for(lambda: t.queue() == [])
+        wait_for(lambda: os.listdir(os.path.join(t.dir, "spool", "big")) == [])
+
+
+def rcpts_of_full_length(c, count):
+    domain = "@" + ".".join(["d" * 60] * 3) + ".org"
+    for first in range(0, count, 500):
+        c.send("".join("RCPT TO:<%064d%s>\r\n" % (n, domain) for n in range(first, first + 500)))
+        for _ in range(500):
+            code, text = c.reply()
+            assert code == 250, text
+
+
+def test_100000_recipients_of_full_length():
+    config = BASE + POLICY.replace("example.org", ".".join(["d" * 60] * 3) + ".org") + """
+routes:
+  - { class: local, discard: "a test" }
+"""
+    with Tern(config) as t:
+        t.start()
+        c = Client(t.port)
+        c.cmd("EHLO client.example")
+        c.cmd("MAIL FROM:<a@client.example>")
+        rcpts_of_full_length(c, 100000)
+        code, text = c.cmd("RCPT TO:<one.more@%s.org>" % ".".join(["d" * 60] * 3))
+        assert code == 452, text
+        assert c.cmd("DATA")[0] == 354
+        c.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
+        code, text = c.reply()
+        assert code == 250, text
+        c.close()
+        wait_for(lambda: t.log_text().count(" discarded to=") >= 2000, 60)  # two visits
+        assert " error " not in t.log_text(), t.log_text()[-2000:]
+
+
+def test_an_envelope_that_cannot_be_read_again_is_refused():
+    """Variables are stored with the message: a step sets at most 8 MB of them, nine steps more than is read."""
+    script = """local tern = require "tern"
+tern.on("data", function(txn)
+  local long = ("x"):rep(4090)
+  for i = 1, 1950 do txn.vars["a%d_" .. i] = long end
+end)
+"""
+    steps = "".join("    - lua: { script: much%d.lua, name: much%d, timeout: 20s }\n" % (i, i) for i in range(9))
+    with Tern(CONFIG.replace("    - domains", steps + "    - domains"),
+              files={"much%d.lua" % i: script % i for i in range(9)}) as t:
+        t.start()
+        code, text = send(t.port, "Subject: x\n\nx\n")
+        assert code == 452 and text.startswith("4.5.3"), (code, text)
+        assert t.queue() == []
+
+
+if __name__ == "__main__":
+    run([test_bodies_around_a_megabyte_survive_a_crash, test_100000_recipients_of_full_length,
+         test_an_envelope_that_cannot_be_read_again_is_refused])

@@ -7,7 +7,19 @@
 #include "server/generation.h"
 #include "server/serve.h"
 
-static struct generation *load(const char *config)
+struct loaded {
+    struct modules *modules;
+    struct generation *generation;
+};
+
+static void unload(struct loaded *l)
+{
+    generation_unref(l->generation);
+    if (l->modules != NULL)
+        modules_free(l->modules);
+}
+
+static bool load(const char *config, struct loaded *l)
 {
     struct config_errors errors = { .text = BUF_INIT };
     struct config_errors ignored = { .text = BUF_INIT };
@@ -16,19 +28,19 @@ static struct generation *load(const char *config)
 
     arena_init(&arena);
     (void)generation_peek(config, &arena, &first, &ignored);
-    struct modules *modules = serve_modules(
+    l->modules = serve_modules(
         first.module_path.len > 0 ? first.module_path.ptr : cli_module_path(), geteuid() != 0);
-    struct generation *g = generation_build(config, modules, 1, &errors);
+    l->generation = generation_build(config, l->modules, 1, &errors);
     (void)fputs(errors.text.data != NULL ? errors.text.data : "", stderr);
-    if (g == NULL)
+    if (l->generation == NULL)
         (void)fprintf(stderr, "%s: %u error%s\n", config, errors.errors, errors.errors == 1 ? "" : "s");
     config_errors_free(&errors);
     config_errors_free(&ignored);
     arena_fini(&arena);
-    return g;
+    return l->generation != NULL;
 }
 
-static int begin(int argc, char **argv, struct cli_options *o, struct generation **ret)
+static int begin(int argc, char **argv, struct cli_options *o, struct loaded *l)
 {
     int at = cli_options(argc, argv, o);
 
@@ -36,19 +48,18 @@ static int begin(int argc, char **argv, struct cli_options *o, struct generation
         (void)fprintf(stderr, "usage: tern %s [-c FILE] [--json]\n", argv[0]);
         return CLI_USAGE;
     }
-    *ret = load(o->config);
-    return *ret != NULL ? 0 : CLI_NO;
+    return load(o->config, l) ? 0 : CLI_NO;
 }
 
 int cmd_check(int argc, char **argv)
 {
     struct cli_options o;
-    struct generation *g = NULL;
-    int r = begin(argc, argv, &o, &g);
+    struct loaded l = { NULL, NULL };
+    int r = begin(argc, argv, &o, &l);
 
     if (r == 0)
         printf("%s: ok\n", o.config);
-    generation_unref(g);
+    unload(&l);
     return r;
 }
 
@@ -56,13 +67,13 @@ int cmd_hooks(int argc, char **argv)
 {
     CLEANUP_BUF struct buf out = BUF_INIT;
     struct cli_options o;
-    struct generation *g = NULL;
-    int r = begin(argc, argv, &o, &g);
+    struct loaded l = { NULL, NULL };
+    int r = begin(argc, argv, &o, &l);
 
     if (r == 0) {
-        policies_print(g->policies, &out, o.json);
+        policies_print(l.generation->policies, &out, o.json);
         (void)fwrite(out.data, 1, out.len, stdout);
     }
-    generation_unref(g);
+    unload(&l);
     return r;
 }

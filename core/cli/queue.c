@@ -51,6 +51,10 @@ static void print_row(const json_t *m)
            json_is_true(json_object_get(m, "held")) ? "HELD" : "    ", text_of(m, "from"));
     if (text_of(m, "hold_reason")[0] != '\0')
         printf("    held: %s\n", text_of(m, "hold_reason"));
+    if (json_is_true(json_object_get(m, "held"))) {
+        print_time("    until ", json_integer_value(json_object_get(m, "hold_until")));
+        printf("\n");
+    }
     json_array_foreach(json_object_get(m, "rcpts"), i, r) {
         printf("    %-9s <%s>", text_of(r, "state"), text_of(r, "address"));
         if (text_of(r, "reply")[0] != '\0')
@@ -165,7 +169,8 @@ static int fsck(const struct cli_paths *paths, int argc, char **argv)
         return CLI_NO;
     }
     int findings = spool_fsck(&o, repair, &out);
-    (void)fwrite(out.data, 1, out.len, stdout);
+    if (out.len > 0)
+        (void)fwrite(out.data, 1, out.len, stdout);
     if (findings < 0) {
         (void)fprintf(stderr, "tern queue fsck: %s: %s\n", paths->spool, strerror(-findings));
         return findings == -EAGAIN || findings == -EWOULDBLOCK ? CLI_OFFLINE : CLI_NO;

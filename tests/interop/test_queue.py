@@ -38,7 +38,14 @@ ALWAYS = {"*": "451 4.2.1 Busy"}
 
 
 def server(sink):
-    return Tern(CONFIG, files={"hold.lua": HOLD}, sink=sink.port).start()
+    return up(Tern(CONFIG, files={"hold.lua": HOLD}, sink=sink.port))
+
+
+def up(t):
+    """Starts it, and waits for the control socket too: the supervisor listens on the others earlier."""
+    t.start()
+    wait_for(lambda: t.cli("status", check=False).returncode == 0, 20)
+    return t
 
 
 def send(t, rcpts, subject="x"):
@@ -132,7 +139,7 @@ def test_held_by_a_step_survives_restarts():
             assert row["id"] == ident and row["held"] and row["hold_reason"] == "looks suspect", row
             assert "hold_step: quarantine" in t.cli("queue", "show", ident).stdout
             t.stop(how)
-            t.start()
+            up(t)
         assert t.maildir("bob") == []
         t.cli("queue", "release", ident)
         wait_for(lambda: t.maildir("bob"))
@@ -145,7 +152,7 @@ def test_held_by_the_operator_survives_a_restart():
         deferred(t, ident)
         t.cli("queue", "hold", ident)
         t.stop(signal.SIGKILL)
-        t.start()
+        up(t)
         row = t.queue()[0]
         assert row["held"] and row["attempts"] == 1 and "Busy" in row["rcpts"][0]["reply"], row
         t.cli("queue", "release", ident)
@@ -163,9 +170,11 @@ def test_fsck():
         before = {m["id"] for m in t.queue()}
         t.stop()
         assert t.cli("queue", "fsck").stdout.endswith(": 0 findings\n")
-        t.start()
+        up(t)
         assert {m["id"] for m in t.queue()} == before and len(before) == 6
         t.stop(signal.SIGKILL)
+        # The worker ends by itself, a moment later.
+        wait_for(lambda: t.cli("queue", "fsck", check=False).returncode != 75)
         assert t.cli("queue", "fsck").stdout.endswith(": 0 findings\n")
         r = t.cli("queue", "list", check=False)
         assert r.returncode not in (0, 1, 2) and r.stderr, r

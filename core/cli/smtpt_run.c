@@ -457,7 +457,8 @@ static void expect_queued(struct run *r, const struct smtpt_line *l)
     if (!slice_to_u64(l->text, &n))
         fail(r, l->line_no, "expected queued NUMBER");
     else if (n != r->stored_count)
-        fail(r, l->line_no, "expected %llu messages in the queue, there are %u", (unsigned long long)n, r->stored_count);
+        fail(r, l->line_no, "expected %llu messages in the queue, there are %u",
+             (unsigned long long)n, r->stored_count);
 }
 
 static void expect_held(struct run *r, const struct smtpt_line *l)

@@ -7,8 +7,9 @@
  *     uid_min 1000
  *     restart_ms 100 30000
  *
- * restart_ms: how long a worker that died stays away, the first time and at most. Only root may write the file. Without it the lines above are the rules. Ports from 1024 up
- * need no rule: anybody may bind them.
+ * restart_ms: how long a worker that died stays away, the first time and at most. Only root
+ * may write the file. Without it the lines above are the rules. Ports from 1024 up need no rule:
+ * anybody may bind them.
  */
 #ifndef TERN_SERVER_RULES_H
 #define TERN_SERVER_RULES_H

@@ -49,9 +49,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     /* A copy of the exact size: a step outside is seen. */
-    char *copy = malloc(size > 0 ? size : 1);
+    char *copy = memcpy(malloc(size > 0 ? size : 1), data, size);
     struct slice text = slice_make(copy, size);
-    const unsigned lines = (memcpy(copy, data, size), count_lines(text));
+    const unsigned lines = count_lines(text);
     struct smtpt_file f;
     struct arena arena;
     unsigned line = UINT32_MAX;

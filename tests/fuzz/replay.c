@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * replay.c - a main for fuzz targets that are built without libFuzzer: it runs every
  * file of the folders and files named, so that the kept corpus is a regression test.

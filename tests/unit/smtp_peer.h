@@ -223,12 +223,8 @@ static void peer_converse(struct peer *p, struct slice in, size_t step, bool def
 /* "220 mx..." and so on to "220;250;250 2.1.0;": the last line of each reply. */
 static void peer_summarize(struct slice said, struct buf *out)
 {
-    while (said.len > 0) {
-        ptrdiff_t lf = slice_find(said, '\n');
-        if (lf < 4)
-            break;
+    for (ptrdiff_t lf; (lf = slice_find(said, '\n')) >= 4; said = slice_from(said, (size_t)lf + 1)) {
         struct slice line = slice_head(said, (size_t)lf - 1);
-        said = slice_from(said, (size_t)lf + 1);
         if (line.ptr[3] == '-')
             continue;
         buf_add(out, slice_head(line, 3));

@@ -1,0 +1,351 @@
+#!/usr/bin/python3
+"""What a reader relies on without looking: layers, sizes, essays, exported symbols; and that the documents are true."""
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ternlib import BINARY, BUILD, MODULES, ROOT, run
+
+LAYERS = [["base"], ["net", "config", "mime"], ["tls", "dns", "state"], ["smtp", "spool"], ["queue", "module"],
+          ["delivery", "lua"], ["server"], ["cli"]]
+LAYER = {folder: n for n, folders in enumerate(LAYERS) for folder in folders}
+FUNCTION_MAX, FILE_MAX, HEADER_MAX = 70, 800, 250
+TOO_LONG = {
+    "core/include/tern/module.h",  # the ABI: one header, so that a module's author reads one file
+    "core/spool/internal.h",       # what ten files of the writer share, with the locks of each function
+    "tests/unit/client_rows.h",    # a table
+    "tests/support/simdisk.c",     # a disk
+}
+
+
+def files(*patterns):
+    out = subprocess.run(["git", "-C", ROOT, "ls-files", "-z", *patterns], capture_output=True, check=True).stdout
+    return [f for f in out.decode().split("\0") if f and os.path.exists(os.path.join(ROOT, f))]
+
+
+def sources(folder, *endings):
+    return [f for e in endings or (".c", ".h") for f in files("%s/**%s" % (folder, e), "%s/*%s" % (folder, e))]
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        return f.read()
+
+
+def tell(wrong):
+    assert not wrong, "\n  " + "\n  ".join(wrong)
+
+
+def includes(path):
+    return re.findall(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', read(path), re.M)
+
+
+def test_layers():
+    """A folder includes itself and lower layers; folders of one layer do not know each other."""
+    wrong = []
+    for path in set(sources("core")):
+        folder = path.split("/")[1]
+        if folder == "include":
+            continue
+        for kind, name in includes(path):
+            target = name.split("/")[0]
+            if kind == '"' and target == folder:
+                continue
+            if kind == '"' and target not in LAYER:
+                wrong.append("%s: \"%s\" does not name its folder" % (path, name))
+            elif target in LAYER and "/" in name and LAYER[target] >= LAYER[folder]:
+                wrong.append("%s: %s is not below" % (path, name))
+    tell(wrong)
+
+
+def test_abi_header_stands_alone():
+    tell(["core/include/tern/module.h: " + name for kind, name in includes("core/include/tern/module.h")
+          if kind == '"' or "/" in name])
+
+
+def test_modules_see_the_public_headers_only():
+    wrong = []
+    for path in set(sources("modules")):
+        for kind, name in includes(path):
+            own = kind == '"' and os.path.exists(os.path.join(ROOT, os.path.dirname(path), name))
+            if kind == '"' and not own or kind == "<" and name.split("/")[0] in LAYER:
+                wrong.append("%s: %s" % (path, name))
+    tell(wrong)
+
+
+def functions(text):
+    """(name, first line, lines, body) of each function: its head begins in column 0, so does its last brace."""
+    lines = text.split("\n")
+    for n, line in enumerate(lines):
+        if line != "{":
+            continue
+        head = n - 1
+        while head > 0 and not re.match(r"[A-Za-z_]", lines[head]):
+            head -= 1
+        end = next((i for i in range(n, len(lines)) if lines[i] == "}"), n)
+        name = re.findall(r"(\w+)\(", lines[head])
+        yield (name[0] if name else "?"), head + 1, end - head + 1, lines[n:end + 1]
+
+
+def is_flat(body):
+    """A switch or a table, row by row: long, but nothing to keep in mind."""
+    rows = [l for l in body if re.match(r"\s*(case|default)\b|\s*[{\"]|\s*\w+,$|\s*(TERN|X)_?\w*\(", l)]
+    return len(rows) * 2 > len(body)
+
+
+def test_sizes():
+    wrong = []
+    for path in sorted(set(sources("core") + sources("modules") + sources("tests"))):
+        if path.startswith("tests/abi/v"):
+            continue
+        text = read(path)
+        count = text.count("\n")
+        most = HEADER_MAX if path.endswith(".h") else FILE_MAX
+        if count > most and path not in TOO_LONG:
+            wrong.append("%s: %d lines, at most %d" % (path, count, most))
+        for name, line, length, body in functions(text):
+            if length > FUNCTION_MAX and not is_flat(body):
+                wrong.append("%s:%d: %s() has %d lines, at most %d" % (path, line, name, length, FUNCTION_MAX))
+        if not path.startswith("tests/"):
+            wrong += ["%s:%d: longer than 120 columns" % (path, n) for n, l in enumerate(text.split("\n"), 1) if len(l) > 120]
+    tell(wrong)
+
+
+def test_essays():
+    """Every file says who may use it and what it is for."""
+    wrong = []
+    for path in sorted(set(sources("core") + sources("modules") + sources("tests"))):
+        if path.startswith(("tests/abi/v", "tests/unit/bad_modules")):
+            continue
+        text = read(path)
+        if not text.startswith("/* SPDX-License-Identifier: Apache-2.0 */\n"):
+            wrong.append("%s: no SPDX line" % path)
+        header = os.path.join(ROOT, path[:-2] + ".h")
+        told = path.endswith(".c") and os.path.exists(header)  # its header tells
+        told = told or path.endswith(".c") and re.search(r'#include "\w+/(private|internal|\w+_private)\.h"', text)
+        if text.count("\n") > 40 and not told and not text.split("\n", 1)[1].startswith("/*"):
+            wrong.append("%s: no essay" % path)
+    tell(wrong)
+
+
+def test_nothing_is_left_for_later():
+    wrong = []
+    for path in files("core", "modules", "conf", "lua", "tests", "cmake", "check", "try", "CMakeLists.txt"):
+        if path == "tests/lint/test_lint.py" or "corpus" in path or path.endswith((".so", ".bin")):
+            continue
+        try:
+            text = read(path)
+        except UnicodeDecodeError:
+            continue
+        wrong += ["%s:%d: %s" % (path, n, l.strip()) for n, l in enumerate(text.split("\n"), 1)
+                  if re.search(r"\b(TODO|FIXME|XXX)\b", l)]
+    tell(wrong)
+
+
+# ---- what was built ----
+
+def exported(path):
+    out = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+    # The sanitizers' own and the linker's are nobody's to hide.
+    return [n for n in (l.split()[-1] for l in out.splitlines()) if not re.match(
+        r"_?_?(asan|ubsan|tsan|sancov|sanitizer|lsan)|_init$|_fini$|_edata|_end$|__bss_start|_IO_stdin_used|__data_start|data_start", n)]
+
+
+def sanitized():
+    with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
+        return re.search(r"^TERN_SANITIZER[^=]*=.+$", f.read(), re.M) is not None
+
+
+def test_exported_symbols():
+    if sanitized():
+        print("     a sanitizer exports what it likes: left out")
+        return
+    modules = glob.glob(os.path.join(MODULES, "*.so"))
+    assert modules
+    tell(["%s exports %s" % (m, " ".join(exported(m))) for m in modules if exported(m) != ["tern_module_entry"]])
+    # Copy relocations of libc (stdout, optind) are data of libc's, not functions of ours.
+    ours = [n for n in exported(BINARY) if "@" not in n]
+    assert ours == [], "tern exports " + " ".join(ours[:20])
+
+
+# ---- what is written about it ----
+
+def tern(*words, **env):
+    return subprocess.run([BINARY, *words], capture_output=True, text=True, timeout=120,
+                          env=dict(os.environ, TERN_MODULE_PATH=MODULES, **env))
+
+
+def documents():
+    return files("README.md", "docs/*.md", "docs/**/*.md")
+
+
+def blocks(path):
+    """(line, language and words behind it, the line before, text) of each fenced block."""
+    lines, at = read(path).split("\n"), 0
+    while at < len(lines):
+        m = re.match(r"```(\w+)(.*)$", lines[at])
+        if m is None:
+            at += 1
+            if lines[at - 1].startswith("```"):
+                at = next((i for i in range(at, len(lines)) if lines[i].startswith("```")), len(lines)) + 1
+            continue
+        end = next(i for i in range(at + 1, len(lines)) if lines[i].startswith("```"))
+        before = next((l for l in reversed(lines[:at]) if l.strip()), "")
+        yield at + 1, m.group(1), m.group(2).strip(), before, "\n".join(lines[at + 1:end]) + "\n"
+        at = end + 1
+
+
+def is_excerpt(words, before):
+    return "excerpt" in words or "excerpt" in before.lower()
+
+
+def test_examples_pass_check():
+    """As they are installed: what they name is installed with them."""
+    with tempfile.TemporaryDirectory() as prefix:
+        r = subprocess.run(["cmake", "--install", BUILD, "--prefix", prefix], capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
+        etc = os.path.join(prefix, "etc", "tern")
+        shutil.copytree(os.path.join(ROOT, "conf"), etc, dirs_exist_ok=True)
+        examples = [f for f in sorted(glob.glob(etc + "/**/*.yaml", recursive=True))
+                    if any(l.startswith("listeners:") for l in open(f))]
+        assert examples
+        wrong = []
+        for path in examples:
+            r = tern("check", "-c", path)
+            if r.returncode != 0:
+                wrong.append("conf/%s: %s" % (os.path.relpath(path, etc), (r.stdout + r.stderr).strip()))
+        print("     %d examples" % len(examples))
+        tell(wrong)
+
+
+def test_yaml_blocks():
+    """A block that is a whole configuration passes `tern check`; a part says that it is an excerpt, or is YAML."""
+    wrong, whole = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        for path in documents():
+            for line, language, words, before, text in blocks(path):
+                if language not in ("yaml", "yml") or is_excerpt(words, before):
+                    continue
+                if not (re.search(r"^listeners:", text, re.M) and re.search(r"^spool:", text, re.M)):
+                    continue
+                whole += 1
+                file = os.path.join(folder, "tern.yaml")
+                with open(file, "w") as f:
+                    f.write(text)
+                for script in re.findall(r"script: *\"?([\w/.-]+\.lua)", text):
+                    place = os.path.join(folder, script.lstrip("/"))
+                    os.makedirs(os.path.dirname(place), exist_ok=True)
+                    known = [f for f in files("*.lua") if f.endswith("/" + os.path.basename(script))]
+                    with open(place, "w") as f:
+                        f.write(read(known[0]) if known else "")
+                r = tern("check", "-c", file)
+                if r.returncode != 0:
+                    wrong.append("%s:%d: %s" % (path, line, (r.stdout + r.stderr).strip()))
+    print("     %d whole configurations" % whole)
+    tell(wrong)
+
+
+def compiles(text):
+    with tempfile.TemporaryDirectory() as folder:
+        source = os.path.join(folder, "block.c")
+        with open(source, "w") as f:
+            f.write(text)
+        return subprocess.run(["cc", "-std=gnu17", "-fsyntax-only", "-Wall", "-Wno-unused", "-I",
+                               os.path.join(ROOT, "core", "include"), source], capture_output=True, text=True)
+
+
+def test_c_blocks_compile():
+    wrong, count = [], 0
+    for path in documents():
+        for line, language, words, before, text in blocks(path):
+            if language != "c" or is_excerpt(words, before):
+                continue
+            count += 1
+            prefix = "" if "#include" in text else "#include <tern/module.h>\n#include <string.h>\n#include <stdlib.h>\n"
+            r = compiles(prefix + text)
+            if r.returncode != 0:
+                wrong.append("%s:%d: %s" % (path, line, r.stderr.split("\n")[0]))
+    print("     %d blocks" % count)
+    tell(wrong)
+
+
+def test_lua_blocks_parse():
+    wrong, count = [], 0
+    for path in documents():
+        for line, language, words, before, text in blocks(path):
+            if language != "lua" or is_excerpt(words, before):
+                continue
+            count += 1
+            luac = subprocess.run(["luac5.4", "-p", "-"], input=text, capture_output=True, text=True)
+            if luac.returncode != 0:
+                wrong.append("%s:%d: %s" % (path, line, luac.stderr.strip()))
+    print("     %d blocks" % count)
+    tell(wrong)
+
+
+def test_shell_blocks_parse():
+    wrong = []
+    for path in documents():
+        for line, language, words, before, text in blocks(path):
+            if language in ("sh", "bash", "shell", "console"):
+                text = re.sub(r"^\$ ", "", text, flags=re.M) if language != "console" else "\n".join(
+                    l[2:] for l in text.split("\n") if l.startswith(("$ ", "# ")))
+                r = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True)
+                if r.returncode != 0:
+                    wrong.append("%s:%d: %s" % (path, line, r.stderr.strip()))
+                for command in re.findall(r"^(?:\./|/\S*/)?(tern) ([a-z]+)", text, re.M):
+                    if command[1] not in tern("help").stdout:
+                        wrong.append("%s:%d: there is no tern %s" % (path, line, command[1]))
+    tell(wrong)
+
+
+def test_links_lead_somewhere():
+    wrong = []
+    for path in documents():
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", read(path)):
+            if not re.match(r"[a-z]+:", target) and not os.path.exists(os.path.join(ROOT, os.path.dirname(path), target)):
+                wrong.append("%s: %s" % (path, target))
+    tell(wrong)
+
+
+def named_file(name):
+    """The file that a row of docs/features.md means: unit/test_x, interop/test_x, dialogue/x, or a path."""
+    for pattern in (name, "tests/" + name, "tests/%s.c" % name, "tests/%s.py" % name, "tests/%s.smtpt" % name,
+                    "tests/dialogue/%s.smtpt" % name.split("/")[-1]):
+        found = [f for f in glob.glob(os.path.join(ROOT, pattern)) if os.path.isfile(f)]
+        if found:
+            return found[0]
+    return None
+
+
+def test_features_name_tests_that_exist():
+    """Each `folder/file: word` in the last column is there, and so is the word."""
+    wrong, count = [], 0
+    for n, line in enumerate(read("docs/features.md").split("\n"), 1):
+        cells = line.strip().strip("|").split("|")
+        if not line.startswith("|") or len(cells) < 3:
+            continue
+        if cells[1].strip() == "works" and "`" not in cells[-1] and "itself" not in cells[-1] and "by hand" not in cells[-1]:
+            wrong.append("docs/features.md:%d: works, but names no test" % n)
+        for name in re.findall(r"`([\w./-]+/[\w.*-]+)(?:: [^`]*)?`", cells[-1]):
+            count += 1
+            if named_file(name.lstrip("./")) is None and not glob.glob(os.path.join(ROOT, name)):
+                wrong.append("docs/features.md:%d: there is no %s" % (n, name))
+        for name, word in re.findall(r"`([\w./-]+/[\w.-]+): (\w+)`", cells[-1]):
+            path = named_file(name)
+            if path is not None and word not in open(path, encoding="utf-8").read():
+                wrong.append("docs/features.md:%d: there is no %s in %s" % (n, word, name))
+    print("     %d names" % count)
+    tell(wrong)
+
+
+if __name__ == "__main__":
+    run([test_layers, test_abi_header_stands_alone, test_modules_see_the_public_headers_only, test_sizes, test_essays,
+         test_nothing_is_left_for_later, test_exported_symbols, test_examples_pass_check, test_yaml_blocks,
+         test_c_blocks_compile, test_lua_blocks_parse, test_shell_blocks_parse, test_links_lead_somewhere,
+         test_features_name_tests_that_exist])

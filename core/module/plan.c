@@ -81,9 +81,14 @@ static bool apply_layer(struct making *m, int profile, unsigned layer, bool mode
     }
     m->last = node;
     settings_split(m->arena, node, s->host != NULL, &settings, &options);
+    struct settings before = m->settings;
     if (settings != NULL &&
         schema_override(&m->env, settings, settings_options, &m->settings, NULL) < 0)
         return false;
+    if (mode_only) {
+        before.mode = m->settings.mode;
+        m->settings = before;
+    }
     if (options == NULL || mode_only)
         return true;
     m->options[layer] = options;

@@ -189,6 +189,19 @@ static void test_error_is_no_refusal(void)
     }
 }
 
+/* `generated` knows no REJECT, not even by on_error. */
+static void test_generated_knows_no_reject(void)
+{
+    world_open("generated", NULL);
+    queue_step = (struct script){ .answer = TERN_ERROR, .only_at = AT(QUEUE) };
+    step("q", &meek_module, &queue_step)->on_error = STEP_ERROR_REJECT;
+    testplan_build(w.policy);
+    asked = testplan_new("inbound");
+    CU_ASSERT_EQUAL(enqueue(), TERN_DEFER);
+    queue_step = (struct script){ 0 };
+    close_world();
+}
+
 static void test_only_claiming_steps(void)
 {
     const struct script refuses = { .answer = TERN_REJECT };
@@ -314,6 +327,7 @@ int main(void)
     CU_pSuite s = CU_add_suite("enqueue", NULL, NULL);
     CU_add_test(s, "what the claiming step says", test_answers);
     CU_add_test(s, "an error is no refusal", test_error_is_no_refusal);
+    CU_add_test(s, "generated knows no REJECT", test_generated_knows_no_reject);
     CU_add_test(s, "only claiming steps are asked", test_only_claiming_steps);
     CU_add_test(s, "the first claim wins", test_first_claim_wins);
     CU_add_test(s, "rewrites and children", test_rewrites_and_children);

@@ -241,6 +241,117 @@ static void test_deliver_changes_the_way(void)
     }
 }
 
+/* ---- groups ---- */
+
+static tern_verdict tag_some(tern_call *call, const struct script *s)
+{
+    (void)s;
+    const char *local = tern->current_rcpt(call)->mailbox.local.ptr;
+    return local[0] != 't' || tern->tag(call, "a") == 0 ? TERN_NEXT : TERN_ERROR;
+}
+
+/* The client sends it all again: nobody need be asked for the other group. */
+static void test_a_deferred_group_ends_it(void)
+{
+    static const struct script at_rcpt = { .only_at = AT(RCPT), .more = tag_some };
+    static const struct script at_message = { .only_at = AT(MESSAGE), .answer = TERN_DEFER };
+
+    world_open("inbound", NULL);
+    w.split = false;
+    (void)step("domains", &claiming_module, &claim_local);
+    (void)step("t", &meek_module, &at_rcpt);
+    (void)step("d", &meek_module, &at_message);
+    reach_rcpt();
+    CU_ASSERT_EQUAL(ask_rcpt("t@example.org"), TERN_NEXT);
+    buf_clear(&w.trace);
+    CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\n"), TERN_DEFER);
+    CU_ASSERT_EQUAL(w.result->group_count, 0);
+    CU_ASSERT_STRING_EQUAL(w.trace.data, "message:t message:d ");
+    world_close();
+}
+
+static tern_verdict hold_for_all(tern_call *call, const struct script *s)
+{
+    CU_ASSERT_FALSE(tern->has_tag(call, "a")); /* tags of recipients are none of the message's */
+    CU_ASSERT_EQUAL(tern->rcpt_count(call), 2);
+    return s->answer == TERN_HOLD ? tern->hold(call, "for a look") : s->answer;
+}
+
+static void test_once_disposes_of_all(void)
+{
+    static const struct script at_rcpt = { .only_at = AT(RCPT), .more = tag_some };
+    static const struct script once[] = {
+        { .only_at = AT(MESSAGE), .answer = TERN_HOLD, .more = hold_for_all },
+        { .only_at = AT(MESSAGE), .answer = TERN_DISCARD, .more = hold_for_all },
+    };
+
+    for (size_t i = 0; i < 2; i++) {
+        world_open("inbound", NULL);
+        w.split = false;
+        (void)step("domains", &claiming_module, &claim_local);
+        (void)step("t", &meek_module, &at_rcpt);
+        (void)step("once", &once_module, &once[i]);
+        reach_mail();
+        CU_ASSERT_EQUAL(ask_rcpt("t@example.org"), TERN_NEXT);
+        CU_ASSERT_EQUAL(ask_rcpt("u@example.org"), TERN_NEXT);
+        CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\n"), TERN_NEXT);
+        CU_ASSERT_EQUAL_FATAL(w.result->group_count, 2);
+        for (unsigned g = 0; g < 2; g++) {
+            CU_ASSERT_EQUAL(w.result->groups[g].disposition,
+                            i == 0 ? DISPOSE_HOLD : DISPOSE_DISCARD);
+            if (i == 0)
+                CU_ASSERT_TRUE(slice_equal(w.result->groups[g].hold_reason, SLICE("for a look")));
+        }
+        world_close();
+    }
+}
+
+static tern_verdict expand(tern_call *call, const struct script *s)
+{
+    unsigned count =
+        tern->current_rcpt(call)->mailbox.local.ptr[0] == 'm' ? JOURNAL_CHILDREN_MAX : 1;
+
+    (void)s;
+    for (unsigned i = 0; i < count; i++)
+        if (tern->expand_rcpt(call, TERN_STR("c@example.net")) < 0)
+            return TERN_ERROR;
+    return TERN_NEXT;
+}
+
+static void test_most_recipients(void)
+{
+    static const struct script s = { .only_at = AT(RCPT), .more = expand };
+
+    world_open("inbound", NULL);
+    (void)step("domains", &claiming_module, &claim_local);
+    (void)step("alias", &meek_module, &s);
+    reach_mail();
+    for (unsigned i = 0; i < ENGINE_TXN_RCPTS_MAX / JOURNAL_CHILDREN_MAX; i++)
+        CU_ASSERT_EQUAL(ask_rcpt("many@example.org"), TERN_NEXT);
+    CU_ASSERT_EQUAL(engine_txn(w.session)->rcpt_count, ENGINE_TXN_RCPTS_MAX);
+    CU_ASSERT_EQUAL(ask_rcpt("one@example.org"), TERN_DEFER);
+    CU_ASSERT_EQUAL(w.decision.code, 452);
+    CU_ASSERT_EQUAL(engine_txn(w.session)->rcpt_count, ENGINE_TXN_RCPTS_MAX);
+    world_close();
+}
+
+/* ---- the record ---- */
+
+static void test_record_of_the_core(void)
+{
+    world_open("inbound", NULL);
+    (void)step("domains", &claiming_module, NULL);
+    reach_mail();
+    CU_ASSERT_EQUAL(ask_rcpt("r1@example.org"), TERN_REJECT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(record_steps().ptr, "\"hook\":\"rcpt\",\"step\":\"tern\""));
+    CU_ASSERT_PTR_NOT_NULL(strstr(record_steps().ptr, "550 5.7.1 relaying denied"));
+    for (unsigned i = 0; i < 500; i++)
+        (void)ask_rcpt("r1@example.org");
+    CU_ASSERT_TRUE(w.session->txn->record.truncated);
+    CU_ASSERT_TRUE(record_steps().len <= RECORD_OCTETS_MAX);
+    world_close();
+}
+
 /* ---- what counts as an answer ---- */
 
 static tern_verdict say_one_do_another(tern_call *call, const struct script *s)
@@ -278,6 +389,10 @@ int main(void)
     CU_add_test(s, "the first route wins", test_first_route_wins);
     CU_add_test(s, "ACCEPT without a route", test_accept_without_a_route);
     CU_add_test(s, "deliver changes the way", test_deliver_changes_the_way);
+    CU_add_test(s, "a deferred group ends it", test_a_deferred_group_ends_it);
+    CU_add_test(s, "a ONCE step disposes of all", test_once_disposes_of_all);
+    CU_add_test(s, "100000 recipients, not one more", test_most_recipients);
+    CU_add_test(s, "the record of the core", test_record_of_the_core);
     CU_add_test(s, "a reply of another verdict", test_reply_of_another_verdict);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();

@@ -360,13 +360,20 @@ static const char *const profiled =
     "  exes: { a: { list: exe, max: 4 } }\n"
     "  same: { a: { list: com } }\n"
     "  clash: { limit: { word: many } }\n"
+    "  patient: { filter: { timeout: 5s } }\n"
+    "  lenient: { filter: { on_error: skip } }\n"
+    "  choosy: { filter: { when: \"true\" } }\n"
+    "  watched: { filter: { mode: shadow } }\n"
     "profile_for:\n"
     "  domain: { big.example: big, small.example: small, loose.example: loose, quiet.example: "
     "quiet,\n"
-    "            exes.example: exes, same.example: same }\n"
+    "            exes.example: exes, same.example: same, patient.example: patient, "
+    "lenient.example: lenient,\n"
+    "            choosy.example: choosy, watched.example: watched }\n"
     "  user: { joe: small, ann@big.example: loose, tom@small.example: clash }\n";
-static const char *const by_file = "policies:\n  in: [ claimer, limit, router ]\n"
-                                   "profiles: { big: { limit: { max: 90 } } }\n"
+static const char *const by_file = "policies:\n  in: [ early, claimer, limit, router ]\n"
+                                   "profiles: { big: { limit: { max: 90 }, early: { max: 7, "
+                                   "timeout: 1s, mode: shadow } } }\n"
                                    "tables: { domains: { file: domains.txt } }\n"
                                    "profile_for: { domain: { table: domains } }\n";
 
@@ -451,6 +458,11 @@ static void test_profiles(void)
     CU_ASSERT_STRING_EQUAL(((const struct script_conf *)step_of(exes, "a")->conf)->list.ptr, "exe");
     CU_ASSERT_EQUAL(((const struct conf *)step_of(exes, "a")->host_conf)->max, 4);
     CU_ASSERT_EQUAL(ask(in, "", "a@same.example")->late_id, base->late_id);
+    /* What the runner reads of a late step makes groups, too. */
+    static const char *const others[] = { "a@patient.example", "a@lenient.example",
+                                          "a@choosy.example", "a@watched.example" };
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        CU_ASSERT_NOT_EQUAL(ask(in, "", others[i])->late_id, base->late_id);
 
     /* A profile that changes no step of a policy is none there. */
     CU_ASSERT_PTR_EQUAL(ask(other, "joe", "a@big.example"), policy_plan(other));
@@ -479,7 +491,13 @@ static void test_uncertain(void)
     generation_build(&g, &fix, by_file);
     CU_ASSERT_PTR_NOT_NULL_FATAL(g.policies);
     in = policies_find(g.policies, SLICE("in"));
-    CU_ASSERT_EQUAL(limit_of(ask(in, "", "a@file.example")), 90);
+    const struct plan *by_domain = ask(in, "", "a@file.example");
+    CU_ASSERT_EQUAL(limit_of(by_domain), 90);
+    /* What acts before rcpt cannot know the domain: of its profile only the mode counts. */
+    const struct plan_step *early_step = step_of(by_domain, "early");
+    CU_ASSERT_EQUAL(early_step->mode, STEP_SHADOW);
+    CU_ASSERT_EQUAL(early_step->timeout_ms, 30000);
+    CU_ASSERT_EQUAL(((const struct conf *)early_step->conf)->max, 10);
     CU_ASSERT_EQUAL(plan_for(in, SLICE(""), &odd, &plan), -EAGAIN); /* the file names no profile */
     CU_ASSERT_PTR_NULL(plan);
     generation_end(&g);

@@ -25,6 +25,13 @@ struct group {
     tern_str hold_reason, hold_step;
 };
 
+/* A recipient that a ONCE step added: he gets one copy, whatever groups there are. */
+struct added_rcpt {
+    struct added_rcpt *next;
+    struct tern_mailbox mailbox;
+    tern_str step;
+};
+
 struct passage {
     struct run run;
     struct scope scope; /* its lease is counted */
@@ -36,6 +43,8 @@ struct passage {
     struct group groups[ENGINE_GROUPS_MAX];
     unsigned group_count;
     bool too_many;
+    bool full; /* an added recipient found no room */
+    struct added_rcpt *added, **added_end;
     /* where it is */
     unsigned point, index;
     bool once_done;
@@ -112,32 +121,53 @@ static void edit(struct passage *p, struct message_head **head, const struct jou
     *head = made;
 }
 
-static void add_rcpt(struct group *g, const tern_call *call, const struct tern_mailbox *mailbox)
+static void add_rcpt(struct passage *p, struct group *g, const struct tern_mailbox *mailbox,
+                     tern_str step)
 {
     struct arena *arena = &g->facts->memory->arena;
     struct rcpt_facts *rcpt = ARENA_NEW(arena, struct rcpt_facts);
 
+    if (g->facts->rcpt_count >= ENGINE_TXN_RCPTS_MAX) {
+        p->full = true;
+        return;
+    }
     rcpt->view.mailbox = rcpt->view.original = mailbox_dup(arena, mailbox);
     rcpt->view.class_ = TERN_CLASS_FORWARD; /* nobody claimed it; a policy wants it sent */
-    rcpt->view.claimed_by = tern_str_dup(arena, slice_of(call->step->step->name));
+    rcpt->view.claimed_by = tern_str_dup(arena, slice_of(step));
     rcpt->orcpt = rcpt->notify = rcpt->hold_reason = rcpt->hold_step = (tern_str){ "", 0 };
     rcpt->plan = g->plan;
     rcpt->tags = g->key.tags;
     g->facts = txn_facts_own(g->facts);
-    if (g->facts->rcpt_count < ENGINE_TXN_RCPTS_MAX)
-        txn_facts_add_rcpt(g->facts, rcpt);
+    txn_facts_add_rcpt(g->facts, rcpt);
 }
 
-static void apply_to_group(struct group *g, const tern_call *call)
+static void apply_to_group(struct passage *p, struct group *g, const tern_call *call)
 {
+    bool once = p->run.pick == RUN_ONCE_STEPS;
+
     txn_apply_notes(&g->facts, call);
     for (const struct journal_item *i = call->journal.first; i != NULL; i = i->next) {
         if (i->kind == JOURNAL_REWRITE_SENDER) {
             g->facts = txn_facts_own(g->facts);
             g->facts->sender = mailbox_dup(&g->facts->memory->arena, i->mailbox);
-        } else if (i->kind == JOURNAL_ADD_RCPT) {
-            add_rcpt(g, call, i->mailbox);
+        } else if (i->kind == JOURNAL_ADD_RCPT && !once) {
+            add_rcpt(p, g, i->mailbox, call->step->step->name);
         }
+    }
+}
+
+static void keep_added(struct passage *p, const tern_call *call)
+{
+    struct arena *arena = &p->txn->memory->arena;
+
+    for (const struct journal_item *i = call->journal.first; i != NULL; i = i->next) {
+        if (i->kind != JOURNAL_ADD_RCPT)
+            continue;
+        struct added_rcpt *added = ARENA_NEW(arena, struct added_rcpt);
+        added->mailbox = mailbox_dup(arena, i->mailbox);
+        added->step = tern_str_dup(arena, slice_of(call->step->step->name));
+        *p->added_end = added;
+        p->added_end = &added->next;
     }
 }
 
@@ -146,8 +176,9 @@ static void apply_to_all(struct passage *p, tern_call *call)
 {
     txn_apply_notes(&p->txn, call);
     edit(p, &p->head, &call->journal);
+    keep_added(p, call);
     for (unsigned g = 0; g < p->group_count; g++) {
-        apply_to_group(&p->groups[g], call);
+        apply_to_group(p, &p->groups[g], call);
         message_head_unref(p->groups[g].head);
         p->groups[g].head = message_head_ref(p->head);
     }
@@ -161,7 +192,7 @@ static void apply(struct run *run, tern_call *call)
         apply_to_all(p, call);
         return;
     }
-    apply_to_group(&p->groups[p->index], call);
+    apply_to_group(p, &p->groups[p->index], call);
     edit(p, &p->groups[p->index].head, &call->journal);
 }
 
@@ -234,6 +265,30 @@ static void put_group(struct passage *p, struct group *g)
     out->head = message_head_octets(g->head, &out->body_offset);
 }
 
+/* The first group that goes out; else one that is held, for it may go out; else all is discarded. */
+static struct group *group_for_added(struct passage *p)
+{
+    struct group *held = NULL;
+
+    for (unsigned i = 0; i < p->group_count; i++) {
+        struct group *g = &p->groups[i];
+        bool accepted = g->refusal.verdict == TERN_NEXT;
+        if (accepted && g->disposition == DISPOSE_DELIVER)
+            return g;
+        if (held == NULL && (!accepted || g->disposition == DISPOSE_HOLD))
+            held = g;
+    }
+    return held;
+}
+
+static void give_added(struct passage *p)
+{
+    struct group *g = group_for_added(p);
+
+    for (const struct added_rcpt *a = p->added; a != NULL && g != NULL; a = a->next)
+        add_rcpt(p, g, &a->mailbox, a->step);
+}
+
 /* Stored groups first, so that their numbers have no gap. */
 static void put_groups(struct passage *p)
 {
@@ -262,6 +317,12 @@ static void finish(struct passage *p)
         refusal = first_of(p, TERN_DEFER);
     if (refusal == NULL && !any_accepted(p))
         refusal = first_of(p, TERN_REJECT);
+    if (refusal == NULL)
+        give_added(p);
+    if (refusal == NULL && p->full) {
+        broken = refusal_make(TERN_DEFER, 452, "4.5.3", SLICE("too many recipients"), false);
+        refusal = &broken;
+    }
     p->result.body = message_head_body(p->head);
     if (refusal != NULL) {
         p->result.decision = decision_of(refusal, slice_of(p->txn->id), p->txn->memory);
@@ -366,6 +427,7 @@ struct passage *passage_start(const struct passage_options *o, struct passage **
     p->point = o->first_hook;
     p->done = o->done;
     p->arg = o->arg;
+    p->added_end = &p->added;
     p->head = message_head_new(o->body, o->received);
     run_init(&p->run);
     collect(p);

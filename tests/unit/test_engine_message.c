@@ -345,6 +345,51 @@ static void test_add_rcpt(void)
     world_close();
 }
 
+/* A ONCE step adds for the message, not for each group: one copy, in a group that goes out. */
+static void test_once_adds_rcpt(void)
+{
+    static const struct script s = { .only_at = AT(MESSAGE), .more = add_archive };
+
+    for (unsigned groups = 1; groups <= 3; groups++) {
+        unsigned copies = 0;
+        world_open("inbound", NULL);
+        w.split = false;
+        (void)step("domains", &claiming_module, &claim_local);
+        (void)step("archive", &once_module, &s);
+        many_profiles(4);
+        reach_mail();
+        for (unsigned n = 1; n <= groups; n++)
+            CU_ASSERT_EQUAL(ask_nth(n), TERN_NEXT);
+        CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\nb\r\n"), TERN_NEXT);
+        CU_ASSERT_EQUAL(w.result->group_count, groups);
+        for (unsigned g = 0; g < w.result->group_count; g++)
+            copies += w.result->groups[g].facts->rcpt_count - 1;
+        CU_ASSERT_EQUAL(copies, 1);
+        world_close();
+    }
+}
+
+/* There is no room for the archive: the client hears so, and its mail is not stored without it. */
+static void test_no_room_for_added(void)
+{
+    static const struct script s = { .only_at = AT(MESSAGE), .more = add_archive };
+    const struct tern_module *modules[] = { &meek_module, &once_module };
+
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned fill = ENGINE_TXN_RCPTS_MAX - i % 2;
+        world_open("inbound", NULL);
+        (void)step("domains", &claiming_module, &claim_local);
+        (void)step("archive", modules[i / 2], &s);
+        reach_mail();
+        for (unsigned n = 0; n < fill; n++)
+            if (ask_rcpt("a@example.org") != TERN_NEXT)
+                CU_FAIL_FATAL("not taken");
+        CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\nb\r\n"), i % 2 == 0 ? TERN_DEFER : TERN_NEXT);
+        CU_ASSERT_EQUAL(w.result->decision.code, i % 2 == 0 ? 452 : 0);
+        world_close();
+    }
+}
+
 /* ---- header edits ---- */
 
 static const struct edit_case {
@@ -652,6 +697,8 @@ int main(void)
     CU_add_test(s, "expansion to 1000, not 1001", test_expand);
     CU_add_test(s, "two steps expand", test_expand_twice);
     CU_add_test(s, "added recipients", test_add_rcpt);
+    CU_add_test(s, "a ONCE step adds a recipient", test_once_adds_rcpt);
+    CU_add_test(s, "no room for an added recipient", test_no_room_for_added);
     CU_add_test(s, "header edits", test_edits);
     CU_add_test(s, "a header above the bound", test_large_header);
     CU_add_test(s, "parts", test_parts);

@@ -216,6 +216,8 @@ def test_examples_pass_check():
         assert examples
         wrong = []
         for path in examples:
+            for table in re.findall(r"file: *\"?([\w.-]+\.txt)", open(path).read()):
+                open(os.path.join(etc, table), "a").close()  # the operator's own
             r = tern("check", "-c", path)
             if r.returncode != 0:
                 wrong.append("conf/%s: %s" % (os.path.relpath(path, etc), (r.stdout + r.stderr).strip()))
@@ -299,7 +301,7 @@ def test_shell_blocks_parse():
                 if r.returncode != 0:
                     wrong.append("%s:%d: %s" % (path, line, r.stderr.strip()))
                 for command in re.findall(r"^(?:\./|/\S*/)?(tern) ([a-z]+)", text, re.M):
-                    if command[1] not in tern("help").stdout:
+                    if command[1] != "help" and command[1] not in tern("help").stdout:
                         wrong.append("%s:%d: there is no tern %s" % (path, line, command[1]))
     tell(wrong)
 

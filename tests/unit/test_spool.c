@@ -268,14 +268,14 @@ static void test_changes(void)
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_ATTEMPTED, 5000, 2, first), 0);
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_ATTEMPTED, 6000, 2, second), 0);
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_ATTEMPTED, 6000, 1, wrong), -EINVAL);
-    CU_ASSERT_EQUAL(change(spool, key, SPOOL_HELD, 0, 0, NULL), 0);
+    CU_ASSERT_EQUAL(change(spool, key, SPOOL_HELD, 7000, 0, NULL), 0);
     struct spool_rcpt_change end[] = { { 0, SPOOL_RCPT_DELIVERED, SLICE("250 ok") } };
     CU_ASSERT_EQUAL(change(spool, gone, SPOOL_ATTEMPTED, 0, 1, end), 0);
     CU_ASSERT_EQUAL(change(spool, gone, SPOOL_ATTEMPTED, 0, 1, end), -ENOENT);
     for (int round = 0; round < 2; round++) {
         CU_ASSERT_TRUE(spool_entry_of(spool, key, &e));
         CU_ASSERT_EQUAL(e.pending_count, 39);
-        CU_ASSERT_EQUAL(e.due_ms, 6000);
+        CU_ASSERT_EQUAL(e.due_ms, 7000); /* since when it is held */
         CU_ASSERT_EQUAL(e.attempts, 3);
         CU_ASSERT_TRUE(e.held);
         CU_ASSERT_FALSE(spool_entry_of(spool, gone, &e));

@@ -112,18 +112,6 @@ static bool expand(const struct maildir_conf *c, const struct tern_mailbox *m, c
     return true;
 }
 
-static int make_folders(char *path)
-{
-    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        int r = mkdir(path, 0700);
-        *slash = '/';
-        if (r < 0 && errno != EEXIST)
-            return -1;
-    }
-    return mkdir(path, 0700) < 0 && errno != EEXIST ? -1 : 0;
-}
-
 static int sync_dir(int at, const char *name)
 {
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -132,8 +120,41 @@ static int sync_dir(int at, const char *name)
     if (fd < 0)
         return -1;
     r = fsync(fd);
+    int error = errno;
     (void)close(fd);
+    errno = error;
     return r;
+}
+
+/* Makes one folder, if it is not there, and its name durable: else a crash could take the mailbox with all its mail. */
+static int make_folder(char *path, char *end)
+{
+    if (mkdir(path, 0700) < 0)
+        return errno == EEXIST ? 0 : -1;
+    char *slash = memrchr(path, '/', (size_t)(end - path));
+    if (slash == NULL || slash == path)
+        return sync_dir(AT_FDCWD, slash == NULL ? "." : "/");
+    *slash = '\0';
+    int r = sync_dir(AT_FDCWD, path);
+    *slash = '/';
+    if (r < 0) {
+        int error = errno;
+        (void)rmdir(path); /* or the next one would take it for made */
+        errno = error;
+    }
+    return r;
+}
+
+static int make_folders(char *path)
+{
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        int r = make_folder(path, slash);
+        *slash = '/';
+        if (r < 0)
+            return -1;
+    }
+    return make_folder(path, path + strlen(path));
 }
 
 static int make_maildir(struct copy *c)
@@ -243,7 +264,13 @@ static int store(struct copy *c)
     }
     if (r == 0 && renameat(c->dir_fd, tmp, c->dir_fd, new_) == 0) {
         /* The name must survive a crash too, or the mail is gone although the queue forgot it. */
-        return sync_dir(c->dir_fd, "new");
+        if (sync_dir(c->dir_fd, "new") == 0)
+            return 0;
+        /* It will be delivered again: this copy goes, if nobody has taken it already. */
+        error = errno;
+        (void)unlinkat(c->dir_fd, new_, 0);
+        errno = error;
+        return -1;
     }
     if (r == 0)
         error = errno;

@@ -120,6 +120,72 @@ end)
         assert t.queue() == []
 
 
+class Strace:
+    """strace at the worker, with a filter; ends with the block."""
+
+    def __init__(self, t, *options):
+        need("strace")
+        self.t, self.out = t, os.path.join(t.dir, "strace")
+        self.process = subprocess.Popen(["strace", "-f", "-y", "-o", self.out, *options, "-p", str(t.worker_pid())],
+                                        stderr=subprocess.PIPE, text=True)
+        said = self.process.stderr.readline()
+        if "attached" not in said:
+            self.process.kill()
+            print("SKIP: strace cannot attach here: " + said.strip())
+            sys.exit(77)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(30)
+        self.process.stderr.close()
+
+    def lines(self):
+        return open(self.out, errors="replace").read().splitlines()
+
+
+def test_maildir_when_the_disk_fails():
+    """What could not be made durable is no copy: it is delivered again, and is there once."""
+    need("strace")
+    with Tern(CONFIG + "retry: { min: 1h }\n") as t:
+        t.start()
+        new = os.path.join(t.dir, "mail", "alice", "new")
+        tmp = os.path.join(t.dir, "mail", "alice", "tmp")
+        assert send(t.port, "Subject: first\n\nx\n")[0] == 250
+        wait_for(lambda: len(t.maildir("alice")) == 1 and t.queue() == [])
+        for n, (call, where) in enumerate((("renameat", ()), ("fsync", ("-P", new)))):
+            with Strace(t, "-e", "trace=" + call, *where, "-e", "inject=%s:error=EIO" % call) as s:
+                code, text = send(t.port, "Subject: %s\n\nx\n" % call)
+                assert code == 250, text
+                ident = queue_id(text)
+                wait_for(lambda: "%s deferred" % ident in t.log_text(), 20)
+                assert any("INJECTED" in line for line in s.lines()), s.lines()
+            assert len(t.maildir("alice")) == n + 1 and os.listdir(tmp) == [], (call, os.listdir(new), os.listdir(tmp))
+            t.cli("queue", "retry", ident)
+            wait_for(lambda: t.queue() == [])
+            assert len(t.maildir("alice")) == n + 2, call
+
+
+def test_a_new_maildir_is_durable_with_its_name():
+    """A folder that is made is nothing until the one above it is synced."""
+    need("strace")
+    with Tern(CONFIG) as t:
+        t.start()
+        mail = os.path.join(t.dir, "mail")
+        with Strace(t, "-e", "trace=mkdir,mkdirat,fsync,renameat") as s:
+            assert send(t.port, "Subject: x\n\nx\n")[0] == 250
+            wait_for(lambda: t.queue() == [])
+        lines = [line for line in s.lines() if t.dir in line]
+        made = [i for i, line in enumerate(lines) if "mkdir" in line and " = 0" in line]
+        renamed = next(i for i, line in enumerate(lines) if "renameat(" in line)
+        for folder, above in ((mail, t.dir), (mail + "/alice", mail)):
+            first = next(i for i in made if '"%s"' % folder in lines[i])
+            assert any("fsync(" in line and "<%s>" % above in line for line in lines[first:renamed]), lines
+
+
 if __name__ == "__main__":
     run([test_bodies_around_a_megabyte_survive_a_crash, test_100000_recipients_of_full_length,
-         test_an_envelope_that_cannot_be_read_again_is_refused])
+         test_an_envelope_that_cannot_be_read_again_is_refused, test_maildir_when_the_disk_fails,
+         test_a_new_maildir_is_durable_with_its_name])

@@ -38,6 +38,7 @@ struct dispatch_set;
 struct dispatch_generation {
     const struct policies *policies;
     bool soft_bounce;
+    bool hold_bounce; /* a hold that expires ends in a notice to the sender, else in silence */
     void *generation;
     void (*ref)(void *generation);
     void (*unref)(void *generation);

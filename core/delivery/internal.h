@@ -149,6 +149,7 @@ struct message {
     unsigned rcpt_count;
     unsigned unvisited;          /* pending recipients beyond VISIT_RCPTS_MAX */
     bool must_hold, busy, again; /* some shipment came back so */
+    bool hold_over;              /* this visit ends an expired hold: nobody is delivered to */
     struct slice hold_reason;
 
     /* preparing */

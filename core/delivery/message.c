@@ -468,9 +468,8 @@ static void choose_rcpts(struct message *m)
     }
 }
 
-static void begin(struct message *m)
+static void begin_delivery(struct message *m)
 {
-    struct arena *arena = &m->memory->arena;
     struct engine_session_options options = {
         .policy = m->policy,
         .generation_ref = m->generation.ref,
@@ -479,13 +478,43 @@ static void begin(struct message *m)
         .soft_bounce = m->generation.soft_bounce,
         .facts = delivery_session_facts(m),
     };
-    unsigned *asked = arena_alloc(arena, (m->rcpt_count + 1) * sizeof(*asked));
+
+    m->delivery =
+        engine_delivery_new(m->dispatch->engine, &options, txn_facts_ref(delivery_txn_facts(m)));
+}
+
+static void ask_routes(struct message *m)
+{
+    unsigned *asked = arena_alloc(&m->memory->arena, (m->rcpt_count + 1) * sizeof(*asked));
 
     for (unsigned i = 0; i < m->rcpt_count; i++)
         asked[i] = m->rcpts[i].index;
-    m->delivery =
-        engine_delivery_new(m->dispatch->engine, &options, txn_facts_ref(delivery_txn_facts(m)));
     engine_route(m->delivery, asked, m->rcpt_count, on_routed, m);
+}
+
+/* Nobody released it in time. The words go to the log, and to the sender if he is told. */
+static void end_hold(struct message *m)
+{
+    const struct envelope *e = &m->envelope;
+    bool by_operator = m->loaded->entry.operator_held;
+    struct slice who = by_operator ? SLICE("the operator") : e->hold_step;
+    struct slice why = by_operator ? SLICE("") : e->hold_reason;
+    bool bounce = m->generation.hold_bounce;
+    struct slice text;
+
+    if (who.len == 0)
+        who = SLICE("policy");
+    text = keep_text(m, "held by %.*s%s%.*s; not released in time", (int)who.len, who.ptr,
+                     why.len > 0 ? ": " : "", (int)why.len, why.len > 0 ? why.ptr : "");
+    m->hold_over = true;
+    for (unsigned i = 0; i < m->rcpt_count; i++) {
+        struct delivery_rcpt *r = &m->rcpts[i];
+        r->expired = bounce;
+        /* RFC 3463 3.8: delivery not authorized, message refused */
+        delivery_rcpt_settle(m, r, bounce ? FATE_FAILED : FATE_DISCARDED, bounce ? 550 : 250,
+                             bounce ? "5.7.1" : "2.0.0", text);
+    }
+    prepared(m);
 }
 
 static struct message *message_new(struct dispatch *d, const struct spool_entry *entry,
@@ -543,7 +572,18 @@ static void refuse_visit(struct dispatch *d, const struct spool_entry *entry, in
     list_init(&none);
     scheduler_prepared(d->set->scheduler, entry->key, &none);
     scheduler_done(d->set->scheduler, entry->key, r == -ENOENT ? 0 : entry->pending_count,
-                   entry->attempts, due_ms > now_ms ? due_ms : now_ms + 4 * 3600000u, false);
+                   entry->attempts, due_ms > now_ms ? due_ms : now_ms + 4 * 3600000u, entry->held);
+}
+
+/* Not due after all: held since an operator said so. */
+static void stay_held(struct dispatch *d, const struct spool_entry *entry)
+{
+    struct list none;
+
+    list_init(&none);
+    scheduler_prepared(d->set->scheduler, entry->key, &none);
+    scheduler_done(d->set->scheduler, entry->key, entry->pending_count, entry->attempts,
+                   entry->due_ms, true);
 }
 
 void delivery_message_prepare(struct dispatch *d, const struct spool_entry *entry)
@@ -553,6 +593,11 @@ void delivery_message_prepare(struct dispatch *d, const struct spool_entry *entr
 
     if (r < 0) {
         refuse_visit(d, entry, r);
+        return;
+    }
+    if (loaded->entry.held && !entry->held) { /* an operator was quicker: the spool knows best */
+        spool_unload(loaded);
+        stay_held(d, entry);
         return;
     }
     struct message *m = message_new(d, entry, loaded);
@@ -568,5 +613,9 @@ void delivery_message_prepare(struct dispatch *d, const struct spool_entry *entr
         prepared(m);
         return;
     }
-    begin(m);
+    begin_delivery(m);
+    if (loaded->entry.held)
+        end_hold(m);
+    else
+        ask_routes(m);
 }

@@ -89,6 +89,11 @@ static uint64_t due_at(struct message *m, uint64_t now_ms)
 static void decide(struct message *m)
 {
     m->decided = true;
+    if (m->hold_over) {
+        m->attempts = m->entry.attempts;
+        m->due_ms = clock_wall_ms() + (m->unvisited > 0 ? 0 : NOTICE_WAIT_MS);
+        return;
+    }
     if (m->generation.soft_bounce)
         soften(m);
     m->attempts = m->entry.attempts + (any_of(m, FATE_DEFERRED) || any_of(m, FATE_FAILED));
@@ -110,6 +115,8 @@ static void take_back_failures(struct message *m)
               "the policy did not take the notice to the sender; tried again");
     delivery_notice_free(m->notice);
     m->notice = NULL;
+    if (m->hold_over)
+        m->due_ms = clock_wall_ms() + NOTICE_WAIT_MS;
     for (unsigned i = 0; i < m->rcpt_count; i++)
         if (m->rcpts[i].fate == FATE_FAILED && delivery_notice_wanted(m, &m->rcpts[i])) {
             m->rcpts[i].fate = FATE_DEFERRED;
@@ -156,6 +163,14 @@ static void on_job_done(struct spool_job *job)
 
 static void after_job(struct port_item *item, bool gone);
 
+/* Of a held message: since when it is held. */
+static uint64_t durable_due_ms(const struct message *m, enum outcome_job kind)
+{
+    if (m->hold_over)
+        return m->entry.due_ms;
+    return kind == JOB_FINAL ? m->due_ms : clock_wall_ms();
+}
+
 static void submit(struct message *m, enum outcome_job kind, unsigned count)
 {
     bool partial = kind == JOB_PARTIAL;
@@ -163,7 +178,7 @@ static void submit(struct message *m, enum outcome_job kind, unsigned count)
     m->change = (struct spool_change){
         .key = m->entry.key,
         .kind = kind == JOB_HOLD ? SPOOL_HELD : SPOOL_ATTEMPTED,
-        .due_ms = partial ? clock_wall_ms() : m->due_ms,
+        .due_ms = durable_due_ms(m, kind),
         .attempts = partial ? m->entry.attempts : m->attempts,
         .rcpts = m->rcpt_changes,
         .rcpt_count = count,
@@ -267,7 +282,7 @@ static uint32_t still_pending(const struct message *m)
 static void finish(struct message *m, uint32_t pending)
 {
     scheduler_done(m->dispatch->set->scheduler, m->entry.key, pending, m->attempts, m->due_ms,
-                   m->must_hold);
+                   m->must_hold || m->hold_over);
     delivery_message_free(m);
 }
 
@@ -371,6 +386,14 @@ static void store_delivered(struct message *m)
         submit(m, JOB_PARTIAL, count);
 }
 
+/* An operator was quicker: he was told that it goes out. */
+static bool was_released(const struct message *m)
+{
+    struct spool_entry now;
+
+    return spool_entry_of(m->dispatch->set->options.spool, m->entry.key, &now) && !now.held;
+}
+
 /* The last of the visit: the rest of the outcomes, then the hold, then the scheduler. */
 static void advance_home(struct message *m)
 {
@@ -386,6 +409,12 @@ static void advance_home(struct message *m)
     }
     if (m->notice != NULL && !delivery_notice_ok(m->notice))
         take_back_failures(m);
+    if (!m->attempt_stored && m->hold_over && was_released(m)) {
+        m->hold_over = false;
+        m->due_ms = clock_wall_ms();
+        finish(m, m->entry.pending_count);
+        return;
+    }
     if (!m->attempt_stored)
         count = gather(m, true);
     if (count > 0)

@@ -4,6 +4,9 @@
  *
  *     HELD <-> SCHEDULED -> PREPARING -> ACTIVE -> SCHEDULED, HELD or gone
  *
+ * A hold expires: then the message is prepared like one that is due, as `held`, and delivery
+ * ends it. A hold counts from when it began, not from the arrival of the message.
+ *
  * What bounds the memory of messages in motion: at most preparing_max are being routed, and a
  * message is prepared only while it surely finds room among the ready_max parcels that wait.
  */
@@ -33,6 +36,7 @@ static void set_options(struct queue_plan *p, const struct scheduler_options *op
     fill(&p->options.retry_max_ms, 4 * 3600000u);
     fill(&p->options.expire_ms, 5 * 86400000u);
     fill(&p->options.expire_bounce_ms, 2 * 86400000u);
+    fill(&p->options.hold_expire_ms, 30 * (uint64_t)86400000u);
     fill_unsigned(&p->options.retry_factor_percent, 150);
     fill_unsigned(&p->options.preparing_max, 500);
     fill_unsigned(&p->options.ready_max, 5000);
@@ -81,6 +85,30 @@ static void empty_sites(struct queue_plan *p, bool stop, uint64_t now_ms)
     }
 }
 
+/* When a hold ends that began at that time; by a clock that ran ahead: from now on. */
+static uint64_t hold_end(const struct queue_plan *p, uint64_t since_wall_ms, uint64_t now_ms)
+{
+    int64_t ms = (int64_t)(since_wall_ms + p->options.hold_expire_ms) - p->wall_offset_ms;
+    uint64_t last_ms = now_ms + p->options.hold_expire_ms;
+
+    if (ms <= 0)
+        return 0;
+    return (uint64_t)ms < last_ms ? (uint64_t)ms : last_ms;
+}
+
+/* After a reload. The heap is put in order row by row while they change: all keys of rows not yet
+ * visited are still the old ones, and each put settles its own. */
+static void reckon_holds(struct queue_plan *p, uint64_t now_ms)
+{
+    for (uint32_t at = 0; at < p->rows.used; at++) {
+        struct row *row = queue_row(&p->rows, at);
+        if (row->state != ROW_HELD)
+            continue;
+        row->due_ms = hold_end(p, row->held_ms, now_ms);
+        queue_heap_put(&p->rows, at);
+    }
+}
+
 void queue_plan_set_options(struct queue_plan *p, const struct scheduler_options *options,
                             uint64_t now_ms)
 {
@@ -90,7 +118,10 @@ void queue_plan_set_options(struct queue_plan *p, const struct scheduler_options
     next.loops = p->options.loops;
     next.ops = p->options.ops;
     next.arg = p->options.arg;
+    uint64_t hold_expire_ms = p->options.hold_expire_ms;
     set_options(p, &next);
+    if (p->options.hold_expire_ms != hold_expire_ms)
+        reckon_holds(p, now_ms);
     if (!was_idle)
         empty_sites(p, queue_plan_idle(p), now_ms);
 }
@@ -131,7 +162,8 @@ static struct spool_entry entry_of(const struct queue_plan *p, const struct row 
     return (struct spool_entry){
         .key = queue_row_key(row),
         .arrival_ms = row->arrival_ms,
-        .due_ms = (uint64_t)((int64_t)row->due_ms + p->wall_offset_ms),
+        .due_ms = row->state == ROW_HELD ? row->held_ms
+                                         : (uint64_t)((int64_t)row->due_ms + p->wall_offset_ms),
         .octets = row->octets,
         .attempts = row->attempts,
         .rcpt_count = row->rcpt_count,
@@ -152,10 +184,26 @@ static void set_state(struct queue_plan *p, uint32_t at, enum row_state state)
     row->state = (uint8_t)state;
     p->held += state == ROW_HELD;
     p->preparing += state == ROW_PREPARING;
-    if (state == ROW_SCHEDULED)
+    if (state == ROW_SCHEDULED || state == ROW_HELD)
         queue_heap_put(&p->rows, at);
     else
         queue_heap_take(&p->rows, at);
+}
+
+static void hold_row(struct queue_plan *p, uint32_t at, uint64_t since_wall_ms, uint64_t due_ms)
+{
+    struct row *row = queue_row(&p->rows, at);
+
+    queue_site_unpark(p, at);
+    row->held_ms = since_wall_ms;
+    row->due_ms = due_ms;
+    set_state(p, at, ROW_HELD);
+}
+
+static void hold_now(struct queue_plan *p, uint32_t at, uint64_t now_ms)
+{
+    hold_row(p, at, (uint64_t)((int64_t)now_ms + p->wall_offset_ms),
+             now_ms + p->options.hold_expire_ms);
 }
 
 static void drop(struct queue_plan *p, uint32_t at)
@@ -179,7 +227,12 @@ void queue_plan_add(struct queue_plan *p, const struct spool_entry *entry, uint6
     row->rcpt_count = entry->rcpt_count;
     row->pending_count = entry->pending_count;
     row->bounce = entry->bounce;
-    set_state(p, at, entry->held ? ROW_HELD : ROW_SCHEDULED);
+    if (entry->held) {
+        uint64_t since_ms = entry->due_ms > 0 ? entry->due_ms : entry->arrival_ms;
+        hold_row(p, at, since_ms, hold_end(p, since_ms, now_ms));
+    } else {
+        set_state(p, at, ROW_SCHEDULED);
+    }
 }
 
 void queue_plan_prepared(struct queue_plan *p, struct spool_key key, struct list *parcels,
@@ -192,6 +245,8 @@ void queue_plan_prepared(struct queue_plan *p, struct spool_key key, struct list
 
     if (row != NULL && row->state == ROW_PREPARING)
         set_state(p, at, ROW_ACTIVE);
+    if (row != NULL && !list_empty(parcels))
+        row->over = false; /* it was released, and is carried */
     while ((link = list_pop(parcels)) != NULL) {
         struct parcel *parcel = list_entry(link, struct parcel, link);
         if (gone) {
@@ -223,12 +278,16 @@ void queue_plan_done(struct queue_plan *p, struct spool_key key, uint32_t pendin
     }
     row->pending_count = pending;
     row->attempts = attempts;
-    row->due_ms = row->woken ? now_ms : from_wall(p, due_wall_ms, now_ms);
-    bool hold = held || row->hold;
-    row->woken = row->hold = false;
-    if (hold)
-        queue_site_unpark(p, at);
-    set_state(p, at, hold ? ROW_HELD : ROW_SCHEDULED);
+    row->due_ms = row->woken || row->released ? now_ms : from_wall(p, due_wall_ms, now_ms);
+    bool hold = row->hold || (held && !row->released);
+    bool over = row->over;
+    row->woken = row->hold = row->over = row->released = false;
+    if (hold && over) /* it could not be ended now */
+        hold_row(p, at, row->held_ms, row->due_ms);
+    else if (hold)
+        hold_now(p, at, now_ms);
+    else
+        set_state(p, at, ROW_SCHEDULED);
 }
 
 void queue_plan_retry(struct queue_plan *p, struct spool_key key, uint64_t now_ms)
@@ -238,6 +297,7 @@ void queue_plan_retry(struct queue_plan *p, struct spool_key key, uint64_t now_m
     if (at == ROW_NONE)
         return;
     struct row *row = queue_row(&p->rows, at);
+    p->forgiven_ms = now_ms + 1; /* whoever asks for it knows something that we do not */
     if (row->state == ROW_PREPARING || row->state == ROW_ACTIVE)
         row->woken = !row->hold;
     if (row->state != ROW_SCHEDULED)
@@ -268,16 +328,19 @@ void queue_plan_hold(struct queue_plan *p, struct spool_key key, bool held, uint
     struct row *row = queue_row(&p->rows, at);
     switch ((enum row_state)row->state) {
     case ROW_PREPARING:
-    case ROW_ACTIVE: row->hold = held; break;
+    case ROW_ACTIVE:
+        row->hold = held;
+        row->released = !held;
+        row->over = false;
+        break;
     case ROW_SCHEDULED:
-        if (!held)
-            break;
-        queue_site_unpark(p, at);
-        set_state(p, at, ROW_HELD);
+        if (held)
+            hold_now(p, at, now_ms);
         break;
     case ROW_HELD:
         if (held)
             break;
+        row->site = NULL;
         row->due_ms = now_ms;
         set_state(p, at, ROW_SCHEDULED);
         break;
@@ -304,6 +367,17 @@ static bool has_room(const struct queue_plan *p)
            p->ready + p->preparing < p->options.ready_max;
 }
 
+static struct spool_entry begin_attempt(struct queue_plan *p, uint32_t at)
+{
+    struct row *row = queue_row(&p->rows, at);
+    struct spool_entry entry = entry_of(p, row);
+
+    row->over = row->state == ROW_HELD;
+    queue_site_unpark(p, at);
+    set_state(p, at, ROW_PREPARING);
+    return entry;
+}
+
 void queue_plan_run(struct queue_plan *p, uint64_t now_ms)
 {
     refill(p, now_ms);
@@ -311,9 +385,7 @@ void queue_plan_run(struct queue_plan *p, uint64_t now_ms)
         uint32_t at = queue_heap_first(&p->rows);
         if (at == ROW_NONE || queue_row(&p->rows, at)->due_ms > now_ms)
             return;
-        queue_site_unpark(p, at);
-        set_state(p, at, ROW_PREPARING);
-        const struct spool_entry entry = entry_of(p, queue_row(&p->rows, at));
+        struct spool_entry entry = begin_attempt(p, at);
         unsigned loop_index = p->next_loop;
         p->next_loop = (p->next_loop + 1) % p->options.loops;
         p->options.ops->prepare(p->options.arg, loop_index, &entry);
@@ -414,16 +486,17 @@ static void check_site(const struct site *site, uint64_t now_ms)
 
 void queue_plan_check(const struct queue_plan *p, uint64_t now_ms)
 {
-    unsigned held = 0, preparing = 0, ready = 0, slots = 0, scheduled = 0, sites = 0;
+    unsigned held = 0, preparing = 0, ready = 0, slots = 0, in_heaps = 0, sites = 0;
 
     for (uint32_t at = 0; at < p->rows.used; at++) {
         const struct row *row = queue_row(&p->rows, at);
         held += row->state == ROW_HELD;
         preparing += row->state == ROW_PREPARING;
-        scheduled += row->state == ROW_SCHEDULED;
-        assert((row->state == ROW_SCHEDULED) ==
-               (row->state != ROW_FREE && row->heap_at != ROW_NONE));
-        assert(row->state != ROW_SCHEDULED || p->rows.heap[row->heap_at] == at);
+        bool in_heap = row->state == ROW_SCHEDULED || row->state == ROW_HELD;
+        in_heaps += in_heap;
+        assert(in_heap == (row->state != ROW_FREE && row->heap_at != ROW_NONE));
+        assert(!in_heap || p->rows.heap[row->heap_at] == at);
+        assert(row->state != ROW_HELD || !row->parked);
     }
     const struct list *lists[] = { &p->busy, &p->remembered };
     for (unsigned i = 0; i < 2; i++) {
@@ -435,7 +508,7 @@ void queue_plan_check(const struct queue_plan *p, uint64_t now_ms)
             sites++;
         }
     }
-    assert(held == p->held && preparing == p->preparing && scheduled == p->rows.heap_count);
+    assert(held == p->held && preparing == p->preparing && in_heaps == p->rows.heap_count);
     assert(ready == p->ready && slots == p->slot_count && sites == p->site_count);
     assert(p->preparing <= p->options.preparing_max && p->ready <= p->options.ready_max + sites);
 }

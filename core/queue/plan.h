@@ -23,7 +23,7 @@ uint64_t queue_retry_at(const struct queue_retry *r, const struct spool_entry *e
 uint64_t queue_jitter(uint64_t ms, unsigned percent, uint64_t seed);
 uint64_t queue_mix(uint64_t x);
 
-#define SITE_BACKOFF_MIN_MS  60000u /* after the first failure; doubles */
+#define SITE_BACKOFF_MIN_MS  60000u /* after the first failure, or retry_min_ms if less; doubles */
 #define SITE_BACKOFF_MAX_MS  (30u * 60000u)
 #define SITES_REMEMBERED_MAX 10000 /* sites without work of which a failure is remembered */
 #define SITE_TURN_MS         1000  /* a parcel older than this goes before others */
@@ -43,7 +43,7 @@ struct site {
     unsigned slots;    /* granted and not given back */
     unsigned opening;  /* of these: not yet connected */
     unsigned fails;    /* in a row */
-    uint64_t until_ms; /* backs off until then */
+    uint64_t failed_ms, until_ms; /* backs off since then, until then */
     struct list waits; /* unanswered pulls */
     unsigned ready_count;
     uint32_t parked_first, parked_last; /* rows that were turned away */
@@ -64,6 +64,7 @@ struct queue_plan {
     unsigned next_loop;
     unsigned busy_tokens;
     uint64_t busy_filled_ms;
+    uint64_t forgiven_ms; /* sites that failed before are tried without waiting */
     unsigned paused; /* enum scheduler_pause_reason, or'ed */
 };
 

@@ -16,7 +16,7 @@ struct site;
 
 enum row_state {
     ROW_FREE,
-    ROW_HELD,      /* known, never due */
+    ROW_HELD,      /* in the heap, due when its hold expires */
     ROW_SCHEDULED, /* in the heap */
     ROW_PREPARING, /* with a loop, that routes it */
     ROW_ACTIVE,    /* its parcels were handed in; the outcome will come */
@@ -27,7 +27,10 @@ struct row {
     uint64_t due_ms;     /* the plan's clock */
     uint64_t arrival_ms; /* wall */
     uint64_t octets;
-    struct site *site; /* where it waits to be woken, if parked */
+    union {
+        struct site *site; /* where it waits to be woken, if parked */
+        uint64_t held_ms;  /* wall; since when, if held or `over` */
+    };
     uint32_t attempts, rcpt_count, pending_count;
     uint32_t heap_at;   /* its place in the heap */
     uint32_t hash_next; /* free rows: the next free one */
@@ -39,6 +42,8 @@ struct row {
     bool woken : 1;   /* due at once when its attempt ends */
     bool hold : 1;    /* becomes HELD when its attempt ends */
     bool removed : 1; /* goes when its attempt ends */
+    bool over : 1;    /* its attempt is the end of its hold */
+    bool released : 1; /* by an operator, during its attempt */
 };
 _Static_assert(sizeof(struct row) <= 96,
                "a row stays small: 100,000 of them are an everyday queue");

@@ -47,7 +47,8 @@ struct parcel {
 /* Called on the scheduler's thread: they post to the loop and return. */
 struct scheduler_ops {
     /* A message is due: load it, route it, then scheduler_prepared() with its parcels, in the
-     * end scheduler_done(). */
+     * end scheduler_done(). entry->held: its hold has expired, and is to be ended (due_ms is when
+     * it began); scheduler_done() with `held` puts that off till due_ms. */
     void (*prepare)(void *arg, unsigned loop_index, const struct spool_entry *entry);
     /* A slot of the site is granted to the loop that made `first`: connect and carry it, then
      * scheduler_pull() or scheduler_slot_done(). */
@@ -67,6 +68,7 @@ struct scheduler_options {
     unsigned retry_factor_percent;        /* 0: 150 */
     unsigned retry_jitter_percent;        /* up and down; taken as given */
     uint64_t expire_ms, expire_bounce_ms; /* 0: 5 d, 2 d */
+    uint64_t hold_expire_ms;              /* 0: 30 d */
     unsigned preparing_max;               /* messages being routed at once; 0: 500 */
     /* parcels waiting at sites in all; 0: 5000; beyond that nothing is prepared */
     unsigned ready_max;
@@ -90,7 +92,8 @@ void scheduler_set_options(struct scheduler *s, const struct scheduler_options *
 enum scheduler_pause_reason { SCHEDULER_DRAINS = 1, SCHEDULER_UNDURABLE = 2 };
 void scheduler_pause(struct scheduler *s, enum scheduler_pause_reason why, bool paused);
 
-/* A message is durable in the spool (or was found there). Held ones are known, never due. */
+/* A message is durable in the spool (or was found there). Of a held one due_ms
+ * is when its hold began. */
 void scheduler_add(struct scheduler *s, const struct spool_entry *entry);
 /* The answer to prepare(): the parcels of the message, maybe none; the list is emptied. */
 void scheduler_prepared(struct scheduler *s, struct spool_key key, struct list *parcels);

@@ -10,7 +10,7 @@
  *
  * A site is healthy until all its slots have come back without a connection. Then it backs off
  * (1 min, doubled up to 30 min), all that waits is deferred at once without trying, and one slot
- * probes it afterwards.
+ * probes it afterwards, or once an operator said "retry".
  */
 #include <assert.h>
 #include <stdio.h>
@@ -190,7 +190,8 @@ void queue_parcel_return(struct queue_plan *p, struct parcel *parcel, enum parce
 
 static bool backs_off(const struct site *site, uint64_t now_ms)
 {
-    return site->slots == 0 && now_ms < site->until_ms;
+    return site->slots == 0 && now_ms < site->until_ms &&
+           site->failed_ms >= site->plan->forgiven_ms;
 }
 
 static bool may_grant(const struct site *site)
@@ -399,14 +400,17 @@ static uint64_t seed_of(const struct site *site)
 
 static void fail(struct site *site, struct slice text, uint64_t now_ms)
 {
-    uint64_t wait = SITE_BACKOFF_MIN_MS;
+    uint64_t wait = site->plan->options.retry_min_ms;
 
+    if (wait > SITE_BACKOFF_MIN_MS)
+        wait = SITE_BACKOFF_MIN_MS;
     for (unsigned i = 0; i < site->fails && wait < SITE_BACKOFF_MAX_MS; i++)
         wait *= 2;
     if (wait > SITE_BACKOFF_MAX_MS)
         wait = SITE_BACKOFF_MAX_MS;
     site->fails++;
     site->limit = 1;
+    site->failed_ms = now_ms;
     site->until_ms = now_ms + queue_jitter(wait, 20, seed_of(site));
     (void)snprintf(site->error, sizeof(site->error), "%.*s", (int)text.len,
                    text.len > 0 ? text.ptr : "");

@@ -82,7 +82,8 @@ int queue_verb(struct spool *spool, struct scheduler *scheduler, enum queue_verb
         (!entry.held && verb == QUEUE_RELEASE))
         return -EALREADY;
     const struct spool_change change = {
-        .key = key, .kind = kinds[verb], .due_ms = clock_wall_ms(), .attempts = entry.attempts
+        .key = key, .kind = kinds[verb], .due_ms = clock_wall_ms(),
+        .operator_held = verb == QUEUE_HOLD, .attempts = entry.attempts
     };
     int r = submit_and_wait(spool, &change);
     if (r == 0)

@@ -12,6 +12,7 @@
 #include "net/conn.h"
 
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
+static const char *const hold_thens[] = { "discard", "bounce", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 
 static const struct tern_option top_options[] = {
@@ -120,6 +121,14 @@ static const struct tern_option retry_options[] = {
     TERN_OPTIONS_END,
 };
 
+static const struct tern_option hold_options[] = {
+    TERN_OPTION_SECONDS(struct hold_conf, expire, "30d", 1, 31536000,
+                        "How long a held message waits for somebody to release it."),
+    TERN_OPTION_ENUM(struct hold_conf, then, "discard", hold_thens,
+                     "What then becomes of it: discard it, or bounce it to its sender."),
+    TERN_OPTIONS_END,
+};
+
 static const struct tern_option kv_options[] = {
     TERN_OPTION_STRING(struct kv_conf, provider, "memory",
                        "memory, or a module that keeps entries over a restart: kv_lmdb."),
@@ -143,6 +152,7 @@ static const struct conf_section sections[] = {
     { "dns", dns_options, "The resolver" },
     { "log", log_options, "Log and decision records" },
     { "retry", retry_options, "When a deferred recipient is tried again" },
+    { "hold", hold_options, "What becomes of held messages that nobody releases" },
     { "kv", kv_options, "Where greylisting and limits remember; further keys are the provider's" },
     { NULL, NULL, NULL },
 };
@@ -155,7 +165,7 @@ const struct conf_section *server_conf_sections(void)
 /* Keys of the top level that are maps of their own, or another folder's. */
 static const char *const top_reserved[] = {
     "spool",    "listeners", "limits",      "timeouts",   "dns",    "log",    "retry",
-    "kv",       "tables",    "policies",    "profiles",   "profile_for",      "transports",
+    "hold",     "kv",       "tables",    "policies",    "profiles",   "profile_for",      "transports",
     "routes",   "include",   "tenants",     "certificates", NULL,
 };
 
@@ -324,6 +334,7 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
     (void)parse_part(env, root, "timeouts", timeouts_options, &conf->timeouts, NULL);
     (void)parse_part(env, root, "log", log_options, &conf->log, NULL);
     (void)parse_part(env, root, "retry", retry_options, &conf->retry, NULL);
+    (void)parse_part(env, root, "hold", hold_options, &conf->hold, NULL);
     conf->kv_node = yaml_get(root, "kv");
     (void)parse_part(env, root, "kv", kv_options, &conf->kv, provider_keys(env->arena, conf->kv_node));
     if (parse_part(env, root, "dns", dns_options, &conf->dns, NULL) == 0 && conf->dns.servers.count > 0) {

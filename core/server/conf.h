@@ -65,6 +65,13 @@ struct retry_conf {
     unsigned factor, jitter;
 };
 
+enum hold_then { HOLD_THEN_DISCARD, HOLD_THEN_BOUNCE };
+
+struct hold_conf {
+    uint64_t expire_s;
+    int then; /* enum hold_then */
+};
+
 struct kv_conf {
     tern_str provider;
     unsigned entries;
@@ -85,6 +92,7 @@ struct server_conf {
     struct dns_conf dns;
     struct log_conf log;
     struct retry_conf retry;
+    struct hold_conf hold;
     struct kv_conf kv;
     const struct yaml_node *kv_node;
     struct listener_conf *listeners;

@@ -18,7 +18,7 @@ static void add_key(struct buf *out, const char *key, struct slice value)
     buf_add_json(out, value);
 }
 
-static void add_entry(struct buf *out, const struct spool_entry *e)
+static void add_entry(struct buf *out, const struct spool_entry *e, uint64_t hold_expire_ms)
 {
     char id[SPOOL_ID_TEXT_MAX];
 
@@ -29,6 +29,8 @@ static void add_entry(struct buf *out, const struct spool_entry *e)
                id, (unsigned long long)e->arrival_ms, (unsigned long long)e->due_ms,
                (unsigned long long)e->octets, e->attempts, e->rcpt_count, e->pending_count,
                e->held ? "true" : "false");
+    if (e->held)
+        buf_printf(out, ",\"hold_until\":%llu", (unsigned long long)(e->due_ms + hold_expire_ms));
 }
 
 static void add_rcpts(struct buf *out, const struct envelope *e, const struct spool_loaded *m)
@@ -51,17 +53,20 @@ static void add_rcpts(struct buf *out, const struct envelope *e, const struct sp
     buf_add_char(out, ']');
 }
 
-static void add_message(struct buf *out, const struct spool_loaded *m, bool full)
+static void add_message(struct buf *out, const struct spool_loaded *m, uint64_t hold_expire_ms,
+                        bool full)
 {
     struct arena arena;
     struct envelope e;
 
     buf_add_char(out, '{');
-    add_entry(out, &m->entry);
+    add_entry(out, &m->entry, hold_expire_ms);
     arena_init(&arena);
     if (envelope_decode(m->envelope, &arena, &e) == 0) {
         add_key(out, "from", e.sender);
-        if (e.hold_reason.len > 0)
+        if (m->entry.operator_held)
+            add_key(out, "hold_reason", SLICE("operator"));
+        else if (e.hold_reason.len > 0)
             add_key(out, "hold_reason", e.hold_reason);
         if (full) {
             add_key(out, "origin", e.origin);
@@ -70,12 +75,22 @@ static void add_message(struct buf *out, const struct spool_loaded *m, bool full
             add_key(out, "client", e.client_address);
             add_key(out, "helo", e.helo);
             add_key(out, "user", e.user);
-            add_key(out, "hold_step", e.hold_step);
+            if (!m->entry.operator_held)
+                add_key(out, "hold_step", e.hold_step);
         }
         add_rcpts(out, &e, m);
     }
     arena_fini(&arena);
     buf_add_char(out, '}');
+}
+
+static uint64_t present_hold_expire_ms(void)
+{
+    struct generation *g = generation_present();
+    uint64_t ms = g->conf.hold.expire_s * 1000;
+
+    generation_unref(g);
+    return ms;
 }
 
 unsigned control_queue_list(struct serve *serve, struct slice after, unsigned max, struct buf *out)
@@ -88,6 +103,7 @@ unsigned control_queue_list(struct serve *serve, struct slice after, unsigned ma
         return MHD_HTTP_BAD_REQUEST;
     }
     struct spool_entry *entries = mem_alloc(max * sizeof(entries[0]));
+    uint64_t hold_expire_ms = present_hold_expire_ms();
     unsigned n = scheduler_list(serve->scheduler, key, entries, max);
     buf_add_cstr(out, "{\"messages\":[");
     for (unsigned i = 0; i < n; i++) {
@@ -97,7 +113,7 @@ unsigned control_queue_list(struct serve *serve, struct slice after, unsigned ma
         if (!first)
             buf_add_char(out, ',');
         first = false;
-        add_message(out, m, false);
+        add_message(out, m, hold_expire_ms, false);
         spool_unload(m);
     }
     buf_printf(out, "],\"more\":%s}\n", n == max ? "true" : "false");
@@ -128,7 +144,7 @@ unsigned control_queue_show(struct serve *serve, struct slice id, struct buf *ou
         buf_printf(out, "%.*s is not in the queue\n", (int)id.len, id.ptr);
         return MHD_HTTP_NOT_FOUND;
     }
-    add_message(out, m, true);
+    add_message(out, m, present_hold_expire_ms(), true);
     out->len--; /* the closing brace: the header goes in too */
     add_header(out, m);
     buf_add_cstr(out, "}\n");

@@ -33,6 +33,7 @@ void serve_scheduler_options(const struct serve *s, const struct generation *g, 
         .retry_min_ms = r->min_s * 1000, .retry_max_ms = r->max_s * 1000,
         .retry_factor_percent = r->factor, .retry_jitter_percent = r->jitter,
         .expire_ms = r->expire_s * 1000, .expire_bounce_ms = r->expire_bounce_s * 1000,
+        .hold_expire_ms = g->conf.hold.expire_s * 1000,
         .preparing_max = 500, .ready_max = 5000,
         .ops = dispatch_set_ops(), .arg = s->dispatches, .stopped = !g->conf.delivery,
     };
@@ -54,6 +55,7 @@ static void present_for_delivery(void *arg, struct dispatch_generation *ret)
 
     (void)arg;
     *ret = (struct dispatch_generation){ .policies = g->policies, .soft_bounce = g->conf.soft_bounce,
+                                         .hold_bounce = g->conf.hold.then == HOLD_THEN_BOUNCE,
                                          .generation = g, .ref = ref_generation, .unref = unref_generation };
 }
 

@@ -47,12 +47,14 @@ static void apply_fields(const struct spool_change *c, struct format_state *s)
     s->version++;
     if (c->kind == SPOOL_ATTEMPTED)
         s->attempts = c->attempts;
-    if (c->kind == SPOOL_ATTEMPTED || c->kind == SPOOL_RELEASED || c->kind == SPOOL_RETRY)
+    if (c->kind != SPOOL_DELETED)
         s->due_ms = c->due_ms;
-    if (c->kind == SPOOL_HELD)
+    if (c->kind == SPOOL_HELD) {
         s->held = true;
+        s->operator_held = c->operator_held;
+    }
     if (c->kind == SPOOL_RELEASED)
-        s->held = false;
+        s->held = s->operator_held = false;
 }
 
 static void add_text(struct buf *out, uint32_t rcpt, struct slice text, size_t share)
@@ -160,6 +162,7 @@ void spool_change_encode(struct spool *spool, const struct row *row, const struc
         .attempts = row->attempts,
         .due_ms = row->due_ms,
         .held = (row->flags & ROW_HELD) != 0,
+        .operator_held = (row->flags & ROW_OPERATOR) != 0,
         .pending = format_states_pending(states, row->rcpt_count),
         .states = slice_make((const char *)states, octets),
     };

@@ -178,7 +178,7 @@ char *format_state_encode(const struct format_state *s, char *out)
     at = put32(at, s->attempts);
     at = put64(at, s->due_ms);
     at = put32(at, s->pending);
-    at = put32(at, s->held ? 1 : 0);
+    at = put32(at, s->held ? s->operator_held ? 2 : 1 : 0);
     at = put32(at, s->text_count);
     at = put32(at, s->states.len);
     if (s->states.len > 0)
@@ -228,7 +228,7 @@ bool format_state_decode(struct slice in, uint32_t rcpt_count, struct format_sta
         return false;
     uint32_t states_octets = get32(in.ptr + 28);
     uint32_t held = get32(in.ptr + 20);
-    if (held > 1 || states_octets > in.len - FORMAT_STATE_FIXED ||
+    if (held > 2 || states_octets > in.len - FORMAT_STATE_FIXED ||
         (states_octets != 0 && states_octets != format_states_octets(rcpt_count)))
         return false;
     struct format_state s = {
@@ -237,6 +237,7 @@ bool format_state_decode(struct slice in, uint32_t rcpt_count, struct format_sta
         .due_ms = get64(in.ptr + 8),
         .pending = get32(in.ptr + 16),
         .held = held != 0,
+        .operator_held = held == 2,
         .text_count = get32(in.ptr + 24),
         .states = slice_make(in.ptr + FORMAT_STATE_FIXED, states_octets),
         .texts = slice_from(in, FORMAT_STATE_FIXED + states_octets),

@@ -75,7 +75,7 @@ bool format_record_decode(const char *in, uint64_t seed, uint64_t offset, struct
 struct format_state {
     uint32_t version, attempts, pending;
     uint64_t due_ms;
-    bool held;
+    bool held, operator_held; /* on disk 0: no, 1: by the policy, 2: by the operator */
     uint32_t text_count;
     struct slice states; /* two bits a recipient, lowest first; empty: all queued */
     struct slice texts;  /* text_count times: recipient (32), length (16), octets */

@@ -166,7 +166,8 @@ void spool_row_set_state(struct row *row, const struct format_state *state)
     row->attempts = state->attempts;
     row->pending = state->pending;
     row->due_ms = state->due_ms;
-    row->flags = (uint16_t)((row->flags & ~ROW_HELD) | (state->held ? ROW_HELD : 0));
+    row->flags = (uint16_t)((row->flags & ~(ROW_HELD | ROW_OPERATOR)) | (state->held ? ROW_HELD : 0) |
+                            (state->operator_held ? ROW_OPERATOR : 0));
 }
 
 void spool_row_entry(const struct row *row, struct spool_entry *ret)
@@ -180,6 +181,7 @@ void spool_row_entry(const struct row *row, struct spool_entry *ret)
         .rcpt_count = row->rcpt_count,
         .pending_count = row->pending,
         .held = (row->flags & ROW_HELD) != 0,
+        .operator_held = (row->flags & ROW_OPERATOR) != 0,
         .bounce = (row->flags & ROW_BOUNCE) != 0,
     };
 }

@@ -67,7 +67,8 @@ void spool_spare_add(struct spool *spool, uint64_t number, uint64_t octets); /* 
 
 /* ---- rows ---- */
 
-enum { ROW_HELD = 1, ROW_BOUNCE = 2, ROW_BIG = 4, ROW_STAGED = 8, ROW_SNAPSHOT = 16, ROW_LOST = 32 };
+enum { ROW_HELD = 1, ROW_BOUNCE = 2, ROW_BIG = 4, ROW_STAGED = 8, ROW_SNAPSHOT = 16, ROW_LOST = 32,
+       ROW_OPERATOR = 64 /* who holds it */ };
 
 #define ROW_STATES_INLINE 32u /* recipients whose states fit the row */
 

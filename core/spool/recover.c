@@ -300,7 +300,7 @@ static void take_message(struct recovery *v, const struct format_message *m, con
         spool_row_extra(row)->body_key = m->body_key;
     if (m->state.version > row->version)
         spool_row_set_state(row, &m->state);
-    row->flags = (uint16_t)((row->flags & ROW_HELD) | ROW_SNAPSHOT |
+    row->flags = (uint16_t)((row->flags & (ROW_HELD | ROW_OPERATOR)) | ROW_SNAPSHOT |
                             ((m->flags & FORMAT_BOUNCE) != 0 ? ROW_BOUNCE : 0) |
                             ((m->flags & FORMAT_BIG) != 0 ? ROW_BIG : 0));
 }

@@ -67,12 +67,13 @@ enum spool_rcpt_state { SPOOL_RCPT_QUEUED, SPOOL_RCPT_DELIVERED, SPOOL_RCPT_BOUN
 struct spool_entry {
     struct spool_key key;
     uint64_t arrival_ms; /* wall */
-    uint64_t due_ms;     /* wall; next attempt */
+    uint64_t due_ms;     /* wall; next attempt; of a held one: since when it is held */
     uint64_t octets;
     uint32_t attempts;
     uint32_t rcpt_count, pending_count;
     bool held;
-    bool bounce; /* null reverse-path */
+    bool operator_held; /* not by the policy */
+    bool bounce;        /* null reverse-path */
 };
 /* Every live message, after spool_open(), before spool_start(). */
 void spool_each(struct spool *spool, void (*each)(void *arg, const struct spool_entry *e), void *arg);
@@ -92,7 +93,7 @@ struct spool_message {
 
 enum spool_change_kind {
     SPOOL_ATTEMPTED, /* rcpts got outcomes; the rest is due again at due_ms */
-    SPOOL_HELD,
+    SPOOL_HELD,      /* since due_ms */
     SPOOL_RELEASED,  /* due at due_ms */
     SPOOL_RETRY,     /* due_ms only */
     SPOOL_DELETED,   /* all pending recipients are discarded */
@@ -108,6 +109,7 @@ struct spool_change {
     struct spool_key key;
     enum spool_change_kind kind;
     uint64_t due_ms;
+    bool operator_held; /* SPOOL_HELD */
     uint32_t attempts;
     const struct spool_rcpt_change *rcpts;
     uint32_t rcpt_count;

@@ -147,6 +147,9 @@ static void detached_view(struct run *run, struct call_view *ret)
 
     ret->session = session_facts_ref(d->session);
     ret->txn = d->txn != NULL ? txn_facts_ref(d->txn) : NULL;
+    /* Those of one message have the same: tags make groups. */
+    if (d->txn != NULL && d->txn->rcpt_count > 0)
+        ret->tags = d->txn->rcpts[0]->tags;
     ret->outcome = d->outcome;
     ret->outcome_text = d->text;
 }

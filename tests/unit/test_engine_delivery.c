@@ -94,6 +94,7 @@ static struct txn_facts *stored(void)
         struct rcpt_facts *rcpt = ARENA_NEW(&t->memory->arena, struct rcpt_facts);
         rcpt->view.mailbox = rcpt->view.original = mailbox("r1@example.org");
         rcpt->view.class_ = classes[i];
+        rcpt->tags = notes_add(&t->memory->arena, NULL, SLICE("b"), SLICE("true"));
         txn_facts_add_rcpt(t, rcpt);
     }
     return t;
@@ -142,6 +143,7 @@ static tern_verdict see_outcome(tern_call *call, const struct script *s)
     buf_printf(&w.trace, "<%s %s %u> ", tern->outcome(call).ptr, tern->outcome_text(call).ptr,
                tern->rcpt_count(call));
     CU_ASSERT_EQUAL(tern->tag(call, "a"), -EPERM);
+    CU_ASSERT_TRUE(tern->has_tag(call, "b")); /* what a recipient was given at rcpt */
     return TERN_NEXT;
 }
 

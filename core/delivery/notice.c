@@ -242,6 +242,7 @@ static void on_enqueued(void *arg, const struct engine_message_result *result)
         buf_add(&n->head, g->head);
         n->stored.body_offset = g->body_offset;
         n->final = body_ref(result->body);
+        n->ok = n->envelope.len <= ENVELOPE_OCTETS_MAX; /* else nobody could read it again */
     }
     if (n->inside) {
         n->ready = true; /* the message is in the middle of advancing, and goes on with it */

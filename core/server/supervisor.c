@@ -223,8 +223,12 @@ static void worker_died(struct supervisor *s, int status)
     }
     if (s->stopping)
         return;
-    /* A first start that fails is an operator's mistake to show, not to hide in a loop. */
-    if (!s->ever_ready) {
+    /*
+     * A first start that fails is an operator's mistake to show, not to hide in a loop. But SIGKILL
+     * comes from outside (the machine is out of memory), and the queue waits to be delivered.
+     */
+    bool from_outside = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    if (!s->ever_ready && !from_outside) {
         s->stopping = true;
         s->status = WIFEXITED(status) && WEXITSTATUS(status) == WORKER_EXIT_CONFIG ? 1 : 70;
         return;

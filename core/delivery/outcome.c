@@ -341,12 +341,17 @@ static void undurable(struct message *m)
     loop_timer_start(m->dispatch->loop, &m->retry, m->undurable_wait_ms);
 }
 
-/* Removed by an operator meanwhile: nothing was stored, and nothing need be. */
+/*
+ * Removed by an operator meanwhile: nothing was stored, and nothing need be. A notice on its way
+ * is waited for: the policy's answer to it may stand in line behind this one.
+ */
 static void was_removed(struct message *m)
 {
     m->job.status = 0;
-    delivery_notice_free(m->notice);
-    m->notice = NULL;
+    if (m->notice != NULL && delivery_notice_ready(m->notice)) {
+        delivery_notice_free(m->notice);
+        m->notice = NULL;
+    }
     m->must_hold = false;
 }
 

@@ -349,6 +349,32 @@ static void test_verbs(void)
     world_stop();
 }
 
+/* An operator removes mail while it is delivered, refused and its sender about to be told. */
+static void test_removed_under_way(void)
+{
+    enum { SOME = 300 };
+    struct dispatch_stats stats;
+
+    start((struct world_options){ .loops = 2, .async = true });
+    for (unsigned i = 0; i < SOME; i++) {
+        unsigned m = world_send("a@fixed.test", "one@fixed.test bad@fixed.test two@good.mx");
+        for (unsigned wait = 0; wait < i % 16; wait++)
+            (void)usleep(100);
+        int r = queue_verb(world_spool(), world_scheduler(), QUEUE_DELETE, world_messages[m]->key);
+        CU_ASSERT(r == 0 || r == -ENOENT);
+        CU_ASSERT(world_wait(m, 0));
+    }
+    for (unsigned i = 0; i < 1000; i++) {
+        world_stats(&stats);
+        if (stats.messages == 0)
+            break;
+        (void)usleep(10000);
+    }
+    CU_ASSERT_EQUAL(stats.messages, 0); /* notices, too, went their way */
+    CU_ASSERT_EQUAL(stats.undurable, 0);
+    world_stop();
+}
+
 /* Many messages over two loops and few connections: each recipient gets its copy once. */
 static void test_many(void)
 {
@@ -414,6 +440,7 @@ static void add_tests(CU_pSuite suite)
                 test_a_disk_that_stays_full_loses_nothing);
     CU_add_test(suite, "a stuck module harms nobody", test_a_stuck_module_harms_nobody);
     CU_add_test(suite, "verbs", test_verbs);
+    CU_add_test(suite, "removed under way", test_removed_under_way);
     CU_add_test(suite, "many", test_many);
     CU_add_test(suite, "drain in the middle", test_drain_in_the_middle);
 }

@@ -23,7 +23,9 @@ uint64_t queue_retry_at(const struct queue_retry *r, const struct spool_entry *e
 uint64_t queue_jitter(uint64_t ms, unsigned percent, uint64_t seed);
 uint64_t queue_mix(uint64_t x);
 
-#define SITE_BACKOFF_MIN_MS  60000u /* after the first failure, or retry_min_ms if less; doubles */
+/* A site is left alone so long after the first failure, and twice as long after each further one;
+ * but not longer than retry_min_ms and retry_max_ms, or attempts would pass without trying. */
+#define SITE_BACKOFF_MIN_MS  60000u
 #define SITE_BACKOFF_MAX_MS  (30u * 60000u)
 #define SITES_REMEMBERED_MAX 10000 /* sites without work of which a failure is remembered */
 #define SITE_TURN_MS         1000  /* a parcel older than this goes before others */

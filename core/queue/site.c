@@ -400,14 +400,14 @@ static uint64_t seed_of(const struct site *site)
 
 static void fail(struct site *site, struct slice text, uint64_t now_ms)
 {
-    uint64_t wait = site->plan->options.retry_min_ms;
+    const struct scheduler_options *o = &site->plan->options;
+    uint64_t wait = o->retry_min_ms < SITE_BACKOFF_MIN_MS ? o->retry_min_ms : SITE_BACKOFF_MIN_MS;
+    uint64_t max = o->retry_max_ms < SITE_BACKOFF_MAX_MS ? o->retry_max_ms : SITE_BACKOFF_MAX_MS;
 
-    if (wait > SITE_BACKOFF_MIN_MS)
-        wait = SITE_BACKOFF_MIN_MS;
-    for (unsigned i = 0; i < site->fails && wait < SITE_BACKOFF_MAX_MS; i++)
+    for (unsigned i = 0; i < site->fails && wait < max; i++)
         wait *= 2;
-    if (wait > SITE_BACKOFF_MAX_MS)
-        wait = SITE_BACKOFF_MAX_MS;
+    if (wait > max)
+        wait = max;
     site->fails++;
     site->limit = 1;
     site->failed_ms = now_ms;

@@ -467,7 +467,23 @@ static void test_back_off(void)
 /* `tern queue retry` means now, though the site backs off; what fails after it backs off again. */
 static void test_retry_forgives(void)
 {
-@@
+    start((struct scheduler_options){ .ready_max = 1000 });
+    add(0, 1);
+    hand_in(0, "a", 2, 1000);
+    struct site *site = events[0].site;
+    free(opened[0]);
+    opened[0] = NULL;
+    queue_site_slot_done(site, false, true, SLICE("refused"), 1000);
+    add(1, 1);
+    hand_in(1, "a", 2, 1000);
+    CU_ASSERT_EQUAL(count_back(PARCEL_SITE_FAILED), 1);
+    add(2, 1);
+    queue_plan_retry(&plan, key_of(2), 1000);
+    hand_in(2, "a", 2, 2000);
+    CU_ASSERT_EQUAL(count_back(PARCEL_SITE_FAILED), 1);
+    CU_ASSERT_EQUAL(count_kind(OPEN), 2);
+    queue_plan_check(&plan, 2000);
+    stop();
 }
 
 static void test_back_off_doubles_to_a_bound(void)
@@ -488,6 +504,28 @@ static void test_back_off_doubles_to_a_bound(void)
         now_ms = site->until_ms;
     }
     CU_ASSERT(longest > SITE_BACKOFF_MAX_MS * 8 / 10 && longest <= SITE_BACKOFF_MAX_MS * 12 / 10);
+    stop();
+}
+
+/* Attempts that come sooner than the site would be tried would be none. */
+static void test_back_off_follows_retry(void)
+{
+    uint64_t now_ms = 1000;
+
+    start((struct scheduler_options){
+        .ready_max = 1000, .retry_min_ms = 1000, .retry_max_ms = 3000 });
+    for (unsigned n = 0; n < 5; n++) {
+        unsigned at = event_count;
+        add(n, 1);
+        hand_in(n, "a", 2, now_ms);
+        struct site *site = events[at].site;
+        free(opened[at]);
+        opened[at] = NULL;
+        queue_site_slot_done(site, false, true, SLICE("refused"), now_ms);
+        uint64_t wait = site->until_ms - now_ms, want = n == 0 ? 1000 : n == 1 ? 2000 : 3000;
+        CU_ASSERT(wait >= want * 8 / 10 && wait <= want * 12 / 10);
+        now_ms = site->until_ms;
+    }
     stop();
 }
 
@@ -838,7 +876,9 @@ int main(void)
     CU_add_test(suite, "pull", test_pull);
     CU_add_test(suite, "oldest goes first after a second", test_oldest_goes_first_after_a_second);
     CU_add_test(suite, "back-off", test_back_off);
+    CU_add_test(suite, "retry forgives a site", test_retry_forgives);
     CU_add_test(suite, "back-off doubles to a bound", test_back_off_doubles_to_a_bound);
+    CU_add_test(suite, "back-off is no longer than retry", test_back_off_follows_retry);
     CU_add_test(suite, "remembered sites are bounded", test_remembered_sites_are_bounded);
     CU_add_test(suite, "parked are woken", test_parked_are_woken);
     CU_add_test(suite, "vain preparing is slowed", test_vain_preparing_is_slowed);

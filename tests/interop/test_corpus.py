@@ -9,8 +9,8 @@ import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from peers import Sink
-from ternlib import Client, Tern, need_shared, run, wait_for
+from peers import Dovecot, Sink
+from ternlib import Client, Tern, need, need_shared, run, wait_for
 
 LINE_MAX = 65536  # limits.data_line, with its CRLF
 RECEIVED_MAX = 100
@@ -26,6 +26,7 @@ policies:
 transports:
   mailboxes: { type: maildir, path: "{dir}/mail/%{user}", line_ends: {ends} }
   far: { type: smtp, to: ["127.0.0.1:{sink}"] }
+  dove: { type: lmtp, to: ["127.0.0.1:{sink}"] }
 routes:
   - { transport: {transport} }
 """
@@ -155,5 +156,29 @@ def test_limits_of_a_mail():
             check(i, t.maildir("m%d" % i)[0], mails[i][1], 1)
 
 
+def test_large():
+    """Around the size from which a body has a file of its own, and far above it, through two servers."""
+    line = b"0123456789abcdef" * 4 + b"\r\n"
+    mails = [(i, b"Subject: large\r\n\r\n" + line * (octets // len(line)) + b"z" * (octets % len(line)) + b"\r\n")
+             for i, octets in enumerate((1000000, 1048000, 1048576, 1049000, 3000000, 20000000))]
+    with server("mailboxes", "crlf") as second, server("far", sink=second.port, name="first.test") as first:
+        assert send_all(first, mails) == [i for i, _ in mails]
+        wait_for(lambda: first.queue() == [] and second.queue() == [], 60)
+        for i, data in mails:
+            check(i, second.maildir("m%d" % i)[0], data, 2)
+
+
+def test_to_dovecot():
+    need("dovecot")
+    mails = [(i, as_sent(data)) for i, (_, data) in enumerate(corpus())]
+    with Dovecot(*["m%d" % i for i, _ in mails]) as d, server("dove", sink=d.port) as t:
+        taken = send_all(t, mails)
+        wait_for(lambda: t.queue() == [], 90)
+        for i in taken:
+            got = d.mailbox("m%d" % i)
+            assert len(got) == 1, (i, len(got))
+            check(i, got[0], mails[i][1].replace(b"\r\n", b"\n"), 2, b"\n")
+
+
 if __name__ == "__main__":
-    run([test_limits_of_a_mail, test_to_maildir, test_as_the_file_is_to_maildir_with_crlf, test_through_two_servers])
+    run([test_large, test_to_dovecot, test_limits_of_a_mail, test_to_maildir, test_as_the_file_is_to_maildir_with_crlf, test_through_two_servers])

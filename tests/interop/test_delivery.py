@@ -5,6 +5,7 @@ import email.policy
 import os
 import re
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from peers import Dovecot, Knot, Silent, Sink, SmtpSink, free_port_on
@@ -281,6 +282,59 @@ def test_greeting_refuses():
             ident = send(t, ["x@far.example"])
             wait_for(lambda: outcomes(t, ident, "deferred") or outcomes(t, ident, "bounced"))
             assert "Go away" in t.log_text()
+
+
+def test_refusals_at_each_command():
+    """MAIL, DATA's end and the greeting, for good: a bounce with the other side's words; for now: tried again."""
+    for how in ({"on_mail": "550 5.7.1 Not from you"}, {"on_data": "554 5.7.1 Not from you"}):
+        with Sink(**how) as sink, server(*FAR, smtp=sink.port) as t:
+            send(t, ["x@far.example", "y@far.example"])
+            got = one_notice(t)
+            assert sorted(got) == ["x@far.example", "y@far.example"], got
+            assert all(v[:2] == ("failed", "5.7.1") and "Not from you" in v[2] for v in got.values()), got
+            idle(t)
+    for how in ({"on_mail": "421 4.3.2 Shutting down"}, {"on_mail": "451 4.3.0 Later"}, {"on_data": "451 4.3.0 Later"},
+                {"banner": "421 4.3.2 Shutting down"}):
+        with Sink(**how) as sink, server(*FAR, smtp=sink.port) as t:
+            ident = send(t, ["x@far.example"])
+            wait_for(lambda: outcomes(t, ident, "deferred"))
+            sink.on_mail, sink.on_data, sink.banner = "250 2.1.0 Ok", None, "220 sink.test"
+            wait_for(lambda: sink.mails, 20)
+            idle(t)
+            assert len(sink.mails) == 1 and t.maildir("sender") == []
+
+
+def test_connection_that_was_closed_while_idle():
+    """The next mail goes over a new one at once, and is not deferred."""
+    with Sink(idle_close=0.2) as sink:
+        with server(*FAR, smtp=sink.port) as t:
+            for i in range(3):
+                ident = send(t, ["x%d@far.example" % i])
+                wait_for(lambda: len(sink.mails) == i + 1)
+                idle(t)
+                time.sleep(0.4)
+            assert " deferred " not in t.log_text(), ident
+
+
+def test_many_recipients():
+    """100 of a transaction at most (RFC 5321 4.5.3.1.8); each gets it once."""
+    rcpts = ["r%d@far.example" % i for i in range(250)]
+    with Sink() as sink, server(*FAR, smtp=sink.port) as t:
+        send(t, rcpts)
+        idle(t)
+        assert sorted(r for m in sink.mails for r in m.rcpts) == sorted(rcpts)
+        assert sorted(len(m.rcpts) for m in sink.mails) == [50, 100, 100], [len(m.rcpts) for m in sink.mails]
+
+
+def test_some_of_a_hundred_fail():
+    answers = {"r%d@far.example" % i: "550 5.1.1 No" for i in range(0, 100, 10)}
+    answers.update({"r%d@far.example" % i: ["450 4.2.0 Wait", "250 2.1.5 Ok"] for i in range(5, 100, 10)})
+    for ehlo in (("PIPELINING",), ()):
+        with Sink(answers, ehlo=ehlo) as sink, server(*FAR, smtp=sink.port) as t:
+            send(t, ["r%d@far.example" % i for i in range(100)])
+            idle(t)
+            assert sorted(len(m.rcpts) for m in sink.mails) == [10, 80], [len(m.rcpts) for m in sink.mails]
+            assert len(one_notice(t)) == 10
 
 
 # ---- hosts ----

@@ -9,7 +9,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from peers import Sink
-from ternlib import Client, Tern, queue_id, run, wait_for
+from ternlib import Client, Tern, free_port, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -90,6 +90,18 @@ def test_retry():
         deferred(t, ident)
         assert t.cli("queue", "retry", ident).stdout == "%s: retry\n" % ident
         wait_for(lambda: sink.mails and t.queue() == [])
+
+
+def test_retry_of_a_site_that_could_not_be_reached():
+    """The operator's word counts, not the time for which the site is left alone."""
+    port = free_port()
+    with Tern(CONFIG, files={"hold.lua": HOLD}, sink=port) as t:
+        up(t)
+        ident = send(t, ["x@far.example"])
+        deferred(t, ident)
+        with Sink(port=port) as sink:
+            t.cli("queue", "retry", ident)
+            wait_for(lambda: sink.mails and t.queue() == [])
 
 
 def test_hold_and_release():
@@ -271,6 +283,6 @@ def test_why():
 
 
 if __name__ == "__main__":
-    run([test_list_and_show, test_retry, test_hold_and_release, test_delete, test_wrong_words,
+    run([test_list_and_show, test_retry, test_retry_of_a_site_that_could_not_be_reached, test_hold_and_release, test_delete, test_wrong_words,
          test_held_by_a_step_survives_restarts, test_held_by_the_operator_survives_a_restart, test_fsck, test_many,
          test_status_metrics_hooks, test_why])

@@ -52,10 +52,11 @@ class Sink:
 
     def __init__(self, answers=None, ehlo=("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 10000000"), lmtp=False, dot=None,
                  host="127.0.0.1", port=0, banner="220 sink.test ESMTP", on_mail="250 2.1.0 Ok", on_data=None,
-                 drop_after=None):
+                 drop_after=None, idle_close=None):
         copy = lambda table: {k: list(v) if isinstance(v, list) else v for k, v in (table or {}).items()}
         self.answers, self.dot, self.ehlo, self.lmtp = copy(answers), copy(dot), ehlo, lmtp
         self.banner, self.on_mail, self.on_data, self.drop_after = banner, on_mail, on_data, drop_after
+        self.idle_close = idle_close
         self.mails, self.commands, self.connections, self.peers = [], [], 0, []
         self.bursts = []  # commands that came in one piece
         self.lock = threading.Lock()
@@ -175,6 +176,8 @@ class Sink:
                 for r in replies:
                     say(r)
                 mail = None
+                if self.idle_close is not None:
+                    s.settimeout(self.idle_close)
             elif verb == "QUIT":
                 say("221 2.0.0 Bye")
                 return

@@ -20,6 +20,13 @@ SHARED = os.environ.get("TERN_SHARED", os.path.join(os.path.dirname(ROOT), "shar
 SLOW = int(os.environ.get("TERN_SLOW", "1"))  # sanitizers: waits are multiplied
 
 
+def fill(config, *values):
+    """Puts values for the %s of a configuration, which may hold %{user} and {port}, too."""
+    for value in values:
+        config = config.replace("%s", value, 1)
+    return config
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

@@ -32,11 +32,22 @@ static void print_inputs(const json_t *inputs)
         printf("             %s: %s\n", key, json_is_string(value) ? json_string_value(value) : "...");
 }
 
+static void print_did(const json_t *did)
+{
+    size_t i;
+    json_t *v;
+
+    json_array_foreach(did, i, v)
+        printf("             %s\n", json_is_string(v) ? json_string_value(v) : "...");
+}
+
 static void print_step(const json_t *s)
 {
     printf("    %-8s %-16s %-8s", text_of(s, "hook"), text_of(s, "step"), text_of(s, "verdict"));
     if (text_of(s, "reply")[0] != '\0')
         printf(" %s", text_of(s, "reply"));
+    if (text_of(s, "reason")[0] != '\0')
+        printf(" %s", text_of(s, "reason"));
     if (text_of(s, "rcpt")[0] != '\0')
         printf(" <%s>", text_of(s, "rcpt"));
     if (json_is_true(json_object_get(s, "shadow")))
@@ -44,6 +55,9 @@ static void print_step(const json_t *s)
     if (text_of(s, "at")[0] != '\0')
         printf("  [%s]", text_of(s, "at"));
     printf("  %lld us\n", (long long)json_integer_value(json_object_get(s, "us")));
+    if (text_of(s, "error")[0] != '\0')
+        printf("             failed: %s\n", text_of(s, "error"));
+    print_did(json_object_get(s, "did"));
     print_inputs(json_object_get(s, "inputs"));
 }
 
@@ -69,8 +83,11 @@ static void print_record(const json_t *r)
         print_step(v);
     json_array_foreach(json_object_get(r, "outcomes"), i, v)
         printf("    %-8s %s <%s>\n", text_of(v, "outcome"), text_of(v, "text"), text_of(v, "to"));
-    printf("    and %lld times NEXT%s\n", (long long)json_integer_value(json_object_get(r, "next")),
-           json_is_true(json_object_get(r, "truncated")) ? " (record truncated)" : "");
+    json_int_t quiet = json_integer_value(json_object_get(r, "next"));
+    if (quiet > 0)
+        printf("    %lld more answer%s of steps that had nothing to say\n", (long long)quiet, quiet == 1 ? "" : "s");
+    if (json_is_true(json_object_get(r, "truncated")))
+        printf("    (there was more than a record holds)\n");
 }
 
 struct search {
@@ -152,7 +169,8 @@ int cmd_why(int argc, char **argv)
     first_day(s.id, day);
     int n = scandir(paths.decisions, &names, NULL, alphasort);
     if (n < 0) {
-        (void)fprintf(stderr, "tern why: %s: %s\n", paths.decisions, strerror(errno));
+        (void)fprintf(stderr, "tern why: %s: %s%s\n", paths.decisions, strerror(errno),
+                      errno == ENOENT ? "; it is made with the first mail of a server with this configuration" : "");
         return CLI_NO;
     }
     for (int i = 0; i < n; i++) {

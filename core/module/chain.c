@@ -171,8 +171,12 @@ static bool could_say_yes(const struct run *run, const struct tern_hook *hook)
     return is_one_of(run->point, HOOKS_FIRST) || (hook->flags & TERN_CLAIMS) != 0;
 }
 
-/* `call` may still be at work on another thread: nothing but step, hook and id is looked at. */
-static void step_failed(struct run *run, const tern_call *call, const char *error, uint64_t us)
+/*
+ * `call` may still be at work on another thread: nothing but step, hook and id is looked at. `journal`
+ * is that of a step that did answer: of it the record tells the notes, which may say what went wrong.
+ */
+static void step_failed(struct run *run, const tern_call *call, const char *error, uint64_t us,
+                        const struct journal *journal)
 {
     const struct plan_step *step = call->step;
     bool report = is_one_of(run->point, HOOKS_REPORT);
@@ -183,11 +187,11 @@ static void step_failed(struct run *run, const tern_call *call, const char *erro
     if (could_say_yes(run, call->hook) && step->mode == STEP_ENFORCE)
         run->uncertain = true;
     if (report || step->on_error == STEP_ERROR_SKIP) {
-        note_step(run, step, TERN_ERROR, us, NULL, NULL, error);
+        note_step(run, step, TERN_ERROR, us, NULL, journal, error);
         return;
     }
     struct refusal r = on_error(run, step);
-    note_step(run, step, TERN_ERROR, us, &r, NULL, error);
+    note_step(run, step, TERN_ERROR, us, &r, journal, error);
     refuse(run, &r);
 }
 
@@ -266,7 +270,7 @@ static void settle(struct run *run, tern_call *call, tern_verdict verdict, uint6
     const char *fault = fault_of(run, call, verdict);
 
     if (fault != NULL) {
-        step_failed(run, call, fault, us);
+        step_failed(run, call, fault, us, &call->journal);
         return;
     }
     metric_observe_us(call->step->step->runs[run->point], us);
@@ -329,7 +333,7 @@ static bool run_blocking(struct run *run, tern_call *call)
         return false;
     }
     call_end(call);
-    step_failed(run, call, "the pool of threads is full", 0);
+    step_failed(run, call, "the pool of threads is full", 0, NULL);
     return true;
 }
 
@@ -366,7 +370,7 @@ static int asked(struct run *run, tern_call *call)
         return r;
     CLEANUP_BUF struct buf text = BUF_INIT;
     buf_printf(&text, "when: %s", error != NULL ? error : "failed");
-    step_failed(run, call, text.data, 0);
+    step_failed(run, call, text.data, 0, NULL);
     return r;
 }
 
@@ -495,7 +499,7 @@ static void on_timeout(struct loop_timer *timer)
     take_back_job(run, call);
     uint64_t us = clock_now_us() - call->started_us;
     (void)stop_waiting(run);
-    step_failed(run, call, "timed out", us);
+    step_failed(run, call, "timed out", us, NULL);
     call_unref(call);
     walk(run);
 }

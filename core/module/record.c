@@ -65,13 +65,14 @@ static void add_step(struct buf *out, const struct plan_step *step)
     buf_add_json(out, slice_head(buf_slice(&at), 2 * WORD_OCTETS_MAX));
 }
 
-static void add_journal(struct buf *out, const struct journal *j)
+/* A step that failed did nothing, but may have said why. */
+static void add_journal(struct buf *out, const struct journal *j, tern_verdict verdict)
 {
     CLEANUP_BUF struct buf text = BUF_INIT;
 
     if (j == NULL)
         return;
-    if (journal_print(j, &text)) {
+    if (verdict != TERN_ERROR && journal_print(j, &text)) {
         buf_add_cstr(out, ",\"did\":");
         buf_add(out, buf_slice(&text));
         buf_clear(&text);
@@ -107,6 +108,8 @@ static void print_entry(const struct record_entry *e, struct buf *out)
     add_word(out, "rcpt", e->rcpt);
     buf_printf(out, ",\"verdict\":\"%s\"", descriptor_verdict_name(e->verdict));
     add_reply(out, "reply", e->code, e->enhanced, e->text);
+    if (e->code == 0)
+        add_word(out, "reason", e->text); /* of a hold */
     if (e->kept_from != NULL)
         buf_printf(out, ",\"kept_from\":\"%s\"", e->kept_from);
     if (e->error != NULL)
@@ -114,7 +117,7 @@ static void print_entry(const struct record_entry *e, struct buf *out)
     if (e->shadow)
         buf_add_cstr(out, ",\"shadow\":true");
     buf_printf(out, ",\"us\":%llu", (unsigned long long)e->us);
-    add_journal(out, e->journal);
+    add_journal(out, e->journal, e->verdict);
     buf_add_cstr(out, "}\n");
 }
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -72,6 +73,25 @@ static void make_metrics(struct serve_metrics *m)
 
 /* ---- opening ---- */
 
+/* Said before anything is tried there: an operator who forgot to chown reads one line, not a page of them. */
+static int check_spool_folder(const char *path, char *error, size_t octets)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return 0; /* it is made, or spool_open() says why not */
+    if (!S_ISDIR(st.st_mode)) {
+        (void)snprintf(error, octets, "spool: %s is no folder", path);
+        return -ENOTDIR;
+    }
+    if (access(path, R_OK | W_OK | X_OK) == 0)
+        return 0;
+    (void)snprintf(error, octets,
+                   "spool: %s belongs to user %u, and the server runs as user %u, who may not write there: "
+                   "chown -R %u %s", path, (unsigned)st.st_uid, (unsigned)geteuid(), (unsigned)geteuid(), path);
+    return -EACCES;
+}
+
 static int open_spool(struct serve *s, const struct server_conf *conf, char *error, size_t octets)
 {
     struct spool_options o = {
@@ -80,7 +100,9 @@ static int open_spool(struct serve *s, const struct server_conf *conf, char *err
         .spare_max = conf->spool.spares, .node = conf->node, .lock_wait_ms = SPOOL_LOCK_WAIT_MS,
     };
 
-    return spool_open(&o, &s->spool, error, octets);
+    int r = check_spool_folder(conf->spool.path.ptr, error, octets);
+
+    return r < 0 ? r : spool_open(&o, &s->spool, error, octets);
 }
 
 static void pool_thread_started(void *arg, unsigned index)

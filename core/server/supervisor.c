@@ -219,7 +219,8 @@ static void worker_died(struct supervisor *s, int status)
                   WTERMSIG(status), strsignal(WTERMSIG(status)), (unsigned long long)lived_ms / 1000);
         log_slots(s, "was running in the worker that crashed");
     } else if (!asked) {
-        log_event(LOG_ERROR, LOG_EV_worker, NULL, "the worker ended with status %d", WEXITSTATUS(status));
+        log_event(LOG_ERROR, LOG_EV_worker, NULL, "the worker ended with status %d%s", WEXITSTATUS(status),
+                  WEXITSTATUS(status) == WORKER_EXIT_CONFIG ? ": it could not start, and why stands above" : "");
     }
     if (s->stopping)
         return;

@@ -1,0 +1,140 @@
+#!/usr/bin/python3
+"""What an operator reads: who decided what and why it failed, slips of the pen, a folder that is not ours, no server."""
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from ternlib import BINARY, MODULES, ROOT, SLOW, Client, Tern, queue_id, run, wait_for
+
+CONFIG = """
+hostname: mx.test
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
+dns: { servers: ["127.0.0.1:9"], timeout: 100ms, tries: 1 }
+policies:
+  inbound:
+    - dnsbl: { zones: [list.example.org], exempt: [], on_error: skip }
+    - domains: { local: [example.org], recipients: [alice@example.org] }
+    - lua: { script: s.lua }
+transports:
+  boxes: { type: maildir, path: "{dir}/mail/%{user}" }
+routes:
+  - { class: local, transport: boxes }
+"""
+SCRIPT = '''local tern = require "tern"
+tern.on("message", function(txn)
+  local subject = txn:header("Subject") or ""
+  if subject:find("boom") then error("boom") end
+  if subject:find("odd") then return tern.hold("looks odd") end
+end)
+'''
+
+
+def send(t, subject):
+    c = Client(t.port)
+    code, text = c.mail("a@client.example", ["alice@example.org"], "Subject: %s\n\nx\n" % subject)
+    c.close()
+    return code, text
+
+
+def tern(*words):
+    return subprocess.run([BINARY, *words], capture_output=True, text=True, timeout=60 * SLOW,
+                          env=dict(os.environ, TERN_MODULE_PATH=MODULES))
+
+
+def why(t, ident):
+    wait_for(lambda: t.cli("why", ident, check=False).returncode == 0)
+    return t.cli("why", ident).stdout
+
+
+def test_why_says_what_failed_who_claimed_and_why_it_is_held():
+    with Tern(CONFIG, files={"s.lua": SCRIPT}).start() as t:
+        code, text = send(t, "boom")
+        assert code == 451, text
+        told = why(t, text[text.rindex("[") + 1:-1])
+        assert "error: s.lua:4: boom" in told, told
+        assert "claim local" in told, told
+        code, text = send(t, "odd")
+        assert code == 250, text
+        assert "HOLD     looks odd" in why(t, queue_id(text)), why(t, queue_id(text))
+
+
+def test_a_list_that_does_not_answer_is_named():
+    with Tern(CONFIG, files={"s.lua": SCRIPT}).start() as t:
+        c = Client(t.port)
+        c.cmd("EHLO client.example")
+        c.cmd("MAIL FROM:<a@client.example>")
+        c.cmd("RCPT TO:<alice@example.org>")
+        c.cmd("QUIT")
+        c.close()
+        records = wait_for(lambda: [line for line in open_all(os.path.join(t.dir, "spool", "decisions")) if '"connect"' in line])
+        assert "list.example.org" in records[0] and "no answer" in records[0], records
+
+
+def open_all(folder):
+    if not os.path.isdir(folder):
+        return []
+    return [line for name in sorted(os.listdir(folder)) for line in open(os.path.join(folder, name))]
+
+
+def test_a_slip_in_the_name_of_a_module():
+    t = Tern(CONFIG.replace("domains:", "domians:"), files={"s.lua": SCRIPT})
+    r = t.cli("check", check=False)
+    assert r.returncode == 1 and "did you mean domains?" in r.stderr, r.stderr
+    shutil.rmtree(t.dir)
+
+
+def test_no_server_and_no_folder():
+    t = Tern(CONFIG, files={"s.lua": SCRIPT})
+    r = t.cli("status", check=False)
+    assert r.returncode == 75 and "is it running" in r.stderr, r.stderr
+    r = t.cli("queue", "fsck", check=False)
+    assert r.returncode == 1 and "No such file" in r.stderr, (r.returncode, r.stderr)
+    assert not os.path.exists(os.path.join(t.dir, "spool"))
+    shutil.rmtree(t.dir)
+
+
+def test_a_spool_of_somebody_else():
+    if os.geteuid() != 0:
+        print("     needs root")
+        return
+    if subprocess.run(["test", "-r", os.path.join(MODULES, "domains.so")], user="nobody").returncode != 0:
+        print("     the user nobody cannot read %s" % MODULES)
+        return
+    t = Tern(CONFIG, files={"s.lua": SCRIPT})
+    os.mkdir(os.path.join(t.dir, "spool"), 0o755)
+    t.write("supervisor.conf", "user nobody\n")
+    t.start(wait=False)
+    assert t.process.wait(30 * SLOW) == 1
+    text = t.log_text()
+    assert "chown -R %d" % pwd.getpwnam("nobody").pw_uid in text and "cannot make a segment" not in text, text
+    shutil.rmtree(t.dir)
+
+
+def test_help_finds_keys_sections_modules():
+    for word, wanted in (("hostname", "Name in the banner"), ("limits", "limits.errors"), ("limits.errors", "default 20"),
+                         ("timeout", "steps.timeout"), ("steps", "steps.when"), ("smtp", "smtp.connections_max"),
+                         ("greylist.delay", "1s to 1d, default 5m"), ("maildir", "maildir.line_ends"),
+                         ("routes", "routes.rules[].pattern"), ("kv_lmdb", "kv.size_max")):
+        r = tern("help", word)
+        assert r.returncode == 0 and wanted in r.stdout, (word, r.stdout, r.stderr)
+    r = tern("help", "nonsense")
+    assert r.returncode == 1 and "tern help all" in r.stderr, r.stderr
+
+
+def test_the_unit_is_one():
+    if shutil.which("systemd-analyze") is None:
+        print("     systemd-analyze is not installed")
+        return
+    r = subprocess.run(["systemd-analyze", "verify", os.path.join(ROOT, "contrib", "tern.service")], capture_output=True,
+                       text=True, timeout=60 * SLOW)
+    wrong = [line for line in r.stderr.splitlines() if "tern.service" in line and "is not executable" not in line]
+    assert not wrong, wrong
+
+
+if __name__ == "__main__":
+    run([test_why_says_what_failed_who_claimed_and_why_it_is_held, test_a_list_that_does_not_answer_is_named,
+         test_a_slip_in_the_name_of_a_module, test_no_server_and_no_folder, test_a_spool_of_somebody_else,
+         test_help_finds_keys_sections_modules, test_the_unit_is_one])

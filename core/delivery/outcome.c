@@ -251,8 +251,7 @@ static bool alike(const struct delivery_rcpt *a, const struct delivery_rcpt *b)
     return a->fate == b->fate && a->expired == b->expired && slice_equal(a->text, b->text);
 }
 
-/* Hook `result`, once for each run of recipients with the same outcome. DISCARDED is none of its
- * outcomes. */
+/* Record and hook `result`, once for each run of recipients with the same outcome. */
 static void tell_policy(struct message *m)
 {
     unsigned *run = mem_alloc((m->rcpt_count + 1) * sizeof(*run));
@@ -260,7 +259,7 @@ static void tell_policy(struct message *m)
     for (unsigned i = 0; i < m->rcpt_count; i++) {
         const struct delivery_rcpt *first = &m->rcpts[i];
         unsigned count = 0;
-        if (!first->in_job || first->fate == FATE_DISCARDED)
+        if (!first->in_job)
             continue;
         run[count++] = first->index;
         while (i + 1 < m->rcpt_count && m->rcpts[i + 1].in_job && alike(first, &m->rcpts[i + 1]))

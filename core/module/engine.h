@@ -157,7 +157,8 @@ void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned cou
 /* Hook `deliver` for a parcel: NEXT (with *route maybe changed), DEFER, HOLD, REJECT. */
 void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
                     struct tern_route *route, engine_done done, void *arg);
-/* Hook `result`, detached; copies what it needs. outcome: delivered, deferred, bounced, expired. */
+/* Hook `result`, detached; copies what it needs. outcome: delivered, deferred, bounced, expired;
+ * discarded is for the record only. */
 void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
                    struct slice outcome, struct slice text);
 /* Writes the attempt's decision record. */

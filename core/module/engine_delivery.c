@@ -254,6 +254,10 @@ void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned co
 
     for (unsigned i = 0; i < count; i++)
         note_outcome(d, concerned->rcpts[i], outcome, text);
+    if (slice_equal(outcome, SLICE("discarded"))) { /* none of the outcomes of the hook */
+        txn_facts_unref(concerned);
+        return;
+    }
     /* A report needs no profile: where that cannot be looked up the policy's own plan does. */
     if (plan_for(d->scope.policy, slice_of(d->session->user),
                  count == 1 ? &concerned->rcpts[0]->view.original : NULL, &plan) < 0)

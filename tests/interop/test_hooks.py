@@ -308,8 +308,10 @@ def test_route(kind):
         row = wait_for(lambda: t.queue() and t.queue()[0]["attempts"] == 1 and t.queue()[0])
         assert "trace defers at route" in row["rcpts"][0]["reply"], row
     with server(step(kind, {"route": "drop"})) as t:
-        transaction(t)
+        ident = queue_id(transaction(t)["dot"][1])
         wait_for(lambda: "trace drops it" in t.log_text() and t.queue() == [])
+        wait_for(lambda: "discarded 250 2.0.0 trace drops it" in t.cli("why", ident, check=False).stdout)
+        assert not [h for h, _ in seen(t) if h == "result"]
         assert " discarded " in t.log_text() and t.maildir("bob") == []
 
 

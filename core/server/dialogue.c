@@ -240,6 +240,18 @@ void dialogue_stored(struct dialogue *s, int status)
     s->ops->resumed(s->owner);
 }
 
+/* RFC 1047: the client may send it again. Log and record say why it comes twice. */
+void dialogue_stored_unheard(struct dialogue *s, int status)
+{
+    const struct txn_facts *t = engine_txn(s->engine);
+
+    if (status != 0 || t == NULL)
+        return;
+    log_accepted(s, NULL);
+    s->ops->count(s->owner, DIALOGUE_ACCEPTED);
+    engine_txn_end(s->engine, slice_of(t->id), 0);
+}
+
 static bool any_stored(const struct engine_message_result *result)
 {
     for (unsigned i = 0; i < result->group_count; i++)

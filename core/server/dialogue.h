@@ -52,6 +52,8 @@ bool dialogue_waiting(const struct dialogue *d); /* a question is not answered y
 bool dialogue_in_transaction(const struct dialogue *d);
 /* status: 0 durable, else a negative errno of the spool. */
 void dialogue_stored(struct dialogue *d, int status);
+/* The same after dialogue_stop(): the client has gone, the message is ours all the same. */
+void dialogue_stored_unheard(struct dialogue *d, int status);
 /* Says `code enhanced text` and closes: 421. */
 void dialogue_end(struct dialogue *d, unsigned code, const char *enhanced, const char *text);
 /* No answer of the engine reaches the dialogue any more; dialogue_free() comes soon, from the loop. */

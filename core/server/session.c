@@ -30,6 +30,7 @@ struct session {
     struct loop_task end_task;
     tern_address peer;
     bool ending;
+    bool waits; /* ended, but for its commit: what became of the message is told first */
 };
 
 static _Atomic uint64_t session_counter;
@@ -52,7 +53,11 @@ static void session_free(struct session *s)
 
 static void on_end_task(struct loop_task *task)
 {
-    session_free(list_entry(task, struct session, end_task));
+    struct session *s = list_entry(task, struct session, end_task);
+
+    s->waits = s->commit != NULL;
+    if (!s->waits)
+        session_free(s);
 }
 
 /*
@@ -177,6 +182,10 @@ static void on_committed(void *arg, int status)
     s->commit = NULL;
     if (!s->ending)
         dialogue_stored(s->dialogue, status);
+    else
+        dialogue_stored_unheard(s->dialogue, status);
+    if (s->waits)
+        session_free(s);
 }
 
 static void op_store(void *owner, const struct session_facts *facts,

@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 """What was answered with 250 is delivered, whole: sizes at the bounds, damage, disks that fail, two owners."""
 import os
+import re
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -120,6 +123,44 @@ end)
         assert t.queue() == []
 
 
+def test_a_body_that_vanished_is_told_and_stays():
+    """Somebody removes a file of the queue: the message is in the queue and in the log, not silently gone."""
+    with Tern(HELD_BACK) as t:
+        t.start()
+        code, text = send(t.port, "Subject: big\n\n" + ("y" * 70 + "\n") * 30000)
+        assert code == 250, text
+        big = os.path.join(t.dir, "spool", "big")
+        path = os.path.join(big, os.listdir(big)[0])
+        os.rename(path, os.path.join(t.dir, "aside"))
+        let_go(t)
+        wait_for(lambda: "%s spool text=\"a due message cannot be read" % queue_id(text) in t.log_text())
+        assert [m["unreadable"] for m in t.queue()] == ["Input/output error"]
+        assert "cannot be read" in t.cli("queue", "list").stdout
+        assert "cannot be read" in t.cli("queue", "show", queue_id(text), check=False).stderr
+        os.rename(os.path.join(t.dir, "aside"), path)
+        t.cli("queue", "retry", queue_id(text))
+        wait_for(lambda: t.queue() == [] and len(t.maildir("alice")) == 1)
+
+
+def test_a_client_that_leaves_before_the_250():
+    """Its message is delivered (RFC 1047), and log and record know of it."""
+    with Tern(CONFIG) as t:
+        t.start()
+        for n in range(20):
+            c = Client(t.port)
+            for line in ("EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<alice@example.org>"):
+                assert c.cmd(line)[0] == 250
+            assert c.cmd("DATA")[0] == 354
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+            c.send("Subject: %d\r\n\r\nx\r\n.\r\n" % n)
+            c.close()
+        wait_for(lambda: t.metric("tern_sessions") == 0 and t.queue() == [])
+        delivered = re.findall(r" ([0-9a-z]{13}) delivered ", t.log_text())
+        accepted = re.findall(r" ([0-9a-z]{13}) accepted ", t.log_text())
+        assert delivered and sorted(delivered) == sorted(accepted), (delivered, accepted)
+        wait_for(lambda: any(r.get("stored") for r in t.why(delivered[-1])))
+
+
 class Strace:
     """strace at the worker, with a filter; ends with the block."""
 
@@ -187,5 +228,7 @@ def test_a_new_maildir_is_durable_with_its_name():
 
 if __name__ == "__main__":
     run([test_bodies_around_a_megabyte_survive_a_crash, test_100000_recipients_of_full_length,
-         test_an_envelope_that_cannot_be_read_again_is_refused, test_maildir_when_the_disk_fails,
+         test_an_envelope_that_cannot_be_read_again_is_refused, test_a_client_that_leaves_before_the_250,
+         test_a_body_that_vanished_is_told_and_stays,
+         test_maildir_when_the_disk_fails,
          test_a_new_maildir_is_durable_with_its_name])

@@ -51,6 +51,8 @@ static void print_row(const json_t *m)
            json_is_true(json_object_get(m, "held")) ? "HELD" : "    ", text_of(m, "from"));
     if (text_of(m, "hold_reason")[0] != '\0')
         printf("    held: %s\n", text_of(m, "hold_reason"));
+    if (text_of(m, "unreadable")[0] != '\0')
+        printf("    cannot be read: %s\n", text_of(m, "unreadable"));
     if (json_is_true(json_object_get(m, "held"))) {
         print_time("    until ", json_integer_value(json_object_get(m, "hold_until")));
         printf("\n");

@@ -84,6 +84,15 @@ static void add_message(struct buf *out, const struct spool_loaded *m, uint64_t 
     buf_add_char(out, '}');
 }
 
+/* What is known without its file. It stays in the list: nobody must miss it there who looks for it. */
+static void add_unreadable(struct buf *out, const struct spool_entry *e, uint64_t hold_expire_ms, int error)
+{
+    buf_add_char(out, '{');
+    add_entry(out, e, hold_expire_ms);
+    add_key(out, "unreadable", slice_cstr(strerror(-error)));
+    buf_add_char(out, '}');
+}
+
 static uint64_t present_hold_expire_ms(void)
 {
     struct generation *g = generation_present();
@@ -108,11 +117,16 @@ unsigned control_queue_list(struct serve *serve, struct slice after, unsigned ma
     buf_add_cstr(out, "{\"messages\":[");
     for (unsigned i = 0; i < n; i++) {
         struct spool_loaded *m;
-        if (spool_load(serve->spool, entries[i].key, &m) < 0)
+        int r = spool_load(serve->spool, entries[i].key, &m);
+        if (r == -ENOENT)
             continue; /* gone meanwhile */
         if (!first)
             buf_add_char(out, ',');
         first = false;
+        if (r < 0) {
+            add_unreadable(out, &entries[i], hold_expire_ms, r);
+            continue;
+        }
         add_message(out, m, hold_expire_ms, false);
         spool_unload(m);
     }
@@ -140,9 +154,14 @@ unsigned control_queue_show(struct serve *serve, struct slice id, struct buf *ou
     struct spool_key key;
     struct spool_loaded *m;
 
-    if (!spool_key_parse(id, &key) || spool_load(serve->spool, key, &m) < 0) {
+    int r = spool_key_parse(id, &key) ? spool_load(serve->spool, key, &m) : -ENOENT;
+    if (r == -ENOENT) {
         buf_printf(out, "%.*s is not in the queue\n", (int)id.len, id.ptr);
         return MHD_HTTP_NOT_FOUND;
+    }
+    if (r < 0) {
+        buf_printf(out, "%.*s cannot be read: %s\n", (int)id.len, id.ptr, strerror(-r));
+        return MHD_HTTP_INTERNAL_SERVER_ERROR;
     }
     add_message(out, m, present_hold_expire_ms(), true);
     out->len--; /* the closing brace: the header goes in too */

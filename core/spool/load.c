@@ -160,6 +160,14 @@ static void free_loaded(struct loaded *l)
     free(l);
 }
 
+/* A live message whose file is not there is damage, and must not look as if it had been delivered. */
+static int what_is_missing(struct spool *spool, struct spool_key key)
+{
+    struct spool_entry entry;
+
+    return spool_entry_of(spool, key, &entry) ? -EIO : -ENOENT;
+}
+
 int spool_load(struct spool *spool, struct spool_key key, struct spool_loaded **ret)
 {
     struct places p;
@@ -177,7 +185,7 @@ int spool_load(struct spool *spool, struct spool_key key, struct spool_loaded **
         spool_segment_unuse(spool, p.change);
     if (r < 0) {
         free_loaded(l);
-        return r;
+        return r == -ENOENT ? what_is_missing(spool, key) : r;
     }
     fill_rcpts(l);
     l->view = (struct spool_loaded){

@@ -21,7 +21,7 @@
     X(deferred, "a recipient will be tried again")                                                \
     X(bounced, "a recipient failed for good")                                                     \
     X(expired, "a recipient was given up after too long")                                         \
-    X(undeliverable, "a notice was dropped: its sender's own mailbox does not exist")             \
+    X(undeliverable, "a notice or an added recipient was dropped: no such mailbox here")          \
     X(held, "a message was put in quarantine")                                                    \
     X(released, "a held message was made due")                                                    \
     X(discarded, "a message was accepted and dropped by policy")                                  \

@@ -5,10 +5,6 @@
  *
  * Bounces, released messages, mail of the HTTP and local entrances. No client hears a reply, yet
  * the outcome has the same form: the owner decides what a refusal means to it.
- *
- * A recipient that no session has asked about has no class, and without one a notice to a
- * mailbox of ours would leave by MX. So the claiming steps are asked here, and only they: what
- * else refuses at RCPT judges clients. Of their journals claims, rewrites and expansions count.
  */
 #include <stdlib.h>
 
@@ -26,15 +22,7 @@ struct engine_enqueue {
     unsigned reply_code;
     engine_message_done done;
     void *arg;
-    /* claiming */
-    const struct policy *claims; /* NULL: nobody is asked */
-    struct run run;
-    struct rcpt_facts *rcpt; /* the one in question */
-    struct tern_mailbox *children;
-    unsigned child_count;
-    unsigned at, count; /* recipients as they were given */
-    bool asking;        /* inside ask_claims(): an answer that comes now goes on there */
-    bool answered;
+    struct claims claims;
 };
 
 static struct arena *arena_of(struct engine_enqueue *e)
@@ -108,144 +96,25 @@ static void pass(struct engine_enqueue *e)
 
 /* ---- whose the recipients are ---- */
 
-static struct engine_enqueue *enqueue_of(struct run *run)
+static void claimed(struct claims *claims, const struct refusal *refusal)
 {
-    return list_entry(run, struct engine_enqueue, run);
-}
+    struct engine_enqueue *e = list_entry(claims, struct engine_enqueue, claims);
 
-static void view(struct run *run, struct call_view *ret)
-{
-    struct engine_enqueue *e = enqueue_of(run);
-
-    ret->session = session_facts_ref(e->session);
-    ret->txn = txn_facts_ref(e->txn);
-    ret->current = e->rcpt;
-}
-
-static void add_child(struct engine_enqueue *e, const struct tern_mailbox *mailbox)
-{
-    if (e->children == NULL)
-        e->children = arena_alloc(arena_of(e), JOURNAL_CHILDREN_MAX * sizeof(e->children[0]));
-    if (e->child_count < JOURNAL_CHILDREN_MAX)
-        e->children[e->child_count] = mailbox_dup(arena_of(e), mailbox);
-    e->child_count++; /* one too many is refused when the chain has ended */
-}
-
-/* A copy for each journal: earlier calls may still look at the one before. */
-static void apply(struct run *run, tern_call *call)
-{
-    struct engine_enqueue *e = enqueue_of(run);
-    struct rcpt_facts *rcpt = ARENA_NEW(arena_of(e), struct rcpt_facts);
-    enum tern_class class_ = call->journal.claim;
-
-    *rcpt = *e->rcpt;
-    /* No client, no client's right: whoever claims so looked at something else. */
-    if (!run->claimed && class_ != TERN_CLASS_NONE && class_ != TERN_CLASS_CLIENT) {
-        rcpt->view.class_ = class_;
-        rcpt->view.claimed_by = tern_str_dup(arena_of(e), slice_of(call->step->step->name));
-        run->claimed = true;
-    }
-    for (const struct journal_item *i = call->journal.first; i != NULL; i = i->next) {
-        if (i->kind == JOURNAL_REWRITE_RCPT)
-            rcpt->view.mailbox = mailbox_dup(arena_of(e), i->mailbox);
-        else if (i->kind == JOURNAL_EXPAND_RCPT)
-            add_child(e, i->mailbox);
-    }
-    e->rcpt = rcpt;
-}
-
-/* The recipient, or its children in its place. */
-static void put_rcpt(struct engine_enqueue *e)
-{
-    e->txn = txn_facts_own(e->txn);
-    for (unsigned i = 0; i < e->child_count; i++) {
-        struct rcpt_facts *child = ARENA_NEW(arena_of(e), struct rcpt_facts);
-        *child = *e->rcpt;
-        child->view.mailbox = e->children[i];
-        if (i == 0)
-            e->txn->rcpts[e->at] = child;
-        else
-            txn_facts_add_rcpt(e->txn, child);
-    }
-    if (e->child_count == 0)
-        e->txn->rcpts[e->at] = e->rcpt;
-    e->at++;
-}
-
-/*
- * False: the message was refused, and e may be gone. Permanent needs certainty: a step that could
- * not answer might have known the mailbox, whatever its on_error says.
- */
-static bool take_answer(struct engine_enqueue *e)
-{
-    const struct refusal *refusal = &e->run.refusal;
-
-    if (e->run.uncertain || (refusal->verdict != TERN_NEXT && refusal->verdict != TERN_REJECT))
-        put_off(e, SLICE("whose the recipient is cannot be told now"));
-    else if (refusal->verdict == TERN_REJECT)
+    if (refusal != NULL)
         refuse(e, refusal);
-    else if (e->child_count > JOURNAL_CHILDREN_MAX ||
-             e->txn->rcpt_count + e->child_count > ENGINE_TXN_RCPTS_MAX)
-        put_off(e, SLICE("too many recipients"));
-    else {
-        put_rcpt(e);
-        return true;
-    }
-    return false;
+    else
+        pass(e);
 }
 
-static void ask_claims(struct engine_enqueue *e);
-
-static void claims_done(struct run *run)
+static void ask_claims(struct engine_enqueue *e, const struct policy *policy)
 {
-    struct engine_enqueue *e = enqueue_of(run);
-
-    e->answered = true;
-    if (!e->asking && take_answer(e))
-        ask_claims(e);
-}
-
-static const struct run_ops claims_ops = { .view = view, .apply = apply, .done = claims_done };
-
-static void ask_one(struct engine_enqueue *e, const struct plan *plan)
-{
-    e->rcpt = ARENA_NEW(arena_of(e), struct rcpt_facts);
-    *e->rcpt = *e->txn->rcpts[e->at];
-    e->children = NULL;
-    e->child_count = 0;
-    scope_lend(&e->scope, &e->run, plan, TERN_HOOK_RCPT, RUN_CLAIMS);
-    e->run.ops = &claims_ops;
-    e->run.generated = false; /* here a refusal is an answer, not an error */
-    e->run.record = &e->record;
-    e->run.memory = e->txn->memory;
-    e->run.smtputf8 = true; /* nobody but the log reads it */
-    e->run.rcpt = slice_of(e->rcpt->view.original.address);
-    e->asking = true;
-    e->answered = false;
-    run_start(&e->run);
-    e->asking = false;
-}
-
-/* One recipient after another, until one waits; then the hooks. A loop, not a recursion. */
-static void ask_claims(struct engine_enqueue *e)
-{
-    const struct plan *plan;
-
-    while (e->at < e->count) {
-        const struct tern_recipient *rcpt = &e->txn->rcpts[e->at]->view;
-        if (e->claims == NULL || rcpt->class_ != TERN_CLASS_NONE) {
-            e->at++;
-            continue;
-        }
-        if (plan_for(e->claims, slice_of(e->session->user), &rcpt->original, &plan) < 0) {
-            put_off(e, SLICE("profile lookup failed"));
-            return;
-        }
-        ask_one(e, plan);
-        if (!e->answered || !take_answer(e))
-            return;
-    }
-    pass(e);
+    e->claims.scope = &e->scope;
+    e->claims.policy = policy;
+    e->claims.session = e->session;
+    e->claims.txn = &e->txn;
+    e->claims.record = &e->record;
+    e->claims.done = claimed;
+    claims_start(&e->claims);
 }
 
 /* ---- the door ---- */
@@ -263,11 +132,12 @@ struct engine_enqueue *engine_enqueue(struct engine *engine,
     e->body = body_ref(body);
     e->done = done;
     e->arg = arg;
-    e->claims = options->claims;
-    e->count = txn->rcpt_count;
     record_init(&e->record);
-    run_init(&e->run);
-    ask_claims(e);
+    claims_init(&e->claims);
+    if (options->claims != NULL)
+        ask_claims(e, options->claims);
+    else
+        pass(e);
     return e;
 }
 
@@ -277,7 +147,7 @@ void engine_enqueue_free(struct engine_enqueue *e)
 
     if (e->told && e->reply_code == 250)
         stored = slice_of(e->txn->id);
-    run_abort(&e->run);
+    claims_abort(&e->claims);
     record_write_txn(&e->record, e->session, e->txn, stored, e->told ? e->reply_code : 0);
     passage_free(e->passage);
     record_fini(&e->record);

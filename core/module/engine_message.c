@@ -48,6 +48,10 @@ struct passage {
     /* where it is */
     unsigned point, index;
     bool once_done;
+    struct claims claims; /* of added recipients: no RCPT has asked about them */
+    unsigned asked;       /* groups whose added ones were asked about */
+    bool asks_added;      /* a session's message; of others the owner knows */
+    bool concluding;
     struct refusal refusal; /* of a ONCE step, or of the core: for the whole message */
     int error;              /* the body could not be read */
     passage_done done;
@@ -132,7 +136,7 @@ static void add_rcpt(struct passage *p, struct group *g, const struct tern_mailb
         return;
     }
     rcpt->view.mailbox = rcpt->view.original = mailbox_dup(arena, mailbox);
-    rcpt->view.class_ = TERN_CLASS_FORWARD; /* nobody claimed it; a policy wants it sent */
+    rcpt->view.class_ = TERN_CLASS_NONE; /* until the claiming steps are asked */
     rcpt->view.claimed_by = tern_str_dup(arena, slice_of(step));
     rcpt->orcpt = rcpt->notify = rcpt->hold_reason = rcpt->hold_step = (tern_str){ "", 0 };
     rcpt->plan = g->plan;
@@ -317,8 +321,6 @@ static void finish(struct passage *p)
         refusal = first_of(p, TERN_DEFER);
     if (refusal == NULL && !any_accepted(p))
         refusal = first_of(p, TERN_REJECT);
-    if (refusal == NULL)
-        give_added(p);
     if (refusal == NULL && p->full) {
         broken = refusal_make(TERN_DEFER, 452, "4.5.3", SLICE("too many recipients"), false);
         refusal = &broken;
@@ -352,6 +354,8 @@ static bool is_over(const struct passage *p)
 }
 
 static const struct run_ops passage_ops;
+static void go_on(struct passage *p);
+static void conclude(struct passage *p);
 
 static void ask(struct passage *p, const struct plan *plan, enum run_pick pick)
 {
@@ -363,11 +367,67 @@ static void ask(struct passage *p, const struct plan *plan, enum run_pick pick)
     run_start(&p->run);
 }
 
-/* The next chain to ask, or the end. Recursion is bounded by hooks and groups: 3 * (1 + 16). */
+static bool has_added(const struct group *g)
+{
+    if (g->refusal.verdict == TERN_NEXT && g->disposition == DISPOSE_DISCARD)
+        return false; /* nobody will get it */
+    for (unsigned i = 0; i < g->facts->rcpt_count; i++)
+        if (g->facts->rcpts[i]->view.class_ == TERN_CLASS_NONE)
+            return true;
+    return false;
+}
+
+static void claimed(struct claims *claims, const struct refusal *refusal)
+{
+    struct passage *p = list_entry(claims, struct passage, claims);
+
+    if (refusal != NULL)
+        p->refusal = *refusal;
+    p->asked++;
+    if (p->concluding)
+        conclude(p);
+    else
+        go_on(p);
+}
+
+/* True: it goes on with the answer, and p may be gone. */
+static bool ask_added(struct passage *p)
+{
+    while (p->asked < p->group_count && !has_added(&p->groups[p->asked]))
+        p->asked++;
+    if (p->asked == p->group_count || !p->asks_added || p->refusal.verdict != TERN_NEXT)
+        return false;
+    p->claims.scope = &p->scope;
+    p->claims.policy = p->scope.policy;
+    p->claims.session = p->session;
+    p->claims.txn = &p->groups[p->asked].facts;
+    p->claims.record = p->record;
+    p->claims.otherwise = TERN_CLASS_FORWARD; /* a policy wants it sent */
+    p->claims.drop_refused = true;
+    p->claims.done = claimed;
+    claims_start(&p->claims);
+    return true;
+}
+
+/* What ONCE steps have added finds its group only now. */
+static void conclude(struct passage *p)
+{
+    if (!p->concluding && !is_over(p) && any_accepted(p)) {
+        p->concluding = true;
+        p->asked = 0;
+        give_added(p);
+    }
+    if (!p->concluding || p->full || !ask_added(p))
+        finish(p);
+}
+
+/* The next chain to ask, or the end. Recursion is bounded by hooks and groups: 2 * 16 + 3 * (1 + 16). */
 static void go_on(struct passage *p)
 {
     for (; !is_over(p) && p->point <= TERN_HOOK_SIGN;
          p->point++, p->once_done = false, p->index = 0) {
+        if (p->point == TERN_HOOK_QUEUE && ask_added(p))
+            return;
         if (!p->once_done) {
             p->once_done = true;
             if (run_has(&p->plan->chains[p->point], RUN_ONCE_STEPS)) {
@@ -382,7 +442,7 @@ static void go_on(struct passage *p)
             return;
         }
     }
-    finish(p);
+    conclude(p);
 }
 
 static void take_disposition(struct group *g, const struct run *run)
@@ -425,11 +485,13 @@ struct passage *passage_start(const struct passage_options *o, struct passage **
     p->txn = txn_facts_ref(o->txn);
     p->record = o->record;
     p->point = o->first_hook;
+    p->asks_added = o->first_hook == TERN_HOOK_MESSAGE;
     p->done = o->done;
     p->arg = o->arg;
     p->added_end = &p->added;
     p->head = message_head_new(o->body, o->received);
     run_init(&p->run);
+    claims_init(&p->claims);
     collect(p);
     if (p->too_many)
         p->refusal = refusal_make(TERN_DEFER, 452, "4.5.3",
@@ -443,6 +505,7 @@ void passage_free(struct passage *p)
     if (p == NULL)
         return;
     run_abort(&p->run);
+    claims_abort(&p->claims);
     for (unsigned g = 0; g < p->group_count; g++) {
         txn_facts_unref(p->groups[g].facts);
         message_head_unref(p->groups[g].head);

@@ -123,6 +123,34 @@ void txn_apply_notes(struct txn_facts **facts, const tern_call *call);
 struct txn_facts *txn_facts_subset(struct txn_facts *facts, const unsigned *rcpts, unsigned count);
 struct tern_mailbox mailbox_dup(struct arena *arena, const struct tern_mailbox *m);
 
+/* ---- whose recipients are that no RCPT has asked about ---- */
+
+struct claims {
+    struct run run;
+    /* set by the owner before claims_start() */
+    const struct scope *scope;
+    const struct policy *policy; /* whose claiming steps are asked */
+    struct session_facts *session;
+    struct txn_facts *
+        *txn; /* the owner's; those of its recipients without a class are asked about */
+    struct record *record;
+    enum tern_class otherwise; /* of one that nobody claims */
+    bool drop_refused;         /* and log it, instead of telling */
+    /* NULL: all are asked. DEFER: it cannot be told now. REJECT: the recipient was refused for
+     * good. The last thing that is done with the claims: it may free them. */
+    void (*done)(struct claims *claims, const struct refusal *refusal);
+    /* where it is */
+    struct rcpt_facts *rcpt; /* the one in question */
+    struct tern_mailbox *children;
+    unsigned child_count;
+    unsigned at, count; /* recipients as they were given */
+    bool asking;        /* an answer that comes now goes on in the loop */
+    bool answered;
+};
+void claims_init(struct claims *claims);
+void claims_start(struct claims *claims);
+void claims_abort(struct claims *claims); /* `done` is not called */
+
 /* ---- a message on its way through message, queue and sign ---- */
 
 typedef void (*passage_done)(void *arg, const struct engine_message_result *result);

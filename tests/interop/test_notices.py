@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Mail that Tern makes itself: a notice finds its way home by the class that the sender's own policy gives it."""
+"""Mail no RCPT has asked about: a notice, or a recipient whom a step adds, gets its class of the claiming steps."""
 import email
 import os
 import sys
@@ -142,7 +142,26 @@ end, { claims = true })
         assert sink.mails == []
 
 
+def test_added_recipients():
+    """One of ours goes to its mailbox, a stranger by the open route, an unknown one is left out and told of."""
+    add = """local tern = require "tern"
+tern.on("message", function(txn)
+  txn:add_rcpt("alice@here.example")
+  txn:add_rcpt("carol@elsewhere.example")
+  txn:add_rcpt("nobody@here.example")
+end)
+"""
+    with Sink() as sink, server(sink, DOMAINS + "    - lua: { script: add.lua }\n", files={"add.lua": add}) as t:
+        send(t, "x@elsewhere.example", "bob@here.example")
+        wait_for(lambda: t.maildir("alice") and t.maildir("bob") and sink.mails)
+        assert sink.mails[0].rcpts == ["carol@elsewhere.example"], sink.mails[0].rcpts
+        assert "to=nobody@here.example added_by=add" in lines(t, "undeliverable")[0]
+        wait_for(lambda: t.queue() == [])
+        assert len(sink.mails) == 1 and not lines(t, "bounced")
+
+
 if __name__ == "__main__":
     run([test_notice_comes_home, test_sender_of_a_stranger_goes_by_the_open_route,
          test_notice_to_an_unknown_mailbox_is_dropped, test_outcome_of_a_dropped_notice_is_stored,
-         test_null_sender_gets_none, test_notice_waits_until_the_step_can_tell])
+         test_null_sender_gets_none, test_notice_waits_until_the_step_can_tell,
+         test_added_recipients])

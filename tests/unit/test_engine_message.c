@@ -330,19 +330,72 @@ static tern_verdict add_archive(tern_call *call, const struct script *s)
     return tern->add_rcpt(call, TERN_STR("archive@example.net")) == 0 ? TERN_NEXT : TERN_ERROR;
 }
 
-static void test_add_rcpt(void)
+/* Ours are those at example.org; nobody@ is no mailbox there, and later@ cannot be known now. */
+static tern_verdict claim_ours(tern_call *call, const struct script *s)
 {
-    static const struct script s = { .only_at = AT(MESSAGE), .more = add_archive };
+    const struct tern_mailbox *m = &tern->current_rcpt(call)->mailbox;
+
+    (void)s;
+    if (strncmp(m->address.ptr, "later@", 6) == 0)
+        return TERN_ERROR;
+    if (strncmp(m->address.ptr, "nobody@", 7) == 0)
+        return tern->reply(call, TERN_REJECT, 550, "5.1.1", "no such mailbox");
+    if (strcmp(m->domain.ptr, "example.org") == 0)
+        (void)tern->claim(call, TERN_CLASS_LOCAL);
+    return TERN_NEXT;
+}
+static const struct script ours = { .only_at = AT(RCPT), .more = claim_ours };
+
+static tern_verdict add_named(tern_call *call, const struct script *s)
+{
+    return tern->add_rcpt(call, (tern_str){ s->text, strlen(s->text) }) == 0 ? TERN_NEXT
+                                                                             : TERN_ERROR;
+}
+
+static const struct {
+    const char *added;
+    tern_verdict verdict;
+    unsigned count; /* recipients of the group */
+    enum tern_class class_;
+    const char *claimed_by;
+} added_cases[] = {
+    { "archive@example.net", TERN_NEXT, 2, TERN_CLASS_FORWARD, "archive" },
+    { "archive@example.org", TERN_NEXT, 2, TERN_CLASS_LOCAL, "domains" },
+    { "nobody@example.org", TERN_NEXT, 1, 0, "" }, /* the log says so */
+    { "later@example.org", TERN_DEFER, 0, 0, "" },
+};
+
+static void check_added(size_t i, const struct tern_module *module)
+{
+    struct script s = { .only_at = AT(MESSAGE), .more = add_named, .text = added_cases[i].added };
 
     world_open("inbound", NULL);
-    (void)step("domains", &claiming_module, &claim_local);
-    (void)step("archive", &meek_module, &s);
+    (void)step("domains", &every_module, &ours);
+    (void)step("archive", module, &s);
     reach_rcpt();
-    CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\nb\r\n"), TERN_NEXT);
-    CU_ASSERT_EQUAL_FATAL(w.result->groups[0].facts->rcpt_count, 2);
-    CU_ASSERT_EQUAL(w.result->groups[0].facts->rcpts[1]->view.class_, TERN_CLASS_FORWARD);
+    CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\nb\r\n"), added_cases[i].verdict);
+    if (added_cases[i].verdict == TERN_NEXT) {
+        const struct txn_facts *facts = w.result->groups[0].facts;
+        CU_ASSERT_EQUAL_FATAL(facts->rcpt_count, added_cases[i].count);
+        CU_ASSERT_STRING_EQUAL(facts->rcpts[0]->view.mailbox.local.ptr, "r1");
+        if (facts->rcpt_count > 1) {
+            CU_ASSERT_EQUAL(facts->rcpts[1]->view.class_, added_cases[i].class_);
+            CU_ASSERT_STRING_EQUAL(facts->rcpts[1]->view.claimed_by.ptr, added_cases[i].claimed_by);
+        }
+    } else {
+        CU_ASSERT_EQUAL(w.decision.code, 451);
+    }
     CU_ASSERT_EQUAL(engine_txn(w.session)->rcpt_count, 1);
     world_close();
+}
+
+/* By a step for each group, and by a ONCE step: whose it is says who may claim. */
+static void test_add_rcpt(void)
+{
+    for (size_t i = 0; i < sizeof(added_cases) / sizeof(added_cases[0]); i++) {
+        check_added(i, &meek_module);
+        check_added(i, &once_module);
+    }
 }
 
 /* A ONCE step adds for the message, not for each group: one copy, in a group that goes out. */
@@ -384,7 +437,8 @@ static void test_no_room_for_added(void)
         for (unsigned n = 0; n < fill; n++)
             if (ask_rcpt("a@example.org") != TERN_NEXT)
                 CU_FAIL_FATAL("not taken");
-        CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\nb\r\n"), i % 2 == 0 ? TERN_DEFER : TERN_NEXT);
+        CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\nb\r\n"),
+                        i % 2 == 0 ? TERN_DEFER : TERN_NEXT);
         CU_ASSERT_EQUAL(w.result->decision.code, i % 2 == 0 ? 452 : 0);
         world_close();
     }

@@ -31,7 +31,7 @@ struct conn {
     struct loop *loop;
     struct loop_watch *watch;
     const struct conn_ops *ops; /* NULL once the owner let go */
-    void *owner;
+    void *owner;                /* while closing: the struct lingering */
     int fd;
     unsigned busy;
     bool connecting, paused, eof, dead, corked, closing;
@@ -42,6 +42,12 @@ struct conn {
     struct loop_timer linger;
     struct loop_task later;
     bool later_queued;
+};
+
+/* Nobody owns a connection that only sends its last octets: if the loop goes first, it takes it along. */
+struct lingering {
+    struct loop_task at_free;
+    struct conn *conn;
 };
 
 static void watch_wanted(struct conn *conn)
@@ -69,12 +75,23 @@ static void release(struct conn *conn)
     }
 }
 
+static void let_go(struct conn *conn)
+{
+    struct lingering *l = conn->owner;
+
+    list_remove(&l->at_free.link);
+    free(l);
+    conn->owner = NULL;
+}
+
 static void shut(struct conn *conn)
 {
     if (conn->dead)
         return;
     conn->dead = true;
     conn->ops = NULL;
+    if (conn->closing)
+        let_go(conn);
     loop_timer_stop(&conn->linger);
     loop_watch_free(conn->watch);
     (void)close(conn->fd);
@@ -411,6 +428,28 @@ void conn_resume(struct conn *conn)
         watch_wanted(conn);
 }
 
+static void on_loop_free(struct loop_task *task)
+{
+    struct conn *conn = list_entry(task, struct lingering, at_free)->conn;
+
+    shut(conn);
+    release(conn);
+}
+
+static void linger(struct conn *conn, unsigned ms)
+{
+    struct lingering *l = mem_zalloc(sizeof(*l));
+
+    l->at_free.run = on_loop_free;
+    l->conn = conn;
+    loop_at_free(conn->loop, &l->at_free);
+    conn->closing = true;
+    conn->ops = NULL;
+    conn->owner = l;
+    watch_wanted(conn);
+    loop_timer_start(conn->loop, &conn->linger, ms);
+}
+
 void conn_close(struct conn *conn, unsigned linger_ms)
 {
     conn->corked = false;
@@ -419,10 +458,7 @@ void conn_close(struct conn *conn, unsigned linger_ms)
     if (conn->out.len == conn->out_sent || conn->failed < 0 || linger_ms == 0) {
         shut(conn);
     } else {
-        conn->closing = true;
-        conn->ops = NULL;
-        watch_wanted(conn);
-        loop_timer_start(conn->loop, &conn->linger, linger_ms);
+        linger(conn, linger_ms);
     }
     conn->busy--;
     release(conn);

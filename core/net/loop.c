@@ -28,7 +28,7 @@ struct loop {
     uv_check_t check;   /* end of an iteration */
     uv_prepare_t prepare; /* before sleeping: work queued by timers and tasks */
     struct inbox inbox;
-    struct list at_end;
+    struct list at_end, at_free;
     struct timer_wheel wheel;
     uint64_t timer_due_ms; /* when the uv timer will fire; 0: it is stopped */
     _Atomic bool stopping;
@@ -106,6 +106,11 @@ void loop_at_end(struct loop *loop, struct loop_task *task)
 {
     assert(loop == current || current == NULL);
     list_push(&loop->at_end, &task->link);
+}
+
+void loop_at_free(struct loop *loop, struct loop_task *task)
+{
+    list_push(&loop->at_free, &task->link);
 }
 
 /* ---- timers ---- */
@@ -205,6 +210,7 @@ struct loop *loop_new(unsigned index)
     loop->read_buffer = mem_alloc(LOOP_READ_OCTETS);
     inbox_init(&loop->inbox);
     list_init(&loop->at_end);
+    list_init(&loop->at_free);
     timer_wheel_init(&loop->wheel, clock_now_ms());
     init_handles(loop);
     return loop;
@@ -236,6 +242,7 @@ void loop_flush(struct loop *loop)
 void loop_free(struct loop *loop)
 {
     loop_flush(loop);
+    run_tasks(&loop->at_free);
     uv_walk(&loop->uv, close_handle, NULL);
     while (uv_run(&loop->uv, UV_RUN_NOWAIT) != 0)
         continue;

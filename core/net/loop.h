@@ -50,6 +50,8 @@ struct loop *loop_current(void); /* the calling thread's, or NULL */
 void loop_post(struct loop *loop, struct loop_task *task);
 /* Runs once, at the end of the present iteration. Loop thread. */
 void loop_at_end(struct loop *loop, struct loop_task *task);
+/* Runs when the loop is freed, unless its owner takes it back (list_remove) before. Loop thread. */
+void loop_at_free(struct loop *loop, struct loop_task *task);
 
 void loop_timer_init(struct loop_timer *timer, void (*fire)(struct loop_timer *timer));
 /* Starts or restarts. Loop thread. */

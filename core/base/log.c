@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/inbox.h"
+#include "base/log_syslog.h"
 #include "base/mem.h"
 
 #define QUEUED_OCTETS_MAX    (16u << 20)
@@ -29,6 +30,8 @@ struct entry {
     struct list link;
     uint64_t wall_ms;
     bool decision;
+    enum log_level level;
+    size_t preface; /* time and level, which syslog writes itself */
     size_t len;
     char *text;
 };
@@ -43,7 +46,10 @@ static struct {
     int fd, decision_fd;
     char decision_day[16];
     unsigned decision_count;
-} logger = { .level = LOG_INFO, .fd = STDERR_FILENO, .decision_fd = -1 };
+    _Atomic bool journal; /* stderr leads there */
+    pthread_once_t journal_once;
+} logger = { .level = LOG_INFO, .fd = STDERR_FILENO, .decision_fd = -1,
+             .journal_once = PTHREAD_ONCE_INIT };
 
 #define LOG_EVENT_NAME(name, text) #name,
 static const char *const event_names[] = { LOG_EVENTS(LOG_EVENT_NAME) };
@@ -222,11 +228,46 @@ static void write_all(int fd, const char *data, size_t len)
     }
 }
 
-static void enqueue(struct buf *text, uint64_t wall_ms, bool decision)
+bool log_is_journal(const char *journal_stream, int fd)
+{
+    struct stat st;
+    char own[64];
+
+    if (journal_stream == NULL || fstat(fd, &st) < 0)
+        return false;
+    (void)snprintf(own, sizeof(own), "%llu:%llu", (unsigned long long)st.st_dev,
+                   (unsigned long long)st.st_ino);
+    return strcmp(own, journal_stream) == 0;
+}
+
+static void find_journal(void)
+{
+    atomic_store(&logger.journal, log_is_journal(getenv("JOURNAL_STREAM"), STDERR_FILENO));
+}
+
+/* The line as a stream gets it: to the journal with its priority in front. */
+static void add_line(struct buf *out, enum log_level level, struct slice line)
+{
+    if (logger.fd == STDERR_FILENO && atomic_load(&logger.journal))
+        buf_printf(out, "<%d>", log_syslog_priority(level));
+    buf_add(out, line);
+}
+
+/* Before the logger runs, and in processes that have none. */
+static void write_now(enum log_level level, struct slice line)
+{
+    CLEANUP_BUF struct buf out = BUF_INIT;
+
+    add_line(&out, level, line);
+    write_all(logger.fd, out.data, out.len);
+}
+
+/* Takes over the memory of `text`. */
+static void enqueue(struct buf *text, const struct entry *like)
 {
     if (!atomic_load(&logger.running)) {
-        if (!decision)
-            write_all(logger.fd, text->data, text->len);
+        if (!like->decision)
+            write_now(like->level, buf_slice(text));
         buf_free(text);
         return;
     }
@@ -236,8 +277,9 @@ static void enqueue(struct buf *text, uint64_t wall_ms, bool decision)
         return;
     }
     struct entry *e = mem_alloc(sizeof(*e));
-    *e = (struct entry){ .wall_ms = wall_ms, .decision = decision, .len = text->len,
-                         .text = text->data };
+    *e = *like;
+    e->len = text->len;
+    e->text = text->data;
     *text = (struct buf)BUF_INIT;
     atomic_fetch_add(&logger.queued, e->len);
     (void)inbox_put(&logger.inbox, &e->link);
@@ -248,17 +290,22 @@ void log_end(struct log_line *line)
     struct buf out = BUF_INIT;
     char when[40];
     uint64_t now = clock_wall_ms();
+    size_t preface = 0;
 
     if (line->off)
         return;
+    (void)pthread_once(&logger.journal_once, find_journal);
     format_time(when, sizeof(when), now);
     buf_reserve(&out, line->len + 64);
-    if (logger.options.format == LOG_JSON)
+    if (logger.options.format == LOG_JSON) {
         buf_printf(&out, "{\"time\":\"%s\",\"level\":\"%s\",%.*s}\n", when, level_names[line->level],
                    (int)line->len, line->text);
-    else
-        buf_printf(&out, "%s %s %.*s\n", when, level_names[line->level], (int)line->len, line->text);
-    enqueue(&out, now, false);
+    } else {
+        buf_printf(&out, "%s %s ", when, level_names[line->level]);
+        preface = out.len;
+        buf_printf(&out, "%.*s\n", (int)line->len, line->text);
+    }
+    enqueue(&out, &(struct entry){ .wall_ms = now, .level = line->level, .preface = preface });
 }
 
 void log_decision(uint64_t wall_ms, struct buf *json)
@@ -268,7 +315,7 @@ void log_decision(uint64_t wall_ms, struct buf *json)
         return;
     }
     buf_add_char(json, '\n');
-    enqueue(json, wall_ms, true);
+    enqueue(json, &(struct entry){ .wall_ms = wall_ms, .decision = true });
 }
 
 /* ---- decision files: one a day, bounded by days and octets ---- */
@@ -356,6 +403,19 @@ static void reopen_log(void)
     logger.fd = fd;
 }
 
+/* To syslog at once, a message a line; a stream gets all that wait together. */
+static void write_line(const struct entry *e, struct buf *stream)
+{
+    struct slice line = slice_make(e->text, e->len);
+
+    if (!logger.options.to_syslog) {
+        add_line(stream, e->level, line);
+        return;
+    }
+    line.len -= 1; /* its end */
+    log_syslog_send(log_syslog_priority(e->level), slice_from(line, e->preface));
+}
+
 static void write_entries(struct list *entries)
 {
     CLEANUP_BUF struct buf text = BUF_INIT;
@@ -363,8 +423,10 @@ static void write_entries(struct list *entries)
 
     for (struct list *link = list_pop(entries); link != NULL; link = list_pop(entries)) {
         struct entry *e = list_entry(link, struct entry, link);
-        buf_add(e->decision ? &decisions : &text, slice_make(e->text, e->len));
-        if (e->decision) {
+        if (!e->decision) {
+            write_line(e, &text);
+        } else {
+            buf_add(&decisions, slice_make(e->text, e->len));
             open_decision_day(e->wall_ms);
             if (++logger.decision_count % DECISION_PRUNE_EVERY == 0)
                 prune_decisions();
@@ -408,6 +470,8 @@ int log_start(const struct log_options *options)
             return -errno;
         logger.fd = fd;
     }
+    if (options->to_syslog)
+        log_syslog_open();
     inbox_init(&logger.inbox);
     atomic_store(&logger.running, true);
     int r = pthread_create(&logger.thread, NULL, logger_main, NULL);
@@ -436,6 +500,9 @@ void log_stop(void)
     if (logger.decision_fd >= 0)
         (void)close(logger.decision_fd);
     logger.decision_fd = -1;
+    if (logger.options.to_syslog)
+        log_syslog_close();
+    logger.options.to_syslog = false;
     free((char *)logger.options.path);
     free((char *)logger.options.decisions_path);
     logger.options.path = logger.options.decisions_path = NULL;

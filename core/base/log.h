@@ -50,12 +50,18 @@ struct log_options {
     enum log_level level;
     enum log_format format;
     const char *path;           /* NULL: stderr. Reopened on log_reopen() */
+    bool to_syslog;             /* syslog(3), facility mail; then path is NULL */
     const char *decisions_path; /* folder of decision records, or NULL: none are written */
     uint64_t decisions_octets_max; /* of all days together; the oldest day goes first */
     unsigned decisions_days_max;
 };
 
 int log_start(const struct log_options *options); /* starts the logger thread */
+/*
+ * Whether `fd` is the stream that systemd says it connected to the journal (JOURNAL_STREAM,
+ * "device:inode"). Then each line begins with its priority, "<6>" (sd-daemon(3)).
+ */
+bool log_is_journal(const char *journal_stream, int fd);
 void log_set_level(enum log_level level);
 void log_reopen(void);
 void log_stop(void); /* writes what is left */

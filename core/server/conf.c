@@ -13,6 +13,7 @@
 
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
 static const char *const hold_thens[] = { "discard", "bounce", NULL };
+static const char *const log_targets[] = { "stderr", "file", "syslog", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 
 static const struct tern_option top_options[] = {
@@ -102,7 +103,9 @@ static const struct tern_option dns_options[] = {
 static const struct tern_option log_options[] = {
     TERN_OPTION_ENUM(struct log_conf, level, "info", log_levels, "The least important line written."),
     TERN_OPTION_ENUM(struct log_conf, format, "text", log_formats, "Lines as text or JSON."),
-    TERN_OPTION_PATH(struct log_conf, file, "", "Log file; default: standard error."),
+    TERN_OPTION_ENUM(struct log_conf, to, "stderr", log_targets,
+                     "Where the lines go; to the journal of systemd: stderr. With `file:` it is file."),
+    TERN_OPTION_PATH(struct log_conf, file, "", "Log file; implies `to: file`."),
     TERN_OPTION_PATH(struct log_conf, decisions, "",
                      "Folder of decision records, one file a day; default: <spool>/decisions."),
     TERN_OPTION_SIZE(struct log_conf, decisions_size, "1GB", 65536, 0,
@@ -297,6 +300,25 @@ static const char *const *provider_keys(struct arena *arena, const struct yaml_n
     return keys;
 }
 
+/* `file:` alone is enough; what contradicts it is an error. */
+static void parse_log(const struct schema_env *env, const struct yaml_node *root,
+                      struct server_conf *conf)
+{
+    const struct yaml_node *node = yaml_get(root, "log");
+    const struct yaml_node *to;
+
+    if (parse_part(env, root, "log", log_options, &conf->log, NULL) < 0)
+        return;
+    to = node != NULL ? yaml_get(node, "to") : NULL;
+    if (conf->log.file.len > 0 && to != NULL && conf->log.to != LOG_TO_FILE)
+        config_error_at(env->errors, &to->place, "log.to: %s contradicts log.file",
+                        log_targets[conf->log.to]);
+    else if (conf->log.file.len == 0 && conf->log.to == LOG_TO_FILE)
+        config_error_at(env->errors, &to->place, "log.to: file needs log.file");
+    else if (conf->log.file.len > 0)
+        conf->log.to = LOG_TO_FILE;
+}
+
 static void default_paths(const struct schema_env *env, struct server_conf *conf)
 {
     char name[256];
@@ -332,7 +354,7 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
     (void)parse_spool(env, root, conf);
     (void)parse_part(env, root, "limits", limits_options, &conf->limits, NULL);
     (void)parse_part(env, root, "timeouts", timeouts_options, &conf->timeouts, NULL);
-    (void)parse_part(env, root, "log", log_options, &conf->log, NULL);
+    parse_log(env, root, conf);
     (void)parse_part(env, root, "retry", retry_options, &conf->retry, NULL);
     (void)parse_part(env, root, "hold", hold_options, &conf->hold, NULL);
     conf->kv_node = yaml_get(root, "kv");

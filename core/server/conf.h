@@ -53,8 +53,10 @@ struct dns_conf {
     unsigned address_count;
 };
 
+enum log_to { LOG_TO_STDERR, LOG_TO_FILE, LOG_TO_SYSLOG };
+
 struct log_conf {
-    int level, format;
+    int level, format, to; /* to: enum log_to */
     tern_str file, decisions;
     uint64_t decisions_size;
     unsigned decisions_days;

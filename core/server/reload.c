@@ -32,6 +32,7 @@ static void warn_of_fixed(const struct server_conf *old, const struct server_con
                             old->dns.address_count * sizeof(tern_address)) != 0 ||
                      old->dns.timeout_ms != new->dns.timeout_ms || old->dns.tries != new->dns.tries ||
                      old->dns.cache != new->dns.cache },
+        { "log.to", old->log.to != new->log.to },
         { "log.file", differs(old->log.file, new->log.file) },
         { "log.format", old->log.format != new->log.format },
         { "log.decisions", differs(old->log.decisions, new->log.decisions) },

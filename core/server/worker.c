@@ -60,7 +60,8 @@ static int start_log(const struct server_conf *conf)
 {
     struct log_options o = {
         .level = (enum log_level)conf->log.level, .format = (enum log_format)conf->log.format,
-        .path = conf->log.file.len > 0 ? conf->log.file.ptr : NULL,
+        .path = conf->log.to == LOG_TO_FILE ? conf->log.file.ptr : NULL,
+        .to_syslog = conf->log.to == LOG_TO_SYSLOG,
         .decisions_path = conf->log.decisions.ptr, .decisions_octets_max = conf->log.decisions_size,
         .decisions_days_max = conf->log.decisions_days,
     };

@@ -113,6 +113,35 @@ def test_a_spool_of_somebody_else():
     shutil.rmtree(t.dir)
 
 
+def ask_as(t, user, group, *words):
+    return subprocess.run([BINARY, words[0], "-c", t.config, *words[1:]], capture_output=True, text=True, env=t.env(),
+                          user=user, group=group, extra_groups=[], timeout=60 * SLOW)
+
+
+def test_who_may_read_and_who_may_change():
+    """The control socket: its group reads, root and the server's own user change, others hear whom to ask as."""
+    if os.geteuid() != 0:
+        print("     needs root")
+        return
+    if subprocess.run(["test", "-x", BINARY], user="nobody").returncode != 0:
+        print("     the user nobody cannot run %s" % BINARY)
+        return
+    with Tern(CONFIG, files={"s.lua": SCRIPT}).start() as t:
+        _, text = send(t, "odd")
+        ident = queue_id(text)
+        spool = os.path.join(t.dir, "spool")
+        os.chmod(spool, 0o711)  # so that it is the socket that says yes or no
+        r = ask_as(t, "nobody", "nogroup", "status")
+        assert r.returncode == 75 and "ask as root or as the user it runs as" in r.stderr, (r.returncode, r.stderr)
+        assert ask_as(t, "nobody", 0, "status").returncode == 0
+        assert ident in ask_as(t, "nobody", 0, "queue", "list").stdout
+        for words in (("queue", "release", ident), ("queue", "delete", ident), ("reload",)):
+            r = ask_as(t, "nobody", 0, *words)
+            assert r.returncode != 0 and "root" in r.stderr + r.stdout, (words, r.returncode, r.stdout, r.stderr)
+        assert len(t.queue()) == 1
+        assert t.cli("queue", "release", ident).returncode == 0
+
+
 def test_help_finds_keys_sections_modules():
     for word, wanted in (("hostname", "Name in the banner"), ("limits", "limits.errors"), ("limits.errors", "default 20"),
                          ("timeout", "steps.timeout"), ("steps", "steps.when"), ("smtp", "smtp.connections_max"),
@@ -136,5 +165,5 @@ def test_the_unit_is_one():
 
 if __name__ == "__main__":
     run([test_why_says_what_failed_who_claimed_and_why_it_is_held, test_a_list_that_does_not_answer_is_named,
-         test_a_slip_in_the_name_of_a_module, test_no_server_and_no_folder, test_a_spool_of_somebody_else,
+         test_a_slip_in_the_name_of_a_module, test_no_server_and_no_folder, test_a_spool_of_somebody_else, test_who_may_read_and_who_may_change,
          test_help_finds_keys_sections_modules, test_the_unit_is_one])

@@ -346,19 +346,32 @@ static size_t list_days(int dir_fd, char *names[], size_t max, uint64_t *ret_oct
     return n;
 }
 
-static void prune_decisions(void)
+static void format_day(char out[16], uint64_t wall_ms)
+{
+    time_t s = (time_t)(wall_ms / 1000);
+    struct tm tm;
+
+    (void)gmtime_r(&s, &tm);
+    (void)strftime(out, 16, "%Y-%m-%d", &tm);
+}
+
+/* Days by the calendar: a server with little mail has fewer files than days, and promises its users days. */
+static void prune_decisions(uint64_t wall_ms)
 {
     enum { DAYS_SEEN_MAX = 4096 };
+    uint64_t kept_ms = (logger.options.decisions_days_max - 1) * UINT64_C(86400000);
+    char first[16]; /* the first day that is kept */
     static char *names[DAYS_SEEN_MAX];
     int dir_fd = open(logger.options.decisions_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     uint64_t octets;
 
     if (dir_fd < 0)
         return;
+    format_day(first, wall_ms > kept_ms ? wall_ms - kept_ms : 0);
     size_t n = list_days(dir_fd, names, DAYS_SEEN_MAX, &octets);
     for (size_t i = 0; i < n; i++) {
         struct stat st;
-        bool too_old = n - i > logger.options.decisions_days_max;
+        bool too_old = strcmp(names[i], first) < 0;
         bool too_much = octets > logger.options.decisions_octets_max;
         if (i + 1 < n && (too_old || too_much) && fstatat(dir_fd, names[i], &st, 0) == 0) {
             (void)unlinkat(dir_fd, names[i], 0);
@@ -369,24 +382,30 @@ static void prune_decisions(void)
     (void)close(dir_fd);
 }
 
-static void open_decision_day(uint64_t wall_ms)
+static void flush_decisions(struct buf *text)
+{
+    if (text->len > 0 && logger.decision_fd >= 0)
+        write_all(logger.decision_fd, text->data, text->len);
+    buf_clear(text);
+}
+
+/* `text` holds records of the day that is open. */
+static void open_decision_day(uint64_t wall_ms, struct buf *text)
 {
     char day[16];
     char path[4096];
-    time_t s = (time_t)(wall_ms / 1000);
-    struct tm tm;
 
-    (void)gmtime_r(&s, &tm);
-    (void)strftime(day, sizeof(day), "%Y-%m-%d", &tm);
+    format_day(day, wall_ms);
     if (logger.decision_fd >= 0 && strcmp(day, logger.decision_day) == 0)
         return;
+    flush_decisions(text);
     if (logger.decision_fd >= 0)
         (void)close(logger.decision_fd);
     (void)mkdir(logger.options.decisions_path, 0700);
     (void)snprintf(path, sizeof(path), "%s/%s.jsonl", logger.options.decisions_path, day);
     logger.decision_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     memcpy(logger.decision_day, day, sizeof(day));
-    prune_decisions();
+    prune_decisions(wall_ms);
 }
 
 static void reopen_log(void)
@@ -426,18 +445,17 @@ static void write_entries(struct list *entries)
         if (!e->decision) {
             write_line(e, &text);
         } else {
+            open_decision_day(e->wall_ms, &decisions);
             buf_add(&decisions, slice_make(e->text, e->len));
-            open_decision_day(e->wall_ms);
             if (++logger.decision_count % DECISION_PRUNE_EVERY == 0)
-                prune_decisions();
+                prune_decisions(e->wall_ms);
         }
         atomic_fetch_sub(&logger.queued, e->len);
         free(e->text);
         free(e);
     }
     write_all(logger.fd, text.data, text.len);
-    if (decisions.len > 0 && logger.decision_fd >= 0)
-        write_all(logger.decision_fd, decisions.data, decisions.len);
+    flush_decisions(&decisions);
 }
 
 static void *logger_main(void *arg)

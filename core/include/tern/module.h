@@ -101,7 +101,10 @@ enum tern_hook_point {
 
 /* Flags of an entry. */
 #define TERN_BLOCKING (1u << 0) /* runs on a pool thread; may block */
-#define TERN_CLAIMS   (1u << 1) /* rcpt: may call claim() */
+/* rcpt: may call claim(). Such an entry is also asked about recipients that no client named: of
+ * Tern's own notices, and added by add_rcpt(). Then there is no RCPT to answer, of a notice not even a
+ * client (its address has family 0), and class CLIENT does not count. */
+#define TERN_CLAIMS   (1u << 1)
 #define TERN_ONCE     (1u << 2) /* message: runs once for the transaction, not per group */
 
 /* Classes of a claimed recipient. */
@@ -476,10 +479,10 @@ struct tern_api {
     int (*set_var)(tern_call *call, const char *name, tern_str value);
     /* Adds an input of the decision (a DNS answer, a list entry) to the record. */
     void (*note)(tern_call *call, const char *key, tern_str value);
-    int (*rewrite_sender)(tern_call *call, tern_str address);   /* mail */
+    int (*rewrite_sender)(tern_call *call, tern_str address);   /* mail, queue */
     int (*rewrite_rcpt)(tern_call *call, tern_str address);     /* rcpt: the current one */
     int (*expand_rcpt)(tern_call *call, tern_str address);      /* rcpt: one child more; replaces it */
-    int (*add_rcpt)(tern_call *call, tern_str address);         /* message: one recipient more */
+    int (*add_rcpt)(tern_call *call, tern_str address);         /* message: one more; see TERN_CLAIMS */
     int (*header_prepend)(tern_call *call, const char *name, tern_str value); /* on top */
     int (*header_append)(tern_call *call, const char *name, tern_str value);  /* below the last */
     int (*header_replace)(tern_call *call, const char *name, unsigned nth, tern_str value);

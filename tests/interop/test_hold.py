@@ -90,6 +90,26 @@ def test_null_sender_gets_no_notice():
         assert nowhere(t) and t.maildir("sender") == []
 
 
+def test_no_notice_no_bounce():
+    """A notice that the policy does not take leaves the mail held since the same time; it can still be released."""
+    later = "  generated:\n    - lua: { script: later.lua, name: later }\ntransports:"
+    with server("bounce") as t:
+        t.write("later.lua", 'local tern = require "tern"\ntern.on("queue", function() return tern.defer("not now") end)\n')
+        t.stop()
+        t.write_config(CONFIG.replace("transports:", later))
+        t.start()
+        ident = send(t)
+        until = row(t, ident)["hold_until"]
+        wait_for(lambda: lines(t, ident, "deferred"))
+        time.sleep(0.5)
+        m = row(t, ident)
+        assert m["held"] and m["hold_until"] == until and m["pending"] == 2 and t.maildir("sender") == [], m
+        assert t.status()["held"] == 1 and lines(t, ident, "expired") == []
+        t.cli("queue", "release", ident)
+        wait_for(lambda: t.maildir("bob") and t.maildir("eve"))
+        wait_for(lambda: t.queue() == [])
+
+
 def test_released_in_time_and_deleted():
     with server("discard", "3s") as t:
         ident, other = send(t), send(t)
@@ -154,5 +174,6 @@ def test_the_operators_hold_counts_from_then():
         assert len(t.maildir("bob")) == 1
 
 
-run([test_discard, test_bounce, test_null_sender_gets_no_notice, test_released_in_time_and_deleted,
+run([test_discard, test_bounce, test_null_sender_gets_no_notice, test_no_notice_no_bounce,
+     test_released_in_time_and_deleted,
      test_reload_and_restart, test_the_operators_hold_counts_from_then])

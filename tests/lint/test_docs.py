@@ -126,6 +126,15 @@ def test_every_word_of_tern_test_is_explained():
         assert "`%s " % word in page or "`%s`" % word in page, word
 
 
+def test_keys_that_need_a_restart_are_listed():
+    page = read("docs", "config.md")
+    listed = page[page.index("These keys take effect at the next start"):].split(".\n\n")[0]
+    keys = re.findall(r'^        \{ "([a-z._]+)"', read("core", "server", "reload.c"), re.M)
+    assert len(keys) > 8, keys
+    for key in keys:
+        assert "`%s`" % key in listed, key
+
+
 def test_readmes_name_every_option():
     for folder in sorted(glob.glob(os.path.join(ROOT, "modules", "*", "README.md"))):
         name = os.path.basename(os.path.dirname(folder))
@@ -263,6 +272,7 @@ def test_features_name_tests_that_exist():
 
 if __name__ == "__main__":
     run([test_example_configurations, test_yaml_blocks, test_reference_is_up_to_date, test_smtpt_blocks,
-         test_every_word_of_tern_test_is_explained, test_readmes_name_every_option, test_dialogues_of_modules,
+         test_every_word_of_tern_test_is_explained, test_keys_that_need_a_restart_are_listed,
+         test_readmes_name_every_option, test_dialogues_of_modules,
          test_c_blocks_are_built_and_load, test_the_first_module_does_what_the_page_says,
          test_files_and_functions_that_are_named_exist, test_features_name_tests_that_exist])

@@ -281,7 +281,7 @@ end)
             time.sleep(1.1)
 
     def status(self):
-        out = subprocess.run([self.binary, "status", "-c", self.config], capture_output=True, text=True,
+        out = subprocess.run([self.binary, "status", "--json", "-c", self.config], capture_output=True, text=True,
                              env={**os.environ, **self.env})
         return json.loads(out.stdout)
 

@@ -221,6 +221,9 @@ def test_status_metrics_hooks():
         deferred(t, later)
         s = wait_for(lambda: t.status()["queued"] == 1 and t.status())
         assert s["sessions"] == 0 and s["generation"] == 1 and s["pid"] == t.worker_pid(), s
+        text = t.cli("status").stdout
+        assert re.match(r"up        \d+ s, pid %d, configuration 1\nsessions  0, in \d+ loops\n"
+                        r"queue     1 messages, 0 held, 0 being routed\n" % s["pid"], text), text
         text = t.cli("metrics").stdout
         values = {}
         for line in text.splitlines():

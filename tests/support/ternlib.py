@@ -144,7 +144,7 @@ class Tern:
         return [json.loads(line) for line in self.cli("queue", "--json", "list").stdout.splitlines()]
 
     def status(self):
-        return json.loads(self.cli("status").stdout)
+        return json.loads(self.cli("status", "--json").stdout)
 
     def metric(self, name):
         for line in self.cli("metrics").stdout.splitlines():

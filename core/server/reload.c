@@ -60,10 +60,11 @@ static int install(struct serve *s, struct generation *g, struct buf *text)
     warn_of_fixed(&old->conf, &g->conf, text);
     generation_unref(old);
     log_set_level((enum log_level)g->conf.log.level);
-    serve_scheduler_options(s, g, &so);
-    scheduler_set_options(s->scheduler, &so);
     serve_set_watchdog(s, g);
     generation_set_present(generation_ref(g));
+    /* Hands what waits back to be routed anew, which must find the new generation. */
+    serve_scheduler_options(s, g, &so);
+    scheduler_set_options(s->scheduler, &so);
     return 0;
 }
 

@@ -187,6 +187,20 @@ def test_expiry_bounces():
             idle(t)
 
 
+def test_soft_bounce():
+    """Nothing is refused or returned for good, at both ends."""
+    with Sink({"x@far.example": ["550 5.1.1 No such user", "250 2.1.5 Ok"]}) as sink:
+        with server(*FAR, smtp=sink.port, more="soft_bounce: true\n") as t:
+            c = Client(t.port)
+            code, text = c.mail(SENDER, ["nobody@home.example"], "x\n")
+            assert 400 <= code < 500 and text.startswith("4."), (code, text)
+            ident = send(t, ["x@far.example"])
+            assert "No such user" in wait_for(lambda: outcomes(t, ident, "deferred"))[0]
+            wait_for(lambda: sink.mails)
+            idle(t)
+            assert t.maildir("sender") == [] and not outcomes(t, ident, "bounced")
+
+
 # ---- what the next hop offers ----
 
 def test_extensions_that_are_missing():
@@ -434,6 +448,19 @@ def test_address_literal():
         with server("  mx: { type: smtp, port: {smtp} }\n", "  - { transport: mx }\n", smtp=port) as t:
             send(t, ["x@[127.0.0.2]"])
             wait_for(lambda: sink.got("x@[127.0.0.2]"))
+
+
+def test_a_loop_of_two_servers_ends():
+    """After 100 Received lines (RFC 5321 6.3): one bounce, and both queues are empty."""
+    port = free_port()
+    with server(*FAR, smtp=port) as first, server(*FAR, smtp=first.port, port=port) as second:
+        send(first, ["x@far.example"])
+        wait_for(lambda: first.maildir("sender") or second.maildir("sender"), 60)
+        idle(first), idle(second)
+        got = notices(first) + notices(second)
+        assert len(got) == 1, got
+        assert statuses(got[0])["x@far.example"][:2] == ("failed", "5.4.6"), statuses(got[0])
+        assert 98 <= (first.log_text() + second.log_text()).count(" delivered to=x@far.example") <= 101
 
 
 # ---- routes ----

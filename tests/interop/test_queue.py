@@ -104,6 +104,21 @@ def test_retry_of_a_site_that_could_not_be_reached():
             wait_for(lambda: sink.mails and t.queue() == [])
 
 
+def test_a_reload_changes_the_way():
+    with Sink(ALWAYS) as sink, Sink() as other, server(sink) as t:
+        ident = send(t, ["x@far.example"])
+        deferred(t, ident)
+        t.values["sink"] = other.port
+        t.write_config(CONFIG)
+        t.cli("reload")
+        t.cli("queue", "retry", ident)
+        wait_for(lambda: other.mails and t.queue() == [])
+        t.write_config(CONFIG.replace("{ transport: far }", "{ transport: mailboxes }"))
+        t.cli("reload")
+        send(t, ["late@far.example"])
+        wait_for(lambda: t.maildir("late"))
+
+
 def test_hold_and_release():
     with Sink(LATER) as sink, server(sink) as t:
         ident = send(t, ["x@far.example"])
@@ -286,6 +301,6 @@ def test_why():
 
 
 if __name__ == "__main__":
-    run([test_list_and_show, test_retry, test_retry_of_a_site_that_could_not_be_reached, test_hold_and_release, test_delete, test_wrong_words,
+    run([test_list_and_show, test_retry, test_a_reload_changes_the_way, test_retry_of_a_site_that_could_not_be_reached, test_hold_and_release, test_delete, test_wrong_words,
          test_held_by_a_step_survives_restarts, test_held_by_the_operator_survives_a_restart, test_fsck, test_many,
          test_status_metrics_hooks, test_why])

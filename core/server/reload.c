@@ -28,8 +28,9 @@ static void warn_of_fixed(const struct server_conf *old, const struct server_con
         { "pool_threads", old->pool_threads != new->pool_threads },
         { "node", old->node != new->node },
         { "dns", old->dns.address_count != new->dns.address_count ||
-                     memcmp(old->dns.addresses, new->dns.addresses,
-                            old->dns.address_count * sizeof(tern_address)) != 0 ||
+                     (old->dns.address_count > 0 &&
+                      memcmp(old->dns.addresses, new->dns.addresses,
+                             old->dns.address_count * sizeof(tern_address)) != 0) ||
                      old->dns.timeout_ms != new->dns.timeout_ms || old->dns.tries != new->dns.tries ||
                      old->dns.cache != new->dns.cache },
         { "log.to", old->log.to != new->log.to },

@@ -335,6 +335,54 @@ static void test_most_recipients(void)
     world_close();
 }
 
+/* ---- added recipients ---- */
+
+static tern_verdict add_named(tern_call *call, const struct script *s)
+{
+    return tern->add_rcpt(call, (tern_str){ s->text, strlen(s->text) }) == 0 ? TERN_NEXT
+                                                                             : TERN_ERROR;
+}
+
+static tern_verdict wait_for_added(tern_call *call, const struct script *s)
+{
+    (void)s;
+    if (strncmp(tern->current_rcpt(call)->mailbox.address.ptr, "slow@", 5) == 0)
+        return TERN_WAIT;
+    return tern->claim(call, TERN_CLASS_LOCAL) == 0 ? TERN_NEXT : TERN_ERROR;
+}
+
+/* The step that should say whose it is hangs: time-out, or the client goes. */
+static void test_added_waits(void)
+{
+    static const struct script claims = { .only_at = AT(RCPT), .more = wait_for_added };
+    static const struct script adds = { .only_at = AT(MESSAGE),
+                                        .more = add_named,
+                                        .text = "slow@example.org" };
+    const struct tern_module *modules[] = { &meek_module, &once_module };
+
+    for (unsigned i = 0; i < 4; i++) {
+        world_open("inbound", NULL);
+        step("domains", &every_module, &claims)->timeout_ms = i % 2 == 0 ? 20 : 30000;
+        (void)step("archive", modules[i / 2], &adds);
+        reach_rcpt();
+        if (i % 2 == 0) {
+            CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\n"), TERN_DEFER);
+            CU_ASSERT_EQUAL(w.decision.code, 451);
+        } else {
+            struct body *body = body_of("Subject: x\r\n\r\n");
+            unsigned before = w.answers;
+            engine_message(w.session, body, SLICE("Received: here\r\n"), on_message_result, NULL);
+            body_unref(body);
+            run_for_ms(5);
+            engine_session_free(w.session);
+            w.session = NULL;
+            CU_ASSERT_EQUAL(w.answers, before);
+        }
+        CU_ASSERT_EQUAL(w.aborts, 1);
+        world_close();
+    }
+}
+
 /* ---- the record ---- */
 
 static void test_record_of_the_core(void)
@@ -392,6 +440,7 @@ int main(void)
     CU_add_test(s, "a deferred group ends it", test_a_deferred_group_ends_it);
     CU_add_test(s, "a ONCE step disposes of all", test_once_disposes_of_all);
     CU_add_test(s, "100000 recipients, not one more", test_most_recipients);
+    CU_add_test(s, "whose an added recipient is cannot be told", test_added_waits);
     CU_add_test(s, "the record of the core", test_record_of_the_core);
     CU_add_test(s, "a reply of another verdict", test_reply_of_another_verdict);
     CU_basic_run_tests();

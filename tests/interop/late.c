@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * late.c - a module for test_hooks.py that acts on whole messages only, so that a profile of a domain may change all of
- * it. late.lua is the same as a script.
+ * late.c - a module for test_hooks.py that acts on whole messages only, so that a profile of a
+ * domain may change all of it. late.lua is the same as a script.
  */
 #include <tern/module.h>
 

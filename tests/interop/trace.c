@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * trace.c - a module for test_hooks.py: is called at every hook, says so in the log, and does what its option
- * `acts` says there. trace.lua is the same as a script.
+ * trace.c - a module for test_hooks.py: is called at every hook, says so in the log, and does what
+ * its option `acts` says there. trace.lua is the same as a script.
  *
  * Built out of tree against <tern/module.h>.
  */
@@ -110,7 +110,8 @@ static tern_verdict on_message(tern_call *call, const void *conf)
     char body[8] = "";
 
     seen(call, "message", subject != NULL ? subject->value.ptr : "none");
-    if (tern->body_read(call, 0, body, 5) < 0 || strcmp(tern->var(call, "from_connect").ptr, "remembered") != 0)
+    if (tern->body_read(call, 0, body, 5) < 0 ||
+        strcmp(tern->var(call, "from_connect").ptr, "remembered") != 0)
         return TERN_ERROR;
     tern->note(call, "body begins", (tern_str){ body, strlen(body) });
     if (does(conf, "message", "edit") && edit(call) < 0)
@@ -131,7 +132,8 @@ static tern_verdict on_queue(tern_call *call, const void *conf)
 static tern_verdict on_sign(tern_call *call, const void *conf)
 {
     seen(call, "sign", tern->queue_id(call).ptr);
-    if (does(conf, "sign", "header") && tern->header_prepend(call, "X-Signature", TERN_STR("signed")) < 0)
+    if (does(conf, "sign", "header") &&
+        tern->header_prepend(call, "X-Signature", TERN_STR("signed")) < 0)
         return TERN_ERROR;
     return usual(call, conf, "sign");
 }
@@ -139,19 +141,26 @@ static tern_verdict on_sign(tern_call *call, const void *conf)
 static tern_verdict on_route(tern_call *call, const void *conf)
 {
     const struct trace_conf *c = conf;
-    const struct tern_route route = { .size = sizeof(route), .transport = c->transport, .to = c->to };
-    const struct tern_route drop = { .size = sizeof(drop), .discard_reason = TERN_STR("trace drops it") };
+    const struct tern_route route = { .size = sizeof(route),
+                                      .transport = c->transport,
+                                      .to = c->to };
+    const struct tern_route drop = { .size = sizeof(drop),
+                                     .discard_reason = TERN_STR("trace drops it") };
 
     seen(call, "route", tern->rcpt(call, 0)->mailbox.address.ptr);
     if (does(conf, "route", "route") || does(conf, "route", "drop"))
-        return tern->set_route(call, does(conf, "route", "drop") ? &drop : &route) < 0 ? TERN_ERROR : TERN_ACCEPT;
+        return tern->set_route(call, does(conf, "route", "drop") ? &drop : &route) < 0
+                   ? TERN_ERROR
+                   : TERN_ACCEPT;
     return usual(call, conf, "route");
 }
 
 static tern_verdict on_deliver(tern_call *call, const void *conf)
 {
     const struct trace_conf *c = conf;
-    const struct tern_route route = { .size = sizeof(route), .transport = c->transport, .to = c->to };
+    const struct tern_route route = { .size = sizeof(route),
+                                      .transport = c->transport,
+                                      .to = c->to };
 
     seen(call, "deliver", tern->rcpt(call, 0)->mailbox.address.ptr);
     if (does(conf, "deliver", "route") && tern->set_route(call, &route) < 0)

@@ -93,9 +93,32 @@ static tern_verdict claim_local(tern_call *call, const struct domains_conf *c)
     return claim(call, TERN_CLASS_LOCAL);
 }
 
+static bool is_own_client(const tern_call *call, const struct domains_conf *c)
+{
+    return c->networks != NULL && tern->cidrs_match(c->networks, tern->client_address(call));
+}
+
+/* user%host@us, host!user@us, "user@host"@us: a server behind us that follows it trusts us, and so an open relay. */
+static bool is_routed(tern_str local)
+{
+    return memchr(local.ptr, '%', local.len) != NULL || memchr(local.ptr, '!', local.len) != NULL ||
+           memchr(local.ptr, '@', local.len) != NULL;
+}
+
+/* Any mailbox of the domain. Our own notices have no client: whoever wrote to us is answered. */
+static tern_verdict claim_any_relay(tern_call *call, const struct domains_conf *c)
+{
+    const struct tern_address *client = tern->client_address(call);
+
+    if (client != NULL && client->family != 0 && is_routed(mailbox(call)->local) && !is_own_client(call, c))
+        return tern->reply(call, TERN_REJECT, 550, "5.7.1", "<%s>: no way to elsewhere by an address of this domain",
+                           mailbox(call)->address.ptr);
+    return claim(call, TERN_CLASS_RELAY);
+}
+
 static tern_verdict on_network(tern_call *call, const struct domains_conf *c)
 {
-    if (c->networks != NULL && tern->cidrs_match(c->networks, tern->client_address(call)))
+    if (is_own_client(call, c))
         return claim(call, TERN_CLASS_CLIENT);
     return TERN_NEXT;
 }
@@ -131,11 +154,11 @@ static tern_verdict found(tern_call *call, const struct domains_conf *c, struct 
         return advance(call, c, w);
     case RELAY_DOMAIN:
         if (all)
-            return claim(call, TERN_CLASS_RELAY);
+            return claim_any_relay(call, c);
         w->stage = RELAY_USER;
         return advance(call, c, w);
-    case RELAY_USER:
-    case RELAY_ANY: return claim(call, TERN_CLASS_RELAY);
+    case RELAY_USER: return claim(call, TERN_CLASS_RELAY);
+    case RELAY_ANY: return claim_any_relay(call, c);
     default: return claim_local(call, c);
     }
 }

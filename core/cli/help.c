@@ -101,11 +101,13 @@ static struct modules *open_modules(void)
 static unsigned print_module(const char *name, const char *key)
 {
     char error[512];
-    const struct tern_module *m = modules_get(open_modules(), name, error, sizeof(error));
+    struct modules *modules = open_modules();
+    const struct tern_module *m = modules_get(modules, name, error, sizeof(error));
     unsigned n = 0;
 
     if (m == NULL) {
         (void)fprintf(stderr, "%s\n", error);
+        modules_free(modules);
         return 0;
     }
     if (key == NULL)
@@ -117,6 +119,7 @@ static unsigned print_module(const char *name, const char *key)
         n += print_table((*t)->type, (*t)->options, key, 1);
     if (m->kv_store != NULL)
         n += print_table("kv", m->kv_store->options, key, 1);
+    modules_free(modules);
     return n + (key == NULL);
 }
 
@@ -191,6 +194,7 @@ static int print_markdown(void)
     const struct tern_module *lua = modules_get(modules, "lua", error, sizeof(error));
     if (lua != NULL)
         markdown_module(lua);
+    modules_free(modules);
     return n > 0 ? 0 : CLI_NO;
 }
 

@@ -383,6 +383,33 @@ static void test_added_waits(void)
     }
 }
 
+static tern_verdict see_class(tern_call *call, const struct script *s)
+{
+    (void)s;
+    CU_ASSERT_EQUAL_FATAL(tern->rcpt_count(call), 2);
+    CU_ASSERT_EQUAL(tern->rcpt(call, 1)->class_, TERN_CLASS_RELAY);
+    return TERN_NEXT;
+}
+
+/* SRS and the like decide by the class: it is there at hook queue. */
+static void test_queue_sees_the_class_of_the_added(void)
+{
+    static const struct script relay = { .claim = TERN_CLASS_RELAY };
+    static const struct script adds = { .only_at = AT(MESSAGE),
+                                        .more = add_named,
+                                        .text = "x@example.org" };
+    static const struct script sees = { .only_at = AT(QUEUE), .more = see_class };
+
+    world_open("inbound", NULL);
+    (void)step("domains", &claiming_module, &relay);
+    (void)step("archive", &meek_module, &adds);
+    (void)step("srs", &meek_module, &sees);
+    reach_rcpt();
+    CU_ASSERT_EQUAL(ask_message("Subject: x\r\n\r\n"), TERN_NEXT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(w.trace.data, "queue:srs"));
+    world_close();
+}
+
 /* ---- the record ---- */
 
 static void test_record_of_the_core(void)
@@ -441,6 +468,8 @@ int main(void)
     CU_add_test(s, "a ONCE step disposes of all", test_once_disposes_of_all);
     CU_add_test(s, "100000 recipients, not one more", test_most_recipients);
     CU_add_test(s, "whose an added recipient is cannot be told", test_added_waits);
+    CU_add_test(s, "hook queue sees the class of the added",
+                test_queue_sees_the_class_of_the_added);
     CU_add_test(s, "the record of the core", test_record_of_the_core);
     CU_add_test(s, "a reply of another verdict", test_reply_of_another_verdict);
     CU_basic_run_tests();

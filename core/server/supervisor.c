@@ -221,6 +221,7 @@ static void worker_died(struct supervisor *s, int status)
     } else if (!asked) {
         log_event(LOG_ERROR, LOG_EV_worker, NULL, "the worker ended with status %d%s", WEXITSTATUS(status),
                   WEXITSTATUS(status) == WORKER_EXIT_CONFIG ? ": it could not start, and why stands above" : "");
+        log_slots(s, "was running in the worker that ended"); /* code that called exit() */
     }
     if (s->stopping)
         return;

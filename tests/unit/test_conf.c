@@ -85,6 +85,7 @@ static const struct {
     { "dns", "cache", "0", "0" },
     { "log", "level", "debug", "3" },
     { "log", "format", "json", "1" },
+    { "log", "to", "syslog", "2" },
     { "log", "file", "log", "/etc/tern/log" },
     { "log", "decisions", "/d", "/d" },
     { "log", "decisions_size", "64KB", "65536" },

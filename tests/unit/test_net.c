@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -122,7 +123,7 @@ static void on_end(void *owner, int status)
         e->conn = NULL;
         loop_stop(e->loop);
     } else if (status == 0) {
-        conn_close(e->conn, 1000);
+        conn_close(e->conn, 60000);
         e->conn = NULL;
     } else {
         conn_free(e->conn);
@@ -133,6 +134,7 @@ static void on_end(void *owner, int status)
 static const struct conn_ops ops = { .on_read = on_read, .on_drained = on_drained, .on_end = on_end };
 
 #define BULK (4u << 20)
+static _Atomic bool bulk_done; /* the lingering connection needs its loop until then */
 static void *bulk_client(void *arg)
 {
     int fd = *(int *)arg;
@@ -146,6 +148,7 @@ static void *bulk_client(void *arg)
     for (ssize_t n = 1; n > 0; got += (size_t)(n > 0 ? n : 0))
         n = read(fd, data, sizeof(data));
     (void)close(fd);
+    atomic_store(&bulk_done, true);
     return (void *)got;
 }
 
@@ -158,7 +161,7 @@ struct stopper {
 static void on_stop_timer(struct loop_timer *timer)
 {
     struct stopper *s = list_entry(timer, struct stopper, timer);
-    if (s->e->conn == NULL)
+    if (s->e->conn == NULL && atomic_load(&bulk_done))
         loop_stop(s->loop);
     else
         loop_timer_start(s->loop, &s->timer, 10);

@@ -84,7 +84,12 @@ function(tern_unit_test name)
   target_compile_definitions(${name} PRIVATE
     TERN_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TERN_MODULE_DIR="${PROJECT_BINARY_DIR}/modules")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 120)
+  # Sanitizers cost up to twenty times; a loaded machine does the rest.
+  set(timeout 120)
+  if(TERN_SANITIZER)
+    set(timeout 600)
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT ${timeout})
 endfunction()
 
 # Without libFuzzer the target is linked with a small main that replays files, so

@@ -207,8 +207,9 @@ def test_fixed_keys_warn():
 
 
 def pss_kb(pid):
+    """Of its own memory: the share of the program's pages changes as other copies of it come and go."""
     with open("/proc/%d/smaps_rollup" % pid) as f:
-        return next(int(l.split()[1]) for l in f if l.startswith("Pss:"))
+        return next(int(l.split()[1]) for l in f if l.startswith("Pss_Anon:"))
 
 
 class Steady:

@@ -258,15 +258,26 @@ static void lost_connection(struct link *link)
     advance(link);
 }
 
+/* Why there is no connection, for a deferral that brings code and status of its own. */
+static void say_why(const struct link *link, const struct client_reply *reply, char *text, size_t size)
+{
+    char status[32];
+    struct slice said = reply != NULL ? reply->text : SLICE("");
+    int n = reply != NULL ? snprintf(status, sizeof(status), "%u %s ", reply->code, reply->enhanced) : 0;
+
+    if (reply != NULL && reply->own && slice_starts_nocase(said, slice_make(status, (size_t)n)))
+        said = slice_from(said, (size_t)n);
+    (void)snprintf(text, size, "%s: %.*s", link->order[link->order_at]->host, (int)said.len,
+                   said.len > 0 ? said.ptr : "");
+}
+
 static void on_end(void *owner, const struct client_reply *reply)
 {
     struct link *link = owner;
     bool was_ready = link->ready;
     char text[OUTCOME_TEXT_MAX];
 
-    (void)snprintf(text, sizeof(text), "%s: %.*s", link->order[link->order_at]->host,
-                   reply != NULL ? (int)reply->text.len : 0,
-                   reply != NULL && reply->text.len > 0 ? reply->text.ptr : "");
+    say_why(link, reply, text, sizeof(text));
     client_free(link->client);
     link->client = NULL;
     link->ready = false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/generation.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -11,6 +12,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct generation *present;
+static _Atomic bool any_freed;
 
 static struct metric *alive(void)
 {
@@ -45,6 +47,13 @@ void generation_unref(struct generation *g)
     arena_fini(&g->arena);
     free(g);
     metric_shift(alive(), -1);
+    atomic_store(&any_freed, true);
+}
+
+void generation_give_back(void)
+{
+    if (atomic_exchange(&any_freed, false))
+        (void)malloc_trim(0);
 }
 
 /* By the file alone, so that this mistake is told along with all others. */

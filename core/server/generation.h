@@ -43,6 +43,11 @@ int generation_peek(const char *path, struct arena *arena, struct server_conf *r
 
 struct generation *generation_ref(struct generation *g);
 void generation_unref(struct generation *g); /* any thread; NULL is allowed */
+/*
+ * After generations were freed: gives their pages back to the system. Each was built among
+ * others' memory, so that without this the heap keeps the holes. Takes milliseconds: not for loops.
+ */
+void generation_give_back(void);
 const struct listener_conf *generation_listener(const struct generation *g, struct slice name,
                                                 const struct policy **ret_policy);
 

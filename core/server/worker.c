@@ -203,6 +203,7 @@ static void run(struct worker *w)
     while (!w->stopping) {
         wait_for_events(w, POLL_MS);
         tables_poll();
+        generation_give_back();
     }
 }
 

@@ -16,7 +16,7 @@
 void rules_default(struct rules *rules)
 {
     *rules = (struct rules){ .user = "tern", .ports = { 24, 25, 465, 587 }, .port_count = 4,
-                             .uid_min = 1000, .restart_ms_min = 100, .restart_ms_max = 30000 };
+                             .restart_ms_min = 100, .restart_ms_max = 30000 };
 }
 
 bool rules_allow_port(const struct rules *rules, unsigned port)
@@ -66,16 +66,6 @@ static const char *set_ports(struct rules *rules, struct slice rest)
     return NULL;
 }
 
-static const char *set_uid_min(struct rules *rules, struct slice rest)
-{
-    uint64_t uid;
-
-    if (!slice_to_u64(next_word(&rest), &uid) || uid > UINT32_MAX || next_word(&rest).len > 0)
-        return "expected a user number";
-    rules->uid_min = (unsigned)uid;
-    return NULL;
-}
-
 static const char *set_restart(struct rules *rules, struct slice rest)
 {
     uint64_t min, max;
@@ -102,10 +92,10 @@ static const char *parse_line(struct rules *rules, struct slice line)
     if (slice_equal(word, SLICE("ports")))
         return set_ports(rules, line);
     if (slice_equal(word, SLICE("uid_min")))
-        return set_uid_min(rules, line);
+        return "uid_min: not supported yet; it comes with delivery as the mailbox's user";
     if (slice_equal(word, SLICE("restart_ms")))
         return set_restart(rules, line);
-    return "expected user, ports, uid_min or restart_ms";
+    return "expected user, ports or restart_ms";
 }
 
 static int check_owner(FILE *f, const char *path, char *error, size_t octets)

@@ -4,7 +4,6 @@
  *
  *     user tern
  *     ports 24 25 465 587
- *     uid_min 1000
  *     restart_ms 100 30000
  *
  * restart_ms: how long a worker that died stays away, the first time and at most. Only root
@@ -24,7 +23,6 @@ struct rules {
     char user[64];
     uint16_t ports[RULES_PORTS_MAX];
     unsigned port_count;
-    unsigned uid_min;
     unsigned restart_ms_min, restart_ms_max;
 };
 

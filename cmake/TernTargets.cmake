@@ -50,14 +50,7 @@ target_include_directories(tern_api INTERFACE
 
 function(tern_folder name)
   cmake_parse_arguments(A "" "" "SOURCES;LIBS" ${ARGN})
-  foreach(source ${A_SOURCES})
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
-      message(WARNING "${name}/${source} is not there yet")
-      list(REMOVE_ITEM A_SOURCES ${source})
-    endif()
-  endforeach()
   add_library(tern_${name} STATIC ${A_SOURCES})
-  set_target_properties(tern_${name} PROPERTIES LINKER_LANGUAGE C)
   # Headers are named by folder ("base/arena.h"), so an include says its layer.
   target_include_directories(tern_${name} PUBLIC ${PROJECT_SOURCE_DIR}/core)
   target_link_libraries(tern_${name} PUBLIC tern_options tern_api ${A_LIBS})

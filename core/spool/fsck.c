@@ -41,7 +41,7 @@ static void check_sides(struct spool *spool)
             continue;
         spool_segment_name(s->seq, "idx", name);
         if (spool_read_file(spool, name, &have) < 0 || spool_side_build(spool, s, false, &want) < 0 ||
-            !slice_equal(buf_slice(&want), buf_slice(&have))) {
+            !spool_side_same(buf_slice(&want), buf_slice(&have))) {
             spool_finding(spool, "segment %u: its side index differs from what it holds", s->seq);
             s->indexed = false;
         }

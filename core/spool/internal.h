@@ -301,6 +301,8 @@ struct side_index {
 /* Scans and builds the file's octets. 0 or negative errno. */
 int spool_side_build(struct spool *spool, struct segment *segment, bool verify_bodies, struct buf *out);
 bool spool_side_head(struct slice file, struct side_index *ret);
+/* Whether two index files say the same of a segment. Both verify. */
+bool spool_side_same(struct slice a, struct slice b);
 /* Calls `record` for each entry; payloads are summaries. False if one does not parse. */
 bool spool_side_each(struct slice file, void (*record)(void *arg, const struct scan_record *record), void *arg);
 int spool_read_file(struct spool *spool, const char *name, struct buf *out);

@@ -125,6 +125,18 @@ int spool_side_build(struct spool *spool, struct segment *segment, bool verify_b
     return 0;
 }
 
+/*
+ * Size of the file apart, which is not a fact of its contents: a segment that is cut at its committed length
+ * at a start (docs/queue.md S12) keeps the index it was given before.
+ */
+bool spool_side_same(struct slice a, struct slice b)
+{
+    const size_t size_at = 32, size_end = 40;
+
+    return a.len == b.len && a.len >= HEAD_OCTETS && memcmp(a.ptr + 8, b.ptr + 8, size_at - 8) == 0 &&
+           memcmp(a.ptr + size_end, b.ptr + size_end, a.len - size_end) == 0;
+}
+
 bool spool_side_head(struct slice file, struct side_index *ret)
 {
     if (file.len < HEAD_OCTETS || get64(file.ptr) != check_of(file) || get64(file.ptr + 8) != SIDE_MAGIC ||

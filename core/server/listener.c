@@ -44,9 +44,39 @@ static void rest(struct serve_loop *l, uint64_t ms)
     loop_timer_start(l->loop, &l->accept_again, ms);
 }
 
+static void wake(struct serve_loop *l)
+{
+    if (l->resting)
+        atomic_fetch_sub(&l->serve->resting, 1);
+    l->resting = false;
+    loop_timer_stop(&l->accept_again);
+    watch_all(l, LOOP_READ);
+}
+
 static void on_accept_again(struct loop_timer *timer)
 {
-    watch_all(list_entry(timer, struct serve_loop, accept_again), LOOP_READ);
+    wake(list_entry(timer, struct serve_loop, accept_again));
+}
+
+/*
+ * Leaves accepting to the others until it is no longer ahead; never the last one that accepts.
+ * With sessions that last a millisecond both loops would otherwise rest most of the time.
+ */
+static bool leave_to_others(struct serve_loop *l)
+{
+    if (atomic_fetch_add(&l->serve->resting, 1) + 1 >= l->serve->loop_count) {
+        atomic_fetch_sub(&l->serve->resting, 1);
+        return false;
+    }
+    l->resting = true;
+    rest(l, BUSY_PAUSE_MS);
+    return true;
+}
+
+void listeners_session_ended(struct serve_loop *l)
+{
+    if (l->resting && !is_ahead(l))
+        wake(l);
 }
 
 static void on_ready(void *arg, int events)
@@ -57,10 +87,8 @@ static void on_ready(void *arg, int events)
 
     (void)events;
     for (unsigned i = 0; i < ACCEPTS_PER_EVENT; i++) {
-        if (is_ahead(l)) {
-            rest(l, BUSY_PAUSE_MS);
+        if (is_ahead(l) && leave_to_others(l))
             return;
-        }
         int fd = net_accept(listener->fd, &peer, &local);
         if (fd == -EAGAIN || fd == -ECONNABORTED)
             return;
@@ -83,6 +111,9 @@ void listeners_close(struct serve_loop *l)
         free(listener);
     }
     loop_timer_stop(&l->accept_again);
+    if (l->resting)
+        atomic_fetch_sub(&l->serve->resting, 1);
+    l->resting = false;
 }
 
 void listeners_set(struct serve_loop *l, const struct listener_fd *fds, unsigned count)

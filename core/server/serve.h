@@ -49,6 +49,7 @@ struct serve {
     struct serve_metrics metrics;
     uint64_t generation_number;
     _Atomic bool draining;
+    _Atomic unsigned resting; /* loops that leave accepting to the others */
     _Atomic unsigned drained; /* loops without sessions and deliveries, while draining */
     uint64_t started_wall_ms;
     tern_address listening[LISTENERS_MAX * LISTENER_BINDS_MAX]; /* those asked of the supervisor */
@@ -78,6 +79,7 @@ struct serve_loop {
     struct list sessions, listeners;
     _Atomic unsigned session_count;
     struct loop_timer accept_again;
+    bool resting; /* ahead of the mean: accepting is left to the others */
     bool drained;
 };
 
@@ -89,6 +91,7 @@ struct listener_fd {
 };
 void listeners_set(struct serve_loop *l, const struct listener_fd *fds, unsigned count);
 void listeners_close(struct serve_loop *l);
+void listeners_session_ended(struct serve_loop *l);
 
 /* session.c. Loop thread. */
 void session_accept(struct serve_loop *l, int fd, const char *listener, const tern_address *peer,

@@ -48,6 +48,7 @@ static void session_free(struct session *s)
     session_limits_leave(s->l->serve->limits, &s->peer);
     metric_shift(s->l->serve->metrics.sessions, -1);
     atomic_fetch_sub_explicit(&s->l->session_count, 1, memory_order_relaxed);
+    listeners_session_ended(s->l);
     free(s);
 }
 

@@ -101,6 +101,10 @@ static void reset(struct client_server *s)
     /* The reset comes behind what was said: without this it drops octets that the kernel still gathers. */
     for (unsigned i = 0; i < 2000 && ioctl(s->fd, SIOCOUTQ, &unsent) == 0 && unsent > 0; i++)
         usleep(1000);
+    /* Octet by octet the client may be in the middle of a write: it shall have read what was said. Said in one
+     * piece, the reset comes at once, and the last words are fetched behind it. */
+    if (s->slowly)
+        usleep(50000);
     (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
 }
 

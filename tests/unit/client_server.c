@@ -93,18 +93,20 @@ static void expect_end(struct client_server *s, bool strict)
             complain(s, "nothing more", buf_slice(&line));
 }
 
+/* What was said has arrived. A close with unread octets, or a reset, drops what the kernel still gathers. */
+static void wait_arrived(struct client_server *s)
+{
+    int unsent = 1;
+
+    for (unsigned i = 0; i < 2000 && ioctl(s->fd, SIOCOUTQ, &unsent) == 0 && unsent > 0; i++)
+        usleep(1000);
+}
+
 static void reset(struct client_server *s)
 {
     struct linger l = { .l_onoff = 1, .l_linger = 0 };
-    int unsent = 1;
 
-    /* The reset comes behind what was said: without this it drops octets that the kernel still gathers. */
-    for (unsigned i = 0; i < 2000 && ioctl(s->fd, SIOCOUTQ, &unsent) == 0 && unsent > 0; i++)
-        usleep(1000);
-    /* Octet by octet the client may be in the middle of a write: it shall have read what was said. Said in one
-     * piece, the reset comes at once, and the last words are fetched behind it. */
-    if (s->slowly)
-        usleep(50000);
+    wait_arrived(s);
     (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
 }
 
@@ -176,6 +178,7 @@ static void *server_thread(void *arg)
         return NULL;
     (void)fcntl(s->fd, F_SETFL, 0);
     run_script(s);
+    wait_arrived(s);
     (void)close(s->fd);
     return NULL;
 }

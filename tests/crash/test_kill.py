@@ -86,19 +86,22 @@ def kill_worker(t, kills):
     pid = t.worker_pid()
     if pid is None:
         return
-    kills.append(time.monotonic())
+    begun = time.monotonic()
     os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: dead(pid), 5, every=0.0005)
+    kills.append((begun, time.monotonic()))
     wait_for(lambda: t.worker_pid() not in (None, pid), 20)
 
 
 def kill_supervisor(t, kills):
     """The supervisor dies, the worker with it; another is started."""
     worker = t.worker_pid()
-    kills.append(time.monotonic())
+    begun = time.monotonic()
     t.process.kill()
     t.process.wait()
     if worker is not None:
-        wait_for(lambda: not os.path.exists("/proc/%d" % worker) or dead(worker), 5)
+        wait_for(lambda: dead(worker), 5, every=0.0005)
+    kills.append((begun, time.monotonic()))
     t.start(wait=False)
     wait_for(lambda: t.worker_pid() is not None, 20)
 
@@ -144,12 +147,15 @@ class Disk:
 def has_excuse(d, kills, disk):
     """A kill came within the window after its 250, or ended the connection before that was read.
 
+    A kill is an interval: threads run on for a moment, a worker until it has heard of its supervisor's death.
+
     A worker that lives says QUIT or the next command; octets of a dead one may still be in the socket.
     The window is a group commit, which may have to wait for the one before it.
     """
     if d.heard is None:
-        return any(k >= d.connected for k in kills)
-    return any(0 <= k - d.answered < WINDOW_S * SLOW + 2 * disk.longest(d.answered, k) for k in kills)
+        return any(gone >= d.connected for _, gone in kills)
+    return any(gone >= d.answered and begun - d.answered < WINDOW_S * SLOW + 2 * disk.longest(d.answered, begun)
+               for begun, gone in kills)
 
 
 def judge_twice(sink, kills, disk):
@@ -159,7 +165,7 @@ def judge_twice(sink, kills, disk):
         for d in deliveries[:-1]:
             twice += 1
             if not has_excuse(d, kills, disk):
-                nearest = min((k - d.answered for k in kills if k >= d.answered), default=None)
+                nearest = min((begun - d.answered for begun, gone in kills if gone >= d.answered), default=None)
                 wrong.append((key, len(deliveries), nearest, d.heard - d.answered if d.heard else None))
     return twice, wrong
 

@@ -320,6 +320,14 @@ static const struct tern_api table = {
     .delivery_octets = api_delivery_octets,
     .delivery_read = api_delivery_read,
     .delivery_outcome = api_delivery_outcome,
+
+    .auth_mechanism = api_auth_mechanism,
+    .auth_user = api_auth_user,
+    .auth_password = api_auth_password,
+    .auth_login = api_auth_login,
+    .auth_keys = api_auth_keys,
+    .auth_response = api_auth_response,
+    .auth_challenge = api_auth_challenge,
 };
 
 const struct tern_api *api_table(void)

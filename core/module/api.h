@@ -96,6 +96,15 @@ int api_table_peek(tern_call *call, const struct tern_table *table, tern_str key
                    struct tern_table_answer *ret);
 tern_verdict api_after_ms(tern_call *call, uint64_t ms, tern_timer_fn done);
 
+/* api_auth.c */
+tern_str api_auth_mechanism(const tern_call *call);
+tern_str api_auth_user(const tern_call *call);
+tern_str api_auth_password(const tern_call *call);
+int api_auth_login(tern_call *call, tern_str user);
+int api_auth_keys(tern_call *call, const struct tern_auth_keys *keys);
+tern_str api_auth_response(const tern_call *call);
+tern_verdict api_auth_challenge(tern_call *call, tern_str challenge, tern_auth_fn done);
+
 /* api_sync.c */
 int api_dns_sync(tern_call *call, const char *name, unsigned type, struct tern_dns_answer *ret);
 int api_kv_get_sync(tern_call *call, const char *space, tern_str key, struct tern_kv_answer *ret);

@@ -91,6 +91,9 @@ void call_unref(tern_call *call)
     session_facts_unref(call->view.session);
     txn_facts_unref(call->view.txn);
     message_head_unref(call->view.message);
+    auth_secret_unref(call->view.auth);
+    auth_secret_unref(call->answer);
+    journal_wipe(&call->journal);
     arena_fini(&call->arena);
     lease_unref(call->lease); /* last: step and conf live in the generation */
     free(call);
@@ -308,6 +311,8 @@ void call_drain(tern_call *call)
             op->table_done(call, conf, &op->table);
         else if (op->kind == CALL_OP_TIMER && op->timer_done != NULL)
             op->timer_done(call, conf);
+        else if (op->kind == CALL_OP_AUTH && op->auth_done != NULL)
+            op->auth_done(call, conf, auth_secret_view(call->answer)->response);
         (void)call_leave(call, began_us);
     }
     call->draining = false;

@@ -29,9 +29,24 @@
 #define CALL_OPS_MAX          256         /* answers a call may wait for at once */
 #define CALL_ALLOC_OCTETS_MAX (64u << 20) /* memory a call may ask for */
 
+#define AUTH_CHALLENGE_OCTETS_MAX 8192 /* decoded; RFC 4954 4: a line has 12288 octets */
+#define AUTH_CHALLENGES_MAX       16   /* of one step in one exchange */
+
 struct engine;
 struct message_head;
 struct run;
+
+/* What a client has said to log in, as a step of hook auth sees it. Counted; wiped in the end. */
+struct auth_secret;
+struct auth_view {
+    tern_str mechanism, user, password;
+    tern_str response; /* ptr NULL: there is no initial response */
+};
+struct auth_secret *auth_secret_new(struct slice mechanism, struct slice user,
+                                    struct slice password, const struct slice *response);
+struct auth_secret *auth_secret_ref(struct auth_secret *secret); /* any thread; NULL is allowed */
+void auth_secret_unref(struct auth_secret *secret);              /* any thread; NULL is allowed */
+const struct auth_view *auth_secret_view(const struct auth_secret *secret);
 
 /* Keeps a generation alive for a session and for all calls made for it. Any thread. */
 struct lease {
@@ -64,18 +79,20 @@ struct call_view {
     struct message_head *message;     /* counted, or NULL */
     const struct note *tags;          /* of the recipients concerned, besides session's and txn's */
     tern_str outcome, outcome_text;   /* hook result; as long as the run */
+    struct auth_secret *auth;         /* counted, or NULL */
 };
 
 /* An answer that a call waits for. In the call's memory. */
 struct call_op {
     struct list link; /* in call->ops while under way, in call->ready when it is there */
     tern_call *call;
-    enum { CALL_OP_DNS, CALL_OP_KV, CALL_OP_TABLE, CALL_OP_TIMER } kind;
+    enum { CALL_OP_DNS, CALL_OP_KV, CALL_OP_TABLE, CALL_OP_TIMER, CALL_OP_AUTH } kind;
     void *fn_arg;
     tern_dns_fn dns_done;
     tern_kv_fn kv_done;
     tern_table_fn table_done;
     tern_timer_fn timer_done;
+    tern_auth_fn auth_done;
     struct dns_request *request;
     struct loop_timer timer;
     bool starting, answered;
@@ -100,6 +117,10 @@ struct tern_call {
     struct list ops, ready;
     unsigned op_count;
     bool draining;
+    struct call_op *challenge_op; /* hook auth: the client is asked, or will be */
+    struct slice challenge;       /* in the arena */
+    struct auth_secret *answer;   /* what the client said to the last one */
+    unsigned challenge_count;
     struct port_item item; /* on its way to the loop; counted while it is */
     struct pool_job job;   /* BLOCKING; counted while the pool has it */
     uint64_t started_us;
@@ -156,7 +177,9 @@ struct call_op *call_op_new(tern_call *call, int kind);
 /* Its answer is there: gives it to the step, now or when the handler has returned. Loop thread. */
 void call_op_answer(struct call_op *op);
 
-/* In engine.c: an answered call has arrived on the loop. */
+/* In chain.c: an answered call has arrived on the loop. */
 void run_answered(tern_call *call, tern_verdict verdict);
+/* In chain.c: the step that waits has a challenge for the client. */
+void run_challenge(struct run *run);
 
 #endif

@@ -45,10 +45,19 @@ struct refusal refusal_make(tern_verdict verdict, unsigned code, const char *enh
     (void)snprintf(r.enhanced, sizeof(r.enhanced), "%s", enhanced);
     if (soft_bounce && verdict == TERN_REJECT) {
         r.verdict = TERN_DEFER;
-        r.code = 450;
+        r.code = code == 535 ? 454 : 450;
         r.enhanced[0] = '4';
     }
     return r;
+}
+
+struct refusal refusal_auth(tern_verdict verdict, bool soft_bounce)
+{
+    if (verdict == TERN_REJECT)
+        return refusal_make(verdict, 535, "5.7.8", SLICE("Authentication credentials invalid"),
+                            soft_bounce);
+    return refusal_make(TERN_DEFER, 454, "4.7.0",
+                        SLICE("Temporary authentication failure, please try again later"), false);
 }
 
 /* Octets above 127 only to who asked for SMTPUTF8 (RFC 6531 3.7.4.1). */
@@ -70,6 +79,8 @@ static struct refusal refusal_of(struct run *run, const tern_call *call, tern_ve
     if (j->reply_verdict == verdict)
         r = refusal_make(verdict, j->code, j->enhanced, keep_text(run, slice_of(j->text)),
                          run->soft_bounce);
+    else if (run->point == TERN_HOOK_AUTH)
+        r = refusal_auth(verdict, run->soft_bounce);
     else if (verdict == TERN_REJECT)
         r = refusal_make(verdict, run->point == TERN_HOOK_CONNECT ? 554 : 550, "5.7.1",
                          SLICE("refused by policy"), run->soft_bounce);
@@ -155,7 +166,9 @@ static struct refusal on_error(const struct run *run, const struct plan_step *st
 {
     struct refusal r;
 
-    if (step->on_error == STEP_ERROR_REJECT && !run->generated)
+    if (run->point == TERN_HOOK_AUTH)
+        r = refusal_auth(TERN_DEFER, false); /* permanent needs certainty, whatever on_error says */
+    else if (step->on_error == STEP_ERROR_REJECT && !run->generated)
         r = refusal_make(TERN_REJECT, 554, "5.3.0", SLICE("a check could not be made"),
                          run->soft_bounce);
     else
@@ -219,6 +232,8 @@ static const char *fault_of(const struct run *run, tern_call *call, tern_verdict
         return "answered something else than its reply says";
     if (verdict == TERN_ACCEPT && run->point == TERN_HOOK_ROUTE && !j->routed)
         return "accepts without a route";
+    if (verdict == TERN_ACCEPT && call->hook->auth_form == TERN_AUTH_LOOKUP && j->keys == NULL)
+        return "accepts without keys";
     return NULL;
 }
 
@@ -320,8 +335,11 @@ static void wait_for(struct run *run, tern_call *call)
 {
     run->call = call;
     call->run = run;
-    loop_timer_start(run->engine->env.loop, &run->timer, call->step->timeout_ms);
     metric_shift(run->engine->calls_waiting, 1);
+    if (call->challenge_op != NULL)
+        run_challenge(run);
+    else
+        loop_timer_start(run->engine->env.loop, &run->timer, call->step->timeout_ms);
 }
 
 /* False: it waits. */
@@ -397,6 +415,24 @@ static bool run_step(struct run *run, const struct chain_entry *entry)
 
 /* ---- the walk ---- */
 
+bool run_auth_serves(const struct run_auth *auth, const struct tern_hook *hook)
+{
+    static const char *const verify[] = { "PLAIN", "LOGIN", NULL };
+    static const char *const lookup[] = {
+        "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS", "CRAM-MD5", NULL,
+    };
+    const char *const *names = hook->mechanisms;
+
+    if ((auth->forms & (1u << hook->auth_form)) == 0)
+        return false;
+    if (names == NULL)
+        names = hook->auth_form == TERN_AUTH_VERIFY ? verify : lookup;
+    for (; *names != NULL; names++)
+        if (slice_equal(slice_cstr(*names), auth->mechanism))
+            return true;
+    return false;
+}
+
 static bool is_picked(enum run_pick pick, const struct chain_entry *entry)
 {
     bool once = (entry->hook->flags & TERN_ONCE) != 0;
@@ -449,7 +485,9 @@ static void walk(struct run *run)
         if (must_deny(run))
             break;
         const struct chain_entry *entry = &run->chain->entries[run->next++];
-        if (is_picked(run->pick, entry) && !run_step(run, entry))
+        bool picked = run->pick == RUN_AUTH ? run_auth_serves(run->auth, entry->hook)
+                                            : is_picked(run->pick, entry);
+        if (picked && !run_step(run, entry))
             return;
     }
     if (must_deny(run))
@@ -502,6 +540,30 @@ static void on_timeout(struct loop_timer *timer)
     step_failed(run, call, "timed out", us, NULL);
     call_unref(call);
     walk(run);
+}
+
+/* ---- the exchange of a step with the client: hook auth ---- */
+
+void run_challenge(struct run *run)
+{
+    assert(run->call != NULL && run->call->challenge_op != NULL && run->ops->challenge != NULL);
+    loop_timer_stop(&run->timer); /* the client's time, not the step's */
+    run->ops->challenge(run, run->call->challenge);
+}
+
+void run_auth_response(struct run *run, struct slice response)
+{
+    tern_call *call = run->call;
+    struct call_op *op = call != NULL ? call->challenge_op : NULL;
+    struct slice none = SLICE("");
+
+    if (op == NULL)
+        return;
+    auth_secret_unref(call->answer);
+    call->answer = auth_secret_new(none, none, none, &response);
+    call->challenge_op = NULL;
+    loop_timer_start(run->engine->env.loop, &run->timer, call->step->timeout_ms);
+    call_op_answer(op);
 }
 
 void run_init(struct run *run)

@@ -24,7 +24,15 @@ struct refusal {
 };
 
 /* RUN_CLAIMS, at rcpt: those that may claim; that none did is no refusal then. */
-enum run_pick { RUN_ALL, RUN_ONCE_STEPS, RUN_GROUP_STEPS, RUN_CLAIMS };
+enum run_pick { RUN_ALL, RUN_ONCE_STEPS, RUN_GROUP_STEPS, RUN_CLAIMS, RUN_AUTH };
+
+/* RUN_AUTH: which entries are asked. */
+struct run_auth {
+    unsigned forms;         /* 1 << enum tern_auth_form */
+    struct slice mechanism; /* upper case */
+};
+/* Whether the entry has that form and serves that mechanism. */
+bool run_auth_serves(const struct run_auth *auth, const struct tern_hook *hook);
 
 struct run_ops {
     /* Takes the references of the view for the next step. */
@@ -34,6 +42,9 @@ struct run_ops {
     /* A refusal to be kept instead of acted upon (refuse_at); NULL: none is kept. `shadow`: it
      * counts only where a recipient's profile enforces the step. */
     void (*keep)(struct run *run, const struct refusal *refusal, bool shadow);
+    /* Hook auth: the step that waits asks the client; run_auth_response() follows, from inside or
+     * later. NULL elsewhere. */
+    void (*challenge)(struct run *run, struct slice challenge);
     /* The chain has ended. The last thing that is done with the run: it may free its owner. */
     void (*done)(struct run *run);
 };
@@ -52,6 +63,7 @@ struct run {
     bool generated;    /* policy `generated`: REJECT, HOLD and DISCARD are errors */
     bool smtputf8;     /* the client can read UTF-8 in a reply */
     struct slice rcpt; /* for the record */
+    const struct run_auth *auth; /* RUN_AUTH */
 
     /* the outcome */
     struct refusal refusal;
@@ -74,9 +86,14 @@ void run_start(struct run *run);
 void run_abort(struct run *run);
 bool run_has(const struct chain *chain, enum run_pick pick);
 
+/* The client's answer to the challenge under way. */
+void run_auth_response(struct run *run, struct slice response);
+
 /* A refusal of the core's own, with soft_bounce applied. */
 struct refusal refusal_make(tern_verdict verdict, unsigned code, const char *enhanced,
                             struct slice text, bool soft_bounce);
+/* Hook auth: 535 5.7.8 for REJECT, else 454 4.7.0. */
+struct refusal refusal_auth(tern_verdict verdict, bool soft_bounce);
 /* The step's `on_error` for the record and the log are the runner's; this is the reply alone. */
 struct slice refusal_step_name(const struct refusal *refusal);
 

@@ -258,6 +258,53 @@ static bool read_options(struct reading *r, const struct tern_option *raw, size_
 
 /* ---- hooks ---- */
 
+/* RFC 4422 3.1: 1 to 20 of A-Z, 0-9, - and _. */
+static bool is_mechanism(const char *name)
+{
+    size_t len = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+
+    return len >= 1 && len <= DESCRIPTOR_MECHANISM_OCTETS_MAX && name[len] == '\0';
+}
+
+/* Mechanisms that the core takes apart, for each form that leaves it to the core. */
+static bool form_serves(unsigned form, const char *name)
+{
+    static const char *const verify[] = { "PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "EXTERNAL" };
+    static const char *const lookup[] = { "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256",
+                                          "SCRAM-SHA-256-PLUS", "CRAM-MD5" };
+    const char *const *names = form == TERN_AUTH_VERIFY ? verify : lookup;
+
+    for (size_t i = 0; i < 5 && form != TERN_AUTH_EXCHANGE; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return form == TERN_AUTH_EXCHANGE;
+}
+
+static bool check_auth(struct reading *r, const struct tern_hook *h)
+{
+    static const char *const forms[] = { "", "VERIFY", "LOOKUP", "EXCHANGE" };
+
+    if (h->auth_form < TERN_AUTH_VERIFY || h->auth_form > TERN_AUTH_EXCHANGE)
+        return wrong(r, "its entry for hook auth has form %u, this server knows 1 to 3",
+                     h->auth_form);
+    if (h->auth_form == TERN_AUTH_EXCHANGE && (h->mechanisms == NULL || h->mechanisms[0] == NULL))
+        return wrong(r, "its entry for hook auth is of form EXCHANGE and names no mechanism");
+    if ((h->flags & TERN_BLOCKING) != 0 && h->auth_form == TERN_AUTH_EXCHANGE)
+        return wrong(r, "its entry for hook auth is of form EXCHANGE, which cannot be BLOCKING");
+    for (unsigned i = 0; h->mechanisms != NULL && h->mechanisms[i] != NULL; i++) {
+        if (i == DESCRIPTOR_MECHANISMS_MAX)
+            return wrong(r, "its entry for hook auth names more than %u mechanisms",
+                         DESCRIPTOR_MECHANISMS_MAX);
+        if (!is_mechanism(h->mechanisms[i]))
+            return wrong(r, "its entry for hook auth has \"%s\", which names no mechanism",
+                         h->mechanisms[i]);
+        if (!form_serves(h->auth_form, h->mechanisms[i]))
+            return wrong(r, "its entry for hook auth cannot serve %s by form %s", h->mechanisms[i],
+                         forms[h->auth_form]);
+    }
+    return true;
+}
+
 static bool check_hook(struct reading *r, const struct tern_hook *h)
 {
     if (h->hook >= TERN_HOOK_COUNT)
@@ -274,6 +321,10 @@ static bool check_hook(struct reading *r, const struct tern_hook *h)
         return wrong(r, "its entry for hook %s claims recipients, which only rcpt may", name);
     if ((h->flags & TERN_ONCE) != 0 && h->hook != TERN_HOOK_MESSAGE)
         return wrong(r, "its entry for hook %s is ONCE, which only message may be", name);
+    if (h->hook == TERN_HOOK_AUTH && !check_auth(r, h))
+        return false;
+    if (h->hook != TERN_HOOK_AUTH && (h->auth_form != 0 || h->mechanisms != NULL))
+        return wrong(r, "its entry for hook %s names a form or mechanisms, which only auth has", name);
     unsigned surplus = h->answers & ~allowed_answers[h->hook];
     if (surplus == 0)
         return true;
@@ -295,7 +346,7 @@ static bool read_hooks(struct reading *r, struct tern_module *m)
     for (unsigned i = 0; i < count; i++) {
         if (!check_hook(r, &hooks[i]))
             return false;
-        if ((seen & (1u << hooks[i].hook)) != 0)
+        if ((seen & (1u << hooks[i].hook)) != 0 && hooks[i].hook != TERN_HOOK_AUTH)
             return wrong(r, "it registers twice for hook %s", hook_names[hooks[i].hook]);
         seen |= 1u << hooks[i].hook;
     }

@@ -18,6 +18,8 @@
 #define DESCRIPTOR_NOTES_MAX        64
 #define DESCRIPTOR_NAMES_MAX        64 /* after, before, transports */
 #define DESCRIPTOR_RECORDS_DEEP_MAX 4
+#define DESCRIPTOR_MECHANISMS_MAX   16 /* of one entry for hook auth */
+#define DESCRIPTOR_MECHANISM_OCTETS_MAX 20 /* RFC 4422 3.1 */
 #define DESCRIPTOR_CONF_OCTETS_MAX  (1u << 20)
 
 /*

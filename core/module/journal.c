@@ -9,9 +9,11 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "base/utf8.h"
 #include "mime/address.h"
 #include "mime/header.h"
 #include "module/descriptor.h"
+#include "state/facts.h"
 
 #define AT(point)          (1u << TERN_HOOK_##point)
 #define PRINTED_ITEMS_MAX  20
@@ -433,4 +435,89 @@ bool journal_print_notes(const struct journal *j, struct buf *out)
         print_note(i, out);
     }
     return printed > 0;
+}
+
+/* ---- hook auth ---- */
+
+bool journal_user_is_valid(struct slice user)
+{
+    if (user.len == 0 || user.len > AUTH_USER_OCTETS_MAX || !utf8_valid(user))
+        return false;
+    for (size_t i = 0; i < user.len; i++)
+        if ((unsigned char)user.ptr[i] < 0x20 || user.ptr[i] == 0x7f)
+            return false;
+    return true;
+}
+
+int journal_login(const struct journal_writer *w, struct slice user)
+{
+    if (w->point != TERN_HOOK_AUTH)
+        return fail(w, -EPERM, "a login is possible at hook auth only");
+    if (!journal_user_is_valid(user))
+        return fail(w, -EINVAL, "the name of the user is empty, too long or malformed");
+    w->journal->login = dup(w->arena, user);
+    return 0;
+}
+
+/* NULL: they fit the mechanism. */
+static const char *keys_fault(struct slice mechanism, const struct tern_auth_keys *k)
+{
+    bool cram = slice_equal(mechanism, SLICE("CRAM-MD5"));
+    bool sha1 = slice_starts_nocase(mechanism, SLICE("SCRAM-SHA-1"));
+    size_t octets = sha1 ? 20 : 32;
+
+    if (k == NULL || k->size < offsetof(struct tern_auth_keys, password) + sizeof(k->password))
+        return "its keys have no proper size";
+    if (k->password.len > AUTH_PASSWORD_OCTETS_MAX)
+        return "the password it gives is too long";
+    if (k->password.len > 0)
+        return NULL;
+    if (cram)
+        return "CRAM-MD5 needs the password in clear";
+    if (k->hash == NULL || strcmp(k->hash, sha1 ? "SHA-1" : "SHA-256") != 0)
+        return "its keys are not of the hash that the mechanism needs";
+    if (k->stored_key.len != octets || k->server_key.len != octets)
+        return "its keys are not as long as the hash";
+    if (k->salt.len == 0 || k->salt.len > AUTH_SALT_OCTETS_MAX)
+        return "its keys have no salt, or one that is too long";
+    if (k->iterations == 0 || k->iterations > AUTH_ITERATIONS_MAX)
+        return "its keys have no iterations, or too many";
+    return NULL;
+}
+
+int journal_keys(const struct journal_writer *w, struct slice mechanism,
+                 const struct tern_auth_keys *keys)
+{
+    if (w->point != TERN_HOOK_AUTH || w->hook->auth_form != TERN_AUTH_LOOKUP)
+        return fail(w, -EPERM, "keys are possible at hook auth and in form LOOKUP only");
+    if (w->journal->keys != NULL)
+        return fail(w, -EINVAL, "keys are given twice");
+    const char *fault = keys_fault(mechanism, keys);
+    if (fault != NULL)
+        return fail(w, -EINVAL, fault);
+    struct tern_auth_keys *copy = ARENA_NEW(w->arena, struct tern_auth_keys);
+    copy->size = sizeof(*copy);
+    copy->iterations = keys->iterations;
+    copy->salt = dup(w->arena, slice_of(keys->salt));
+    copy->stored_key = dup(w->arena, slice_of(keys->stored_key));
+    copy->server_key = dup(w->arena, slice_of(keys->server_key));
+    copy->password = dup(w->arena, slice_of(keys->password));
+    w->journal->keys = copy;
+    return 0;
+}
+
+static void wipe(tern_str s)
+{
+    if (s.len > 0)
+        explicit_bzero((char *)s.ptr, s.len);
+}
+
+void journal_wipe(struct journal *j)
+{
+    if (j->keys == NULL)
+        return;
+    wipe(j->keys->stored_key);
+    wipe(j->keys->server_key);
+    wipe(j->keys->password);
+    j->keys = NULL;
 }

@@ -15,6 +15,11 @@
 #include "base/buf.h"
 #include "base/slice.h"
 
+#define AUTH_USER_OCTETS_MAX     512
+#define AUTH_SALT_OCTETS_MAX     1024
+#define AUTH_KEY_OCTETS_MAX      64 /* the longest hash */
+#define AUTH_PASSWORD_OCTETS_MAX 4096
+#define AUTH_ITERATIONS_MAX      10000000
 #define JOURNAL_ITEMS_MAX        2000  /* tags, edits, children ... of one answer */
 #define JOURNAL_CHILDREN_MAX     1000  /* expand_rcpt: DESIGN 8 */
 #define JOURNAL_ADDED_RCPTS_MAX  100   /* add_rcpt */
@@ -57,6 +62,8 @@ struct journal {
     enum tern_class claim; /* NONE: none */
     bool routed;
     struct tern_route route;
+    tern_str login;                    /* hook auth; empty: as asked for */
+    const struct tern_auth_keys *keys; /* hook auth; a secret, see journal_wipe() */
     const struct journal_item *first;
     struct journal_item *last;
     unsigned count;
@@ -87,6 +94,13 @@ tern_verdict journal_reply(const struct journal_writer *w, tern_verdict verdict,
                            const char *enhanced, const char *text);
 tern_verdict journal_hold(const struct journal_writer *w, const char *text);
 void journal_fail(const struct journal_writer *w, const char *sentence);
+
+int journal_login(const struct journal_writer *w, struct slice user);
+int journal_keys(const struct journal_writer *w, struct slice mechanism,
+                 const struct tern_auth_keys *keys);
+void journal_wipe(struct journal *j); /* before its memory is given back */
+/* A name that may be a user's: 1 to AUTH_USER_OCTETS_MAX octets of UTF-8 without controls. */
+bool journal_user_is_valid(struct slice user);
 
 bool journal_has_edits(const struct journal *j);
 /* A copy that lives in `arena`. */

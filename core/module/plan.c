@@ -203,28 +203,28 @@ bool plan_try_step(const struct policy *policy, unsigned step, int domain, int u
     return make_step(&m, domain, user, &unused, &late);
 }
 
-static const struct tern_hook *hook_of(const struct step *step, unsigned hook)
-{
-    for (const struct tern_hook *h = step->module->hooks; h->size != 0; h++)
-        if (h->hook == hook)
-            return h;
-    return NULL;
-}
-
 static void make_chain(struct plan *plan, unsigned hook, struct arena *arena)
 {
     struct chain *chain = &plan->chains[hook];
-    struct chain_entry *entries = arena_zalloc(arena, (plan->step_count + 1) * sizeof(*entries));
+    unsigned size = 1;
 
+    for (unsigned i = 0; i < plan->step_count; i++)
+        for (const struct tern_hook *h = plan->steps[i].step->module->hooks; h->size != 0; h++)
+            size += h->hook == hook;
+    struct chain_entry *entries = arena_zalloc(arena, size * sizeof(*entries));
     for (unsigned i = 0; i < plan->step_count; i++) {
         const struct plan_step *s = &plan->steps[i];
-        const struct tern_hook *h = s->mode != STEP_OFF ? hook_of(s->step, hook) : NULL;
 
-        if (h == NULL)
+        if (s->mode == STEP_OFF)
             continue;
-        entries[chain->count++] = (struct chain_entry){ s, h };
-        if ((h->flags & TERN_CLAIMS) != 0)
-            chain->claims_until = chain->count;
+        /* One, but for auth: there a step may have an entry of each form. */
+        for (const struct tern_hook *h = s->step->module->hooks; h->size != 0; h++) {
+            if (h->hook != hook)
+                continue;
+            entries[chain->count++] = (struct chain_entry){ s, h };
+            if ((h->flags & TERN_CLAIMS) != 0)
+                chain->claims_until = chain->count;
+        }
     }
     chain->entries = entries;
 }

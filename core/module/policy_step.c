@@ -216,6 +216,13 @@ bool settings_allowed(struct config_errors *errors, const struct policy *policy,
             what);
         return false;
     }
+    if (settings->on_error == STEP_ERROR_REJECT && !s->claims) {
+        config_error_at(
+            errors, &place,
+            "%s %s, so on_error: reject is not allowed: a failure would become a permanent no", name,
+            what);
+        return false;
+    }
     if (settings->mode == STEP_SHADOW) {
         config_error_at(errors, &place, "%s %s, so mode: shadow is not allowed", name, what);
         return false;

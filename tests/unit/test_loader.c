@@ -18,8 +18,8 @@ static const struct {
     const char *name, *want;
 } refusals[] = {
     { "bad_magic", "its descriptor begins with 0x464c457f, a module's with 0x4e524554" },
-    { "bad_major", "needs module ABI 2.3, this server has 1.0" },
-    { "bad_minor", "needs module ABI 1.3, this server has 1.0" },
+    { "bad_major", "needs module ABI 2.3, this server has 1.1" },
+    { "bad_minor", "needs module ABI 1.4, this server has 1.1" },
     { "bad_size", "its descriptor has 40 octets; one of ABI 1.0 has at least 144" },
     { "bad_size_huge", "its descriptor has 1073741824 octets" },
     { "bad_name", "calls itself \"somebody_else\", not \"bad_name\"" },
@@ -50,6 +50,12 @@ static const struct {
     { "bad_hook_claims", "its entry for hook mail claims recipients, which only rcpt may" },
     { "bad_hook_once", "its entry for hook queue is ONCE, which only message may be" },
     { "bad_hook_flags", "its entry for hook message has flags 0x100000, this server knows 0x7" },
+    { "bad_auth_form", "its entry for hook auth has form 0, this server knows 1 to 3" },
+    { "bad_auth_exchange", "is of form EXCHANGE and names no mechanism" },
+    { "bad_auth_blocking", "is of form EXCHANGE, which cannot be BLOCKING" },
+    { "bad_auth_name", "has \"plain\", which names no mechanism" },
+    { "bad_auth_mechanism", "its entry for hook auth cannot serve SCRAM-SHA-1 by form VERIFY" },
+    { "bad_auth_elsewhere", "names a form or mechanisms, which only auth has" },
     { "bad_note", "it declares a tag without a proper name" },
     { "no_such_module", "No such file or directory" },
     { "../etc/passwd", "is no name of a module" },
@@ -86,6 +92,8 @@ static void test_good(void)
 
     CU_ASSERT_TRUE_FATAL(fixture_copy(&fix, TERN_BAD_MODULE_DIR, "good"));
     CU_ASSERT_TRUE_FATAL(fixture_copy(&fix, TERN_BAD_MODULE_DIR, "good_longer"));
+    CU_ASSERT_TRUE_FATAL(fixture_copy(&fix, TERN_BAD_MODULE_DIR, "good_auth"));
+    CU_ASSERT_PTR_NOT_NULL(modules_get(fix.modules, "good_auth", error, sizeof(error)));
     const struct tern_module *good = modules_get(fix.modules, "good", error, sizeof(error));
     CU_ASSERT_PTR_NOT_NULL_FATAL(good);
     CU_ASSERT_STRING_EQUAL(error, "");

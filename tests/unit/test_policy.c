@@ -73,7 +73,7 @@ MODULE(filter, .hooks = filter_hooks, .after = filter_after);
 ACTS(ahead, { TERN_HOOK(RCPT, run) });
 static const char *const ahead_before[] = { "limit", NULL };
 MODULE(ahead, .hooks = ahead_hooks, .before = ahead_before);
-ACTS(login, { TERN_HOOK(AUTH, run), .answers = TERN_MAY_ACCEPT });
+ACTS(login, { TERN_HOOK(AUTH, run), .answers = TERN_MAY_ACCEPT, .auth_form = TERN_AUTH_VERIFY });
 MODULE(login, .hooks = login_hooks);
 ACTS(router, { TERN_HOOK(ROUTE, run), .answers = TERN_MAY_ACCEPT });
 MODULE(router, .hooks = router_hooks);
@@ -173,6 +173,10 @@ static const struct {
       "t.yaml:3:7: error: claimer claims recipients, so mode: shadow is not allowed\n" },
     { "nor has auth", IN("    - claimer\n    - router\n    - login: { mode: shadow }\n"),
       "t.yaml:5:7: error: login answers auth, so mode: shadow is not allowed\n" },
+    { "nor may a failure of auth be a permanent no",
+      IN("    - claimer\n    - router\n    - login: { on_error: reject }\n"),
+      "t.yaml:5:7: error: login answers auth, so on_error: reject is not allowed: a failure would "
+      "become a permanent no\n" },
     { "off is neither", IN("    - claimer\n    - router\n    - login: off\n"), "" },
     { "order: after",
       IN("    - claimer\n    - router\n    - filter: { mode: off }\n    - verify\n"),

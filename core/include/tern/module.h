@@ -37,7 +37,7 @@ extern "C" {
 
 #define TERN_ABI_MAGIC 0x4e524554u /* "TERN" in memory on little endian */
 #define TERN_ABI_MAJOR 1
-#define TERN_ABI_MINOR 0
+#define TERN_ABI_MINOR 1
 
 #define TERN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define TERN_EXPORT            __attribute__((visibility("default")))
@@ -253,10 +253,33 @@ struct tern_hook {
     /* Runs exactly once if a waiting call ends without complete(): time-out,
      * disconnect, shutdown. Loop thread. May be NULL. */
     void (*on_abort)(tern_call *call, const void *conf);
+    /* Since 1.1. Hook auth only: how it answers, and for which mechanisms. */
+    unsigned auth_form;            /* enum tern_auth_form */
+    const char *const *mechanisms; /* upper case, NULL-terminated; NULL: what the form serves by itself */
 };
 #define TERN_HOOK(point, fn) \
     .size = sizeof(struct tern_hook), .hook = TERN_HOOK_##point, .run = fn
 #define TERN_HOOKS_END { .size = 0 }
+
+/*
+ * What an entry for hook auth does. A module may have several such entries, one of each form or for
+ * other mechanisms; EHLO announces the union of all steps.
+ *
+ * Answers: ACCEPT = that is who it says (auth_login() if the session's user is called otherwise);
+ * REJECT = certainly not (535 5.7.8); NEXT = this step does not know the user, ask the next;
+ * DEFER, ERROR = could not find out (454 4.7.0). A wrong password is REJECT; an unknown user, NEXT.
+ */
+enum tern_auth_form {
+    /* Asked with user and password. By itself PLAIN and LOGIN. With XOAUTH2 and OAUTHBEARER the
+     * password is the token; with EXTERNAL it is empty. */
+    TERN_AUTH_VERIFY = 1,
+    /* Asked with the user and the mechanism; answers ACCEPT behind auth_keys(), once in an
+     * exchange. The core runs the mechanism. By itself SCRAM-SHA-1 and SCRAM-SHA-256, with -PLUS
+     * under TLS, and CRAM-MD5 if the server's `auth.cram_md5` allows it: that needs keys.password. */
+    TERN_AUTH_LOOKUP,
+    /* The step owns challenge and response; `mechanisms` must be named. */
+    TERN_AUTH_EXCHANGE,
+};
 
 /* ---- Answers of asynchronous calls -------------------------------------- */
 
@@ -309,6 +332,8 @@ typedef void (*tern_dns_fn)(tern_call *call, const void *conf, const struct tern
 typedef void (*tern_table_fn)(tern_call *call, const void *conf,
                               const struct tern_table_answer *answer);
 typedef void (*tern_timer_fn)(tern_call *call, const void *conf);
+/* Since 1.1. The client's answer to a challenge, decoded. */
+typedef void (*tern_auth_fn)(tern_call *call, const void *conf, tern_str response);
 
 /* ---- Views -------------------------------------------------------------- */
 
@@ -392,6 +417,19 @@ struct tern_kv_store {
     int (*load)(void *store, void (*each)(void *arg, const struct tern_kv_change *), void *arg);
     int (*write)(void *store, const struct tern_kv_change *changes, size_t count);
     void (*close)(void *store);
+};
+
+/*
+ * Since 1.1. The keys of a user, as a LOOKUP step knows them: stored ones (salt, iterations, stored_key,
+ * server_key: RFC 5802 3), or the password in clear, from which the core computes them.
+ */
+struct tern_auth_keys {
+    size_t size;      /* of this struct */
+    const char *hash; /* "SHA-1" or "SHA-256": that of the stored keys */
+    tern_str salt;
+    unsigned iterations;
+    tern_str stored_key, server_key;
+    tern_str password; /* UTF-8, or empty */
 };
 
 struct tern_script; /* see tern_module.script */
@@ -583,6 +621,28 @@ struct tern_api {
     void (*delivery_outcome)(tern_delivery *delivery, unsigned index, tern_verdict verdict,
                              unsigned code, const char *enhanced, const char *format, ...)
         TERN_PRINTF(6, 7);
+
+    /* == Since 1.1 == */
+
+    /* -- hook auth; loop or pool thread of the step. What these return lives until the step has
+     * answered and is wiped then. Empty at other hooks. -- */
+
+    tern_str (*auth_mechanism)(const tern_call *call); /* "PLAIN", upper case */
+    /* VERIFY, LOOKUP: who logs in, UTF-8 without NUL and controls. EXTERNAL: empty if the client
+     * leaves it to its certificate. */
+    tern_str (*auth_user)(const tern_call *call);
+    tern_str (*auth_password)(const tern_call *call); /* VERIFY: password or token */
+    /* Journal: the session's user if this step's ACCEPT holds; else it is auth_user(). */
+    int (*auth_login)(tern_call *call, tern_str user);
+    int (*auth_keys)(tern_call *call, const struct tern_auth_keys *keys); /* LOOKUP: journal, copied */
+    /* EXCHANGE: the initial response, decoded; ptr NULL: the client sent none. */
+    tern_str (*auth_response)(const tern_call *call);
+    /*
+     * EXCHANGE, not BLOCKING: sends `challenge` and returns TERN_WAIT; done() is given the answer.
+     * The step's time-out stands still meanwhile. When the client cancels (`*`) or hangs up the call
+     * ends: on_abort. Loop thread.
+     */
+    tern_verdict (*auth_challenge)(tern_call *call, tern_str challenge, tern_auth_fn done);
 };
 
 /* True if the server's table has this function. */

@@ -97,8 +97,29 @@ static const struct longer_hook hooks[] = {
 };
 #define HOOKS &hooks[0].known
 #else
+#define AUTH_ENTRY TERN_HOOK(AUTH, run), .answers = TERN_MAY_ACCEPT | TERN_MAY_REJECT
+static __attribute__((unused)) const char *const plain[] = { "PLAIN", NULL };
+static __attribute__((unused)) const char *const scram[] = { "SCRAM-SHA-1", NULL };
+static __attribute__((unused)) const char *const small[] = { "plain", NULL };
+
 static const struct tern_hook hooks[] = {
-#if defined BAD_HOOK_UNKNOWN
+#if defined GOOD_AUTH
+    { AUTH_ENTRY, .auth_form = TERN_AUTH_VERIFY },
+    { AUTH_ENTRY, .auth_form = TERN_AUTH_LOOKUP, .mechanisms = scram },
+    { AUTH_ENTRY, .auth_form = TERN_AUTH_EXCHANGE, .mechanisms = plain },
+#elif defined BAD_AUTH_FORM
+    { AUTH_ENTRY },
+#elif defined BAD_AUTH_EXCHANGE
+    { AUTH_ENTRY, .auth_form = TERN_AUTH_EXCHANGE },
+#elif defined BAD_AUTH_BLOCKING
+    { AUTH_ENTRY, .auth_form = TERN_AUTH_EXCHANGE, .mechanisms = plain, .flags = TERN_BLOCKING },
+#elif defined BAD_AUTH_NAME
+    { AUTH_ENTRY, .auth_form = TERN_AUTH_VERIFY, .mechanisms = small },
+#elif defined BAD_AUTH_MECHANISM
+    { AUTH_ENTRY, .auth_form = TERN_AUTH_VERIFY, .mechanisms = scram },
+#elif defined BAD_AUTH_ELSEWHERE
+    { TERN_HOOK(RCPT, run), .mechanisms = plain },
+#elif defined BAD_HOOK_UNKNOWN
     { .size = sizeof(struct tern_hook), .hook = 77, .run = run },
 #elif defined BAD_HOOK_EMPTY
     { .size = sizeof(struct tern_hook), .hook = TERN_HOOK_RCPT },

@@ -1,0 +1,1 @@
+tern_fuzz_target(fuzz_password LIBS tern_module_lib)

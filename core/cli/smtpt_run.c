@@ -281,7 +281,8 @@ static bool connect_session(struct run *r, unsigned line)
         fail(r, line, "there is no listener \"%.*s\"", (int)name.len, name.ptr);
         return false;
     }
-    struct dialogue_options o = { .engine = r->engine, .generation = r->generation, .policy = policy,
+    struct dialogue_options o = { .engine = r->engine, .generation = r->generation, .listener = listener,
+                                  .policy = policy,
                                   .facts = new_facts(r, listener), .ops = &ops, .owner = r };
     r->closed = false;
     r->dialogue = dialogue_new(&o);

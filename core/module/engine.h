@@ -106,8 +106,14 @@ struct engine_group {
     uint64_t body_offset;
 };
 struct engine_message_result {
-    struct decision
-        decision; /* NEXT: store the groups, then reply 250; else the refusal for the dot */
+    /* NEXT: store the groups, then reply 250; else the refusal for the dot, and nothing is stored */
+    struct decision decision;
+    /*
+     * The replies that `decision` sums up: one, or with txn_facts.each one for each RCPT, in their
+     * order. The groups hold the recipients of those that are NEXT. engine_message() only.
+     */
+    const struct decision *replies;
+    unsigned reply_count;
     const struct engine_group *groups;
     unsigned group_count;
     struct body *body; /* maybe replaced by a ONCE step; borrowed */

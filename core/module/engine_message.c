@@ -4,8 +4,10 @@
  * for the
  * transaction (ONCE steps) and then for each group, and the reply at the dot (DESIGN 3.4).
  *
- * A group owns its verdict, sender, header edits, tags and disposition. Nothing is committed when
- * any group defers; what is refused beside something accepted is held, never bounced.
+ * A group owns its verdict, sender, header edits, tags and disposition. A reply stands for some
+ * recipients: the one of plain SMTP for all of them, one of LMTP or PRDR for those that its RCPT
+ * has become. Nothing that a reply stands for is committed when any group of it defers; what is
+ * refused beside something accepted is held, never bounced.
  *
  * A group that is discarded, or refused, sees no later hook: it is not on its way into the spool.
  */
@@ -32,6 +34,12 @@ struct added_rcpt {
     tern_str step;
 };
 
+/* What the groups say of the recipients that one reply stands for. */
+struct tally {
+    const struct refusal *deferred, *rejected; /* the first of either */
+    bool accepted;
+};
+
 struct passage {
     struct run run;
     struct scope scope; /* its lease is counted */
@@ -42,6 +50,8 @@ struct passage {
     struct message_head *head; /* what ONCE steps see */
     struct group groups[ENGINE_GROUPS_MAX];
     unsigned group_count;
+    struct tally *tallies; /* one for each reply */
+    unsigned reply_count;
     bool too_many;
     bool full; /* an added recipient found no room */
     struct added_rcpt *added, **added_end;
@@ -141,6 +151,7 @@ static void add_rcpt(struct passage *p, struct group *g, const struct tern_mailb
     rcpt->orcpt = rcpt->notify = rcpt->hold_reason = rcpt->hold_step = (tern_str){ "", 0 };
     rcpt->plan = g->plan;
     rcpt->tags = g->key.tags;
+    rcpt->family = RCPT_FAMILY_ADDED;
     g->facts = txn_facts_own(g->facts);
     txn_facts_add_rcpt(g->facts, rcpt);
 }
@@ -214,19 +225,69 @@ static void view(struct run *run, struct call_view *ret)
 
 /* ---- the end ---- */
 
-static const struct refusal *first_of(const struct passage *p, tern_verdict verdict)
+static bool any_defers(const struct passage *p)
 {
     for (unsigned g = 0; g < p->group_count; g++)
-        if (p->groups[g].refusal.verdict == verdict)
-            return &p->groups[g].refusal;
-    return NULL;
+        if (p->groups[g].refusal.verdict == TERN_DEFER)
+            return true;
+    return false;
 }
 
-static bool any_accepted(const struct passage *p)
+/* The reply that a recipient hears of; one that a step has added hears of none. */
+static struct tally *tally_of(const struct passage *p, const struct rcpt_facts *rcpt)
 {
-    for (unsigned g = 0; g < p->group_count; g++)
-        if (p->groups[g].refusal.verdict == TERN_NEXT)
+    if (rcpt->family == RCPT_FAMILY_ADDED)
+        return NULL;
+    return &p->tallies[p->txn->each ? rcpt->family : 0];
+}
+
+static void tally(struct passage *p)
+{
+    p->reply_count = p->txn->each ? p->txn->rcpts[p->txn->rcpt_count - 1]->family + 1 : 1;
+    p->tallies =
+        arena_zalloc(&p->txn->memory->arena, p->reply_count * sizeof(p->tallies[0]));
+    for (unsigned g = 0; g < p->group_count && !p->too_many; g++) {
+        const struct group *group = &p->groups[g];
+        for (unsigned i = 0; i < group->facts->rcpt_count; i++) {
+            struct tally *t = tally_of(p, group->facts->rcpts[i]);
+            if (t == NULL)
+                continue;
+            t->accepted |= group->refusal.verdict == TERN_NEXT;
+            if (group->refusal.verdict == TERN_DEFER && t->deferred == NULL)
+                t->deferred = &group->refusal;
+            if (group->refusal.verdict == TERN_REJECT && t->rejected == NULL)
+                t->rejected = &group->refusal;
+        }
+    }
+}
+
+/* NULL: what the reply stands for is taken. */
+static const struct refusal *refusal_of(const struct tally *t)
+{
+    if (t->deferred != NULL)
+        return t->deferred;
+    return t->accepted ? NULL : t->rejected;
+}
+
+static bool any_taken(const struct passage *p)
+{
+    for (unsigned i = 0; i < p->reply_count; i++)
+        if (refusal_of(&p->tallies[i]) == NULL)
             return true;
+    return false;
+}
+
+/*
+ * Whether it is stored: it has recipients whose reply is positive. What one RCPT has become is all in
+ * one group (engine_rcpt.c), so that these are all or none.
+ */
+static bool is_wanted(const struct passage *p, const struct group *g)
+{
+    for (unsigned i = 0; i < g->facts->rcpt_count; i++) {
+        const struct tally *t = tally_of(p, g->facts->rcpts[i]);
+        if (t != NULL)
+            return refusal_of(t) == NULL;
+    }
     return false;
 }
 
@@ -277,6 +338,8 @@ static struct group *group_for_added(struct passage *p)
     for (unsigned i = 0; i < p->group_count; i++) {
         struct group *g = &p->groups[i];
         bool accepted = g->refusal.verdict == TERN_NEXT;
+        if (!is_wanted(p, g))
+            continue;
         if (accepted && g->disposition == DISPOSE_DELIVER)
             return g;
         if (held == NULL && (!accepted || g->disposition == DISPOSE_HOLD))
@@ -293,45 +356,70 @@ static void give_added(struct passage *p)
         add_rcpt(p, g, &a->mailbox, a->step);
 }
 
-/* Stored groups first, so that their numbers have no gap. */
+/*
+ * Stored groups first, so that their numbers have no gap. One that defers has nobody left whose reply
+ * is positive.
+ */
 static void put_groups(struct passage *p)
 {
-    for (unsigned g = 0; g < p->group_count; g++)
-        if (p->groups[g].refusal.verdict != TERN_NEXT ||
-            p->groups[g].disposition != DISPOSE_DISCARD)
-            put_group(p, &p->groups[g]);
-    for (unsigned g = 0; g < p->group_count; g++)
-        if (p->groups[g].refusal.verdict == TERN_NEXT &&
-            p->groups[g].disposition == DISPOSE_DISCARD)
-            put_group(p, &p->groups[g]);
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (unsigned i = 0; i < p->group_count; i++) {
+            struct group *g = &p->groups[i];
+            bool discarded = g->refusal.verdict == TERN_NEXT && g->disposition == DISPOSE_DISCARD;
+            if (discarded == (pass == 1) && is_wanted(p, g))
+                put_group(p, g);
+        }
+    }
     p->result.groups = p->out;
+}
+
+static struct decision tell(const struct passage *p, const struct refusal *refusal)
+{
+    if (refusal == NULL)
+        return (struct decision){ .verdict = TERN_NEXT };
+    return decision_of(refusal, slice_of(p->txn->id), p->txn->memory);
+}
+
+/* The replies, and what they come to: taken if any is; else temporary if any is. `all` is for all of them. */
+static void put_replies(struct passage *p, const struct refusal *all)
+{
+    struct decision *replies =
+        arena_alloc(&p->txn->memory->arena, p->reply_count * sizeof(replies[0]));
+    const struct decision *sum = NULL;
+
+    for (unsigned i = 0; i < p->reply_count; i++) {
+        const struct refusal *own = refusal_of(&p->tallies[i]);
+        replies[i] = tell(p, all != NULL ? all : own);
+        bool better = sum == NULL || replies[i].verdict == TERN_NEXT ||
+                      (replies[i].verdict == TERN_DEFER && sum->verdict == TERN_REJECT);
+        if (better && (sum == NULL || sum->verdict != TERN_NEXT))
+            sum = &replies[i];
+    }
+    p->result.replies = replies;
+    p->result.reply_count = p->reply_count;
+    p->result.decision = *sum;
 }
 
 static void finish(struct passage *p)
 {
-    const struct refusal *refusal = p->refusal.verdict != TERN_NEXT ? &p->refusal : NULL;
+    const struct refusal *all = p->refusal.verdict != TERN_NEXT ? &p->refusal : NULL;
+    const struct decision *d = &p->result.decision;
     struct refusal broken;
 
     if (p->error < 0) {
         broken =
             refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("the message could not be read"), false);
-        refusal = &broken;
-    }
-    if (refusal == NULL)
-        refusal = first_of(p, TERN_DEFER);
-    if (refusal == NULL && !any_accepted(p))
-        refusal = first_of(p, TERN_REJECT);
-    if (refusal == NULL && p->full) {
+        all = &broken;
+    } else if (all == NULL && p->full && any_taken(p)) {
         broken = refusal_make(TERN_DEFER, 452, "4.5.3", SLICE("too many recipients"), false);
-        refusal = &broken;
+        all = &broken;
     }
     p->result.body = message_head_body(p->head);
-    if (refusal != NULL) {
-        p->result.decision = decision_of(refusal, slice_of(p->txn->id), p->txn->memory);
-        record_reply(p->record, refusal->code, refusal->enhanced, p->result.decision.text);
-    } else {
+    put_replies(p, all);
+    if (d->verdict != TERN_NEXT)
+        record_reply(p->record, d->code, d->enhanced, d->text);
+    else
         put_groups(p);
-    }
     p->done(p->arg, &p->result); /* may free p */
 }
 
@@ -350,7 +438,9 @@ static bool wants(const struct passage *p, const struct group *g)
 
 static bool is_over(const struct passage *p)
 {
-    return p->error < 0 || p->refusal.verdict != TERN_NEXT || first_of(p, TERN_DEFER) != NULL;
+    if (p->error < 0 || p->refusal.verdict != TERN_NEXT)
+        return true;
+    return !p->txn->each && any_defers(p); /* then the others' answers count for nothing */
 }
 
 static const struct run_ops passage_ops;
@@ -371,6 +461,8 @@ static bool has_added(const struct group *g)
 {
     if (g->refusal.verdict == TERN_NEXT && g->disposition == DISPOSE_DISCARD)
         return false; /* nobody will get it */
+    if (g->refusal.verdict == TERN_DEFER)
+        return false; /* nor this */
     for (unsigned i = 0; i < g->facts->rcpt_count; i++)
         if (g->facts->rcpts[i]->view.class_ == TERN_CLASS_NONE)
             return true;
@@ -412,10 +504,13 @@ static bool ask_added(struct passage *p)
 /* What ONCE steps have added finds its group only now. */
 static void conclude(struct passage *p)
 {
-    if (!p->concluding && !is_over(p) && any_accepted(p)) {
-        p->concluding = true;
-        p->asked = 0;
-        give_added(p);
+    if (!p->concluding) {
+        tally(p);
+        if (!is_over(p) && any_taken(p)) {
+            p->concluding = true;
+            p->asked = 0;
+            give_added(p);
+        }
     }
     if (!p->concluding || p->full || !ask_added(p))
         finish(p);

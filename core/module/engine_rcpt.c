@@ -132,7 +132,8 @@ static bool join_group(struct engine_session *s)
 {
     struct engine_txn *txn = s->txn;
     struct group_key key = group_key_of(txn->rcpt);
-    unsigned max = s->scope.split ? 1 : s->scope.groups_max;
+    bool split = s->scope.split && !txn->facts->each; /* there each group can have its reply */
+    unsigned max = split ? 1 : s->scope.groups_max;
 
     unsigned at = group_find(txn->groups, txn->group_count, &key);
     if (at < txn->group_count)

@@ -83,7 +83,7 @@ static void fill_envelope(struct arena *arena, const struct session_facts *s,
 
     memcpy(tags, first, session_tags * sizeof(tags[0]));
     memcpy(tags + session_tags, second, txn_tags * sizeof(tags[0]));
-    *e = (struct envelope){ .origin = SLICE("smtp"), .policy = slice_of(s->policy),
+    *e = (struct envelope){ .origin = s->lmtp ? SLICE("lmtp") : SLICE("smtp"), .policy = slice_of(s->policy),
                             .listener = slice_of(s->listener),
                             .client_address = slice_of(s->client_text), .helo = slice_of(s->helo),
                             .user = slice_of(s->user), .body = f->body, .smtputf8 = f->smtputf8,

@@ -16,6 +16,8 @@ static const char *const hold_thens[] = { "discard", "bounce", NULL };
 static const char *const log_targets[] = { "stderr", "file", "syslog", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 
+static const char *const protocols[] = { "smtp", "lmtp", NULL };
+
 static const struct tern_option top_options[] = {
     TERN_OPTION_STRING(struct server_conf, hostname, "",
                        "Name in the banner, in EHLO and in Received; default: the machine's name."),
@@ -143,6 +145,8 @@ static const struct tern_option listener_options[] = {
     TERN_OPTION_LIST(struct listener_conf, bind, NULL, 1, LISTENER_BINDS_MAX,
                      "Addresses with port: \"0.0.0.0:25\", \"[::]:25\"."),
     TERN_OPTION_STRING(struct listener_conf, policy, NULL, "Name of the policy of its sessions."),
+    TERN_OPTION_ENUM(struct listener_conf, protocol, "smtp", protocols,
+                     "smtp, or lmtp (RFC 2033): LHLO, and a reply for each recipient behind the message."),
     TERN_OPTIONS_END,
 };
 
@@ -241,6 +245,20 @@ static int parse_addresses(const struct schema_env *env, const struct yaml_node 
     return r;
 }
 
+/* RFC 2033 5: LMTP must not be spoken on port 25, where everybody expects SMTP. */
+static int check_protocol(const struct schema_env *env, const struct yaml_node *node,
+                          const struct listener_conf *listener)
+{
+    for (unsigned i = 0; i < listener->bind_count && listener->protocol == LISTENER_LMTP; i++) {
+        if (listener->binds[i].port != 25)
+            continue;
+        config_error_at(env->errors, &yaml_get(node, "bind")->place,
+                        "protocol: lmtp may not use port 25 (RFC 2033); 24 is usual");
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int parse_listener(const struct schema_env *env, const struct yaml_node *key,
                           const struct yaml_node *node, struct listener_conf *listener)
 {
@@ -260,8 +278,8 @@ static int parse_listener(const struct schema_env *env, const struct yaml_node *
         return -EINVAL;
     listener->bind_count = (unsigned)listener->bind.count;
     if (parse_addresses(env, yaml_get(node, "bind"), &listener->bind, 0, &listener->binds) < 0)
-        r = -EINVAL;
-    return r;
+        return -EINVAL;
+    return check_protocol(env, node, listener) < 0 ? -EINVAL : r;
 }
 
 static int parse_listeners(const struct schema_env *env, const struct yaml_node *root,

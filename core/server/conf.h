@@ -16,12 +16,15 @@
 #define LISTENERS_MAX      64
 #define LISTENER_BINDS_MAX 64
 
+enum listener_protocol { LISTENER_SMTP, LISTENER_LMTP };
+
 struct listener_conf {
     struct slice name;
     struct tern_list bind;
     tern_address *binds;
     unsigned bind_count;
     tern_str policy;
+    int protocol; /* enum listener_protocol */
     struct place place;
 };
 

@@ -18,10 +18,17 @@ struct dialogue {
     struct engine_session *engine;
     struct generation *generation;
     struct body *body;
+    /* Of the message that is being stored; the engine's, until the transaction ends. */
+    const struct engine_message_result *result;
     bool ending;
 };
 
 /* ---- answers ---- */
+
+static bool is_refusal(const struct decision *d)
+{
+    return d->verdict == TERN_REJECT || d->verdict == TERN_DEFER || d->verdict == TERN_CLOSE;
+}
 
 static void answer(struct dialogue *s, const struct decision *d)
 {
@@ -31,7 +38,7 @@ static void answer(struct dialogue *s, const struct decision *d)
         return;
     if (s->ops->decided != NULL)
         s->ops->decided(s->owner, d);
-    if (d->verdict == TERN_REJECT || d->verdict == TERN_DEFER || d->verdict == TERN_CLOSE)
+    if (is_refusal(d))
         a = (struct smtp_answer){ d->code, d->enhanced, d->text };
     if (a.code >= 400)
         s->ops->count(s->owner, a.code >= 500 ? DIALOGUE_REFUSED : DIALOGUE_DEFERRED);
@@ -56,7 +63,8 @@ static void on_decided(void *arg, const struct decision *d)
     s->ops->resumed(s->owner);
 }
 
-static void log_refusal(const struct dialogue *s, const struct decision *d)
+/* `to`: the recipient that is refused beside others, or empty. */
+static void log_refusal(const struct dialogue *s, const struct decision *d, struct slice to)
 {
     const struct txn_facts *t = engine_txn(s->engine);
     struct log_line l;
@@ -66,6 +74,8 @@ static void log_refusal(const struct dialogue *s, const struct decision *d)
     log_str(&l, "client", slice_of(engine_session_facts(s->engine)->client_text));
     if (t != NULL)
         log_str(&l, "from", slice_of(t->sender.address));
+    if (to.len > 0)
+        log_str(&l, "to", to);
     log_str(&l, "step", d->step);
     log_textf(&l, "reply", "%u %s %.*s", d->code, d->enhanced, (int)d->text.len, d->text.ptr);
     log_end(&l);
@@ -75,8 +85,8 @@ static void on_decided_logged(void *arg, const struct decision *d)
 {
     struct dialogue *s = arg;
 
-    if (!s->ending && (d->verdict == TERN_REJECT || d->verdict == TERN_DEFER || d->verdict == TERN_CLOSE))
-        log_refusal(s, d);
+    if (!s->ending && is_refusal(d))
+        log_refusal(s, d, SLICE(""));
     on_decided(arg, d);
 }
 
@@ -125,6 +135,7 @@ static struct txn_facts *new_txn(struct dialogue *s, const struct smtp_mail_para
     t->sender_original = t->sender;
     t->body = p->body;
     t->smtputf8 = p->smtputf8;
+    t->each = p->each;
     t->declared_octets = p->size;
     t->envid = t->ret = (tern_str){ "", 0 };
     return t;
@@ -199,17 +210,66 @@ static void log_accepted(const struct dialogue *s, const char *what)
     log_end(&l);
 }
 
+/* The address that reply `index` is about, as the client gave it. */
+static struct slice address_of(const struct txn_facts *t, unsigned index)
+{
+    for (unsigned i = 0; i < t->rcpt_count; i++)
+        if (t->rcpts[i]->family == index)
+            return slice_of(t->rcpts[i]->view.original.address);
+    return SLICE("");
+}
+
+static struct smtp_answer answer_of(struct arena *arena, const struct decision *d, tern_str id)
+{
+    struct smtp_answer a = { .code = 250, .enhanced = "2.0.0" };
+
+    if (is_refusal(d))
+        return (struct smtp_answer){ d->code, arena_dup(arena, slice_cstr(d->enhanced)),
+                                     arena_slice(arena, d->text) };
+    a.text = slice_cstr(arena_printf(arena, "Ok: queued as %s", id.ptr));
+    return a;
+}
+
+/* Logs what is refused beside something accepted. */
+static struct smtp_answer *answers_of(struct dialogue *s, struct arena *arena)
+{
+    const struct engine_message_result *r = s->result;
+    const struct txn_facts *t = engine_txn(s->engine);
+    struct smtp_answer *answers = arena_alloc(arena, r->reply_count * sizeof(answers[0]));
+
+    for (unsigned i = 0; i < r->reply_count; i++) {
+        answers[i] = answer_of(arena, &r->replies[i], t->id);
+        if (is_refusal(&r->replies[i]) && !is_refusal(&r->decision))
+            log_refusal(s, &r->replies[i], address_of(t, i));
+    }
+    return answers;
+}
+
+/* Ends the transaction and tells the client what came of it. `failed`: it could not be stored. */
+static void conclude(struct dialogue *s, const struct smtp_answer *failed)
+{
+    const struct txn_facts *t = engine_txn(s->engine);
+    struct arena arena; /* the engine's words end with the transaction */
+    struct smtp_answer a;
+
+    arena_init(&arena);
+    a = failed != NULL ? *failed : answer_of(&arena, &s->result->decision, t->id);
+    if (failed == NULL && t->each) {
+        a.rcpts = answers_of(s, &arena);
+        a.rcpt_count = s->result->reply_count;
+    }
+    s->result = NULL;
+    engine_txn_end(s->engine, a.code < 300 ? slice_of(t->id) : SLICE(""), a.code);
+    drop_body(s);
+    smtp_session_answer(s->smtp, &a);
+    arena_fini(&arena);
+}
+
 static void accepted(struct dialogue *s, const char *discarded)
 {
-    char text[64];
-    const struct txn_facts *t = engine_txn(s->engine);
-
     log_accepted(s, discarded);
     s->ops->count(s->owner, DIALOGUE_ACCEPTED);
-    (void)snprintf(text, sizeof(text), "Ok: queued as %s", t->id.ptr);
-    engine_txn_end(s->engine, slice_of(t->id), 250);
-    drop_body(s);
-    answer_code(s, 250, "2.0.0", text);
+    conclude(s, NULL);
 }
 
 static struct smtp_answer not_stored(int status)
@@ -233,9 +293,7 @@ void dialogue_stored(struct dialogue *s, int status)
         struct smtp_answer a = not_stored(status);
         log_event(LOG_ERROR, LOG_EV_disk, engine_txn(s->engine)->id.ptr, "not stored: %s",
                   strerror(-status));
-        engine_txn_end(s->engine, SLICE(""), a.code);
-        drop_body(s);
-        smtp_session_answer(s->smtp, &a);
+        conclude(s, &a);
     }
     s->ops->resumed(s->owner);
 }
@@ -267,21 +325,16 @@ static void on_message_decided(void *arg, const struct engine_message_result *re
     if (s->ending)
         return;
     s->ops->gather(s->owner);
-    if (result->decision.verdict == TERN_REJECT || result->decision.verdict == TERN_DEFER ||
-        result->decision.verdict == TERN_CLOSE) {
-        struct decision d = result->decision;
-        char *text = mem_dup(d.text.ptr, d.text.len);
-        log_refusal(s, &d);
-        d.text.ptr = text;
-        engine_txn_end(s->engine, SLICE(""), d.code);
-        drop_body(s);
-        answer(s, &d);
-        free(text);
+    s->result = result;
+    if (s->ops->decided != NULL)
+        s->ops->decided(s->owner, &result->decision);
+    if (is_refusal(&result->decision)) {
+        log_refusal(s, &result->decision, SLICE(""));
+        s->ops->count(s->owner, result->decision.code >= 500 ? DIALOGUE_REFUSED : DIALOGUE_DEFERRED);
+        conclude(s, NULL);
         s->ops->resumed(s->owner);
         return;
     }
-    if (s->ops->decided != NULL)
-        s->ops->decided(s->owner, &result->decision);
     if (any_stored(result)) {
         s->ops->store(s->owner, engine_session_facts(s->engine), result);
         return;
@@ -352,8 +405,11 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
         .soft_bounce = conf->soft_bounce, .split = conf->split, .groups_max = conf->limits.groups,
         .facts = o->facts,
     };
-    struct smtp_session_options so = { .hostname = conf->hostname.ptr, .ops = &smtp_ops, .owner = s };
+    bool lmtp = o->listener->protocol == LISTENER_LMTP;
+    struct smtp_session_options so = { .hostname = conf->hostname.ptr, .lmtp = lmtp, .prdr = !conf->split,
+                                       .ops = &smtp_ops, .owner = s };
 
+    o->facts->lmtp = lmtp;
     s->ops = o->ops;
     s->owner = o->owner;
     s->generation = generation_ref(o->generation);

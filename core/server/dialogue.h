@@ -39,6 +39,7 @@ struct dialogue_ops {
 struct dialogue_options {
     struct engine *engine;
     struct generation *generation; /* a reference is taken */
+    const struct listener_conf *listener; /* of that generation */
     const struct policy *policy;
     struct session_facts *facts;   /* ownership moves here */
     const struct dialogue_ops *ops;

@@ -4,13 +4,14 @@
 #include "mime/date.h"
 
 /* RFC 3848 names the protocols, RFC 6531 4.3 those with UTF8. */
-static const char *protocol(const struct session_facts *s, const struct txn_facts *t)
+static void add_protocol(struct buf *out, const struct session_facts *s, const struct txn_facts *t)
 {
-    if (!s->esmtp)
-        return "SMTP";
-    if (t->smtputf8)
-        return s->tls ? "UTF8SMTPS" : "UTF8SMTP";
-    return s->tls ? "ESMTPS" : "ESMTP";
+    if (t->smtputf8 && s->esmtp)
+        buf_add_cstr(out, s->lmtp ? "UTF8LMTP" : "UTF8SMTP");
+    else
+        buf_add_cstr(out, s->lmtp ? "LMTP" : s->esmtp ? "ESMTP" : "SMTP");
+    if (s->tls && s->esmtp)
+        buf_add_char(out, 'S');
 }
 
 /* What the client said of itself was checked by the grammar of EHLO; it may still hold UTF-8. */
@@ -31,8 +32,10 @@ void received_add(struct buf *out, const struct session_facts *session, const st
 
     buf_add_cstr(out, "Received: from ");
     add_helo(out, slice_of(session->helo));
-    buf_printf(out, " ([%s%s])\r\n\tby %s with %s id %s", session->client.family == 6 ? "IPv6:" : "",
-               session->client_text.ptr, hostname, protocol(session, txn), txn->id.ptr);
+    buf_printf(out, " ([%s%s])\r\n\tby %s with ", session->client.family == 6 ? "IPv6:" : "",
+               session->client_text.ptr, hostname);
+    add_protocol(out, session, txn);
+    buf_printf(out, " id %s", txn->id.ptr);
     if (txn->rcpt_count == 1) {
         struct slice to = slice_of(txn->rcpts[0]->view.original.address);
         buf_add_cstr(out, "\r\n\tfor <");

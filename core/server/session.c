@@ -306,8 +306,8 @@ static void start(struct serve_loop *l, struct generation *g, int fd, const stru
                   const struct policy *policy, const tern_address *peer, const tern_address *local)
 {
     struct session *s = mem_zalloc(sizeof(*s));
-    struct dialogue_options o = { .engine = l->engine, .generation = g, .policy = policy,
-                                  .facts = new_facts(l, listener, peer, local), .ops = &dialogue_ops,
+    struct dialogue_options o = { .engine = l->engine, .generation = g, .listener = listener,
+                                  .policy = policy, .facts = new_facts(l, listener, peer, local), .ops = &dialogue_ops,
                                   .owner = s };
 
     s->l = l;

@@ -67,7 +67,7 @@ static void finish(struct smtp_session *s)
     enum smtp_reply_id fault = verdict(s);
 
     if (fault != SMTP_REPLY_OK) {
-        smtp_session_reply(s, fault);
+        smtp_session_verdict_own(s, fault);
         smtp_session_drop_transaction(s);
         return;
     }
@@ -88,16 +88,4 @@ void smtp_intake_read(struct smtp_session *s, struct slice *input)
             return;
         take(s, content);
     }
-}
-
-void smtp_message_answered(struct smtp_session *s, const struct smtp_answer *answer)
-{
-    if (smtp_answer_is_refusal(answer)) {
-        smtp_session_refuse(s, answer);
-    } else {
-        s->command_count = 0;
-        smtp_session_confirm(s, answer, SMTP_REPLY_QUEUED);
-    }
-    s->smtputf8 = false;
-    smtp_session_move(s, SMTP_STATE_READY); /* accepted or not, the transaction is over */
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cmd_helo.c - EHLO and HELO (RFC 5321 4.1.1.1), and the extensions on offer.
+ * cmd_helo.c - EHLO and HELO (RFC 5321 4.1.1.1), LHLO (RFC 2033 4.1), and the extensions on offer.
  *
  * The argument is taken as Postfix takes it by default: any one word of printable ASCII up to 255
  * octets, because names with underscores, bare host names and addresses without brackets are what
@@ -19,6 +19,7 @@ static const struct {
     { SMTP_EXT_8BITMIME, SLICE("8BITMIME") },
     { SMTP_EXT_SMTPUTF8, SLICE("SMTPUTF8") },
     { SMTP_EXT_ENHANCED, SLICE("ENHANCEDSTATUSCODES") },
+    { SMTP_EXT_PRDR, SLICE("PRDR") },
 };
 #define OFFER_COUNT (sizeof(offers) / sizeof(offers[0]))
 
@@ -28,6 +29,8 @@ unsigned smtp_session_extensions(const struct smtp_session *s)
 
     for (size_t i = 0; i < OFFER_COUNT; i++)
         all |= offers[i].extension;
+    if (!s->prdr)
+        all &= ~SMTP_EXT_PRDR;
     return all & ~s->withheld;
 }
 
@@ -54,7 +57,7 @@ void smtp_cmd_helo(struct smtp_session *s, const struct smtp_command *c)
         smtp_session_reply(s, SMTP_REPLY_BAD_HELO);
         return;
     }
-    s->esmtp = c->verb == SMTP_VERB_EHLO;
+    s->esmtp = c->verb != SMTP_VERB_HELO;
     s->withholding = 0;
     smtp_session_ask(s, SMTP_QUESTION_HELO);
     s->ops->on_helo(s->owner, arena_slice(&s->memory, c->arg), s->esmtp);

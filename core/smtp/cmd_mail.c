@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cmd_mail.c - MAIL (RFC 5321 4.1.1.2), with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531).
+ * cmd_mail.c - MAIL (RFC 5321 4.1.1.2), with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531),
+ * PRDR (draft-hall-prdr-00).
  *
  * The parameters are read before the address, because SMTPUTF8 behind it says how to read it. A
  * blank between "FROM:" and '<' is let through (3.3 forbids sending it, many do); an address
@@ -46,6 +47,7 @@ static enum smtp_reply_id check(struct smtp_session *s, struct slice text,
     ret->size = o.size;
     ret->body = o.body_8bit ? BODY_8BITMIME : BODY_7BIT;
     ret->smtputf8 = o.smtputf8;
+    ret->each = s->lmtp || o.prdr;
     return SMTP_REPLY_OK;
 }
 
@@ -65,6 +67,7 @@ void smtp_cmd_mail(struct smtp_session *s, const struct smtp_command *c)
         return;
     }
     s->smtputf8 = params->smtputf8;
+    s->each = params->each;
     smtp_session_ask(s, SMTP_QUESTION_MAIL);
     s->ops->on_mail(s->owner, params);
 }
@@ -73,7 +76,7 @@ void smtp_mail_answered(struct smtp_session *s, const struct smtp_answer *answer
 {
     if (smtp_answer_is_refusal(answer)) {
         smtp_session_refuse(s, answer);
-        s->smtputf8 = false;
+        s->smtputf8 = s->each = false;
         return;
     }
     s->command_count--;

@@ -18,6 +18,7 @@ static const struct {
     enum arg_rule arg;
 } verbs[SMTP_VERB_COUNT] = {
     [SMTP_VERB_EHLO] = { SLICE("EHLO"), MUST },        [SMTP_VERB_HELO] = { SLICE("HELO"), MUST },
+    [SMTP_VERB_LHLO] = { SLICE("LHLO"), MUST },
     [SMTP_VERB_MAIL] = { SLICE("MAIL"), MUST },        [SMTP_VERB_RCPT] = { SLICE("RCPT"), MUST },
     [SMTP_VERB_DATA] = { SLICE("DATA"), NONE },        [SMTP_VERB_RSET] = { SLICE("RSET"), NONE },
     [SMTP_VERB_NOOP] = { SLICE("NOOP"), MAY },         [SMTP_VERB_QUIT] = { SLICE("QUIT"), NONE },

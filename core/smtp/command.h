@@ -8,6 +8,7 @@
 enum smtp_verb {
     SMTP_VERB_EHLO,
     SMTP_VERB_HELO,
+    SMTP_VERB_LHLO,
     SMTP_VERB_MAIL,
     SMTP_VERB_RCPT,
     SMTP_VERB_DATA,

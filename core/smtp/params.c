@@ -3,7 +3,8 @@
  * params.c - esmtp-param lists.
  *
  * A keyword that comes twice is refused: two servers on the way might each believe another one.
- * Sources: RFC 5321 4.1.2, 4.1.1.11; RFC 1870 (SIZE); RFC 6152 (BODY); RFC 6531 (SMTPUTF8).
+ * Sources: RFC 5321 4.1.2, 4.1.1.11; RFC 1870 (SIZE); RFC 6152 (BODY); RFC 6531 (SMTPUTF8);
+ * draft-hall-prdr-00 (PRDR).
  */
 #include "smtp/params.h"
 
@@ -84,6 +85,12 @@ static enum smtp_param_fault take_smtputf8(const struct smtp_param *p, struct sm
     return p->has_value ? SMTP_PARAM_SYNTAX : SMTP_PARAM_OK;
 }
 
+static enum smtp_param_fault take_prdr(const struct smtp_param *p, struct smtp_mail_options *o)
+{
+    o->prdr = true;
+    return p->has_value ? SMTP_PARAM_SYNTAX : SMTP_PARAM_OK;
+}
+
 static const struct {
     struct slice keyword;
     unsigned extension;
@@ -92,6 +99,7 @@ static const struct {
     { SLICE("SIZE"), SMTP_EXT_SIZE, take_size },
     { SLICE("BODY"), SMTP_EXT_8BITMIME, take_body },
     { SLICE("SMTPUTF8"), SMTP_EXT_SMTPUTF8, take_smtputf8 },
+    { SLICE("PRDR"), SMTP_EXT_PRDR, take_prdr },
 };
 #define KNOWN_COUNT (sizeof(known) / sizeof(known[0]))
 

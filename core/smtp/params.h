@@ -22,6 +22,7 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
 #define SMTP_EXT_8BITMIME   (1u << 2)
 #define SMTP_EXT_SMTPUTF8   (1u << 3)
 #define SMTP_EXT_ENHANCED   (1u << 4)
+#define SMTP_EXT_PRDR       (1u << 5)
 
 enum smtp_param_fault {
     SMTP_PARAM_OK,
@@ -33,6 +34,7 @@ struct smtp_mail_options {
     uint64_t size; /* 0: not said; UINT64_MAX also stands for anything above it */
     bool body_8bit;
     bool smtputf8;
+    bool prdr;
 };
 
 /* All parameters of MAIL. `extensions`: those on offer. *ret is as it was on a fault. */

@@ -46,6 +46,7 @@ struct smtp_session {
     const struct smtp_ops *ops;
     void *owner;
     struct smtp_limits limits;
+    bool lmtp, prdr;
 
     enum smtp_state state;
     enum smtp_question question;
@@ -55,6 +56,7 @@ struct smtp_session {
     bool progress;        /* something was read since the last expect() */
     bool esmtp;           /* the one under way is EHLO, not HELO */
     bool smtputf8;        /* of the transaction, or of the MAIL under way */
+    bool each;            /* the same: a reply for each recipient */
     unsigned withheld;    /* SMTP_EXT_* that the EHLO in force did not offer */
     unsigned withholding; /* of the EHLO under way */
     uint32_t error_count, command_count, message_count, rcpt_count;
@@ -84,6 +86,12 @@ void smtp_session_close(struct smtp_session *s);            /* drops a transacti
 void smtp_session_drop_transaction(struct smtp_session *s); /* on_abort, if there is one */
 void smtp_session_ask(struct smtp_session *s, enum smtp_question question);
 unsigned smtp_session_extensions(const struct smtp_session *s);
+/*
+ * What is said at the end of the data: `answer`, or with `each` one for each recipient. By the session's own
+ * reply, or as the owner answers.
+ */
+void smtp_session_verdict(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_session_verdict_own(struct smtp_session *s, enum smtp_reply_id id);
 bool smtp_answer_is_refusal(const struct smtp_answer *answer);
 
 /* One file per verb. `arg` is borrowed during the call. */

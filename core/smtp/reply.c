@@ -21,6 +21,7 @@ static const struct smtp_reply replies[SMTP_REPLY_COUNT] = {
     [SMTP_REPLY_RCPT_OK] = { 250, "2.1.5", "Ok" },
     [SMTP_REPLY_QUEUED] = { 250, "2.0.0", "Ok: queued" },
     [SMTP_REPLY_START_DATA] = { 354, "", "End data with <CR><LF>.<CR><LF>" },
+    [SMTP_REPLY_EACH_FOLLOWS] = { 353, "", "A reply for each recipient follows" },
     [SMTP_REPLY_BYE] = { 221, "2.0.0", "Bye" },
     [SMTP_REPLY_HELP] = { 214, "2.0.0",
                           "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP; see RFC 5321" },
@@ -33,9 +34,12 @@ static const struct smtp_reply replies[SMTP_REPLY_COUNT] = {
     [SMTP_REPLY_TURNED_AWAY] = { 503, "5.5.1", "No service for you; send QUIT" },
     [SMTP_REPLY_BAD_HELO] = { 501, "5.5.4", "Syntax: EHLO hostname" },
     [SMTP_REPLY_NEED_HELO] = { 503, "5.5.1", "Send EHLO or HELO first" },
+    [SMTP_REPLY_NEED_LHLO] = { 503, "5.5.1", "Send LHLO first" },
+    [SMTP_REPLY_NOT_LMTP] = { 500, "5.5.1", "This is LMTP: send LHLO" },
     [SMTP_REPLY_NESTED_MAIL] = { 503, "5.5.1", "Nested MAIL command" },
     [SMTP_REPLY_NEED_MAIL] = { 503, "5.5.1", "Need MAIL command" },
     [SMTP_REPLY_NEED_RCPT] = { 554, "5.5.1", "No valid recipients" },
+    [SMTP_REPLY_NEED_RCPT_LMTP] = { 503, "5.5.1", "No valid recipients" }, /* RFC 2033 4.2 */
     [SMTP_REPLY_BAD_SEQUENCE] = { 503, "5.5.1", "Bad sequence of commands" },
     [SMTP_REPLY_MAIL_SYNTAX] = { 501, "5.5.4", "Syntax: MAIL FROM:<address>" },
     [SMTP_REPLY_RCPT_SYNTAX] = { 501, "5.5.4", "Syntax: RCPT TO:<address>" },
@@ -80,7 +84,7 @@ bool smtp_reply_is_coherent(unsigned code, const char *enhanced)
 {
     unsigned class = code / 100;
 
-    if (code == 354)
+    if (code == 353 || code == 354)
         return enhanced[0] == '\0';
     if (class != 2 && class != 4 && class != 5)
         return false;

@@ -15,6 +15,7 @@ enum smtp_reply_id {
     SMTP_REPLY_RCPT_OK,
     SMTP_REPLY_QUEUED,
     SMTP_REPLY_START_DATA,
+    SMTP_REPLY_EACH_FOLLOWS,
     SMTP_REPLY_BYE,
     SMTP_REPLY_HELP,
     SMTP_REPLY_VRFY,
@@ -26,9 +27,12 @@ enum smtp_reply_id {
     SMTP_REPLY_TURNED_AWAY,
     SMTP_REPLY_BAD_HELO,
     SMTP_REPLY_NEED_HELO,
+    SMTP_REPLY_NEED_LHLO,
+    SMTP_REPLY_NOT_LMTP,
     SMTP_REPLY_NESTED_MAIL,
     SMTP_REPLY_NEED_MAIL,
     SMTP_REPLY_NEED_RCPT,
+    SMTP_REPLY_NEED_RCPT_LMTP,
     SMTP_REPLY_BAD_SEQUENCE,
     SMTP_REPLY_MAIL_SYNTAX,
     SMTP_REPLY_RCPT_SYNTAX,
@@ -55,12 +59,12 @@ enum smtp_reply_id {
 
 struct smtp_reply {
     unsigned code;
-    const char *enhanced; /* "" where there is none: 220, 354, EHLO */
+    const char *enhanced; /* "" where there is none: 220, 353, 354, EHLO */
     const char *text;
 };
 
 const struct smtp_reply *smtp_reply_get(enum smtp_reply_id id);
-/* 2xx, 4xx or 5xx with an enhanced code "c.d.d" of the same class or "", or 354 with "". */
+/* 2xx, 4xx or 5xx with an enhanced code "c.d.d" of the same class or "", or 353 or 354 with "". */
 bool smtp_reply_is_coherent(unsigned code, const char *enhanced);
 /*
  * Appends "code enhanced text", on as many lines as RFC 5321 4.2.1 and the line limit want. A

@@ -24,6 +24,7 @@ typedef void (*answered_fn)(struct smtp_session *s, const struct smtp_answer *an
 /* A hole is a verb that we know and do not implement: 502. */
 static const command_fn commands[SMTP_VERB_COUNT] = {
     [SMTP_VERB_EHLO] = smtp_cmd_helo, [SMTP_VERB_HELO] = smtp_cmd_helo,
+    [SMTP_VERB_LHLO] = smtp_cmd_helo,
     [SMTP_VERB_MAIL] = smtp_cmd_mail, [SMTP_VERB_RCPT] = smtp_cmd_rcpt,
     [SMTP_VERB_DATA] = smtp_cmd_data, [SMTP_VERB_RSET] = smtp_cmd_rset,
     [SMTP_VERB_NOOP] = smtp_cmd_noop, [SMTP_VERB_QUIT] = smtp_cmd_quit,
@@ -125,7 +126,7 @@ void smtp_session_drop_transaction(struct smtp_session *s)
     if (!smtp_session_in_transaction(s))
         return;
     smtp_session_move(s, SMTP_STATE_READY);
-    s->smtputf8 = false;
+    s->smtputf8 = s->each = false;
     s->ops->on_abort(s->owner);
 }
 
@@ -154,13 +155,13 @@ static enum smtp_reply_id out_of_order(const struct smtp_session *s, enum smtp_v
     if (s->state == SMTP_STATE_TURNED_AWAY)
         return SMTP_REPLY_TURNED_AWAY;
     if (s->state == SMTP_STATE_GREETED)
-        return SMTP_REPLY_NEED_HELO;
+        return s->lmtp ? SMTP_REPLY_NEED_LHLO : SMTP_REPLY_NEED_HELO;
     if (verb == SMTP_VERB_MAIL)
         return SMTP_REPLY_NESTED_MAIL;
     if (s->state == SMTP_STATE_READY)
         return SMTP_REPLY_NEED_MAIL;
     if (verb == SMTP_VERB_DATA)
-        return SMTP_REPLY_NEED_RCPT;
+        return s->lmtp ? SMTP_REPLY_NEED_RCPT_LMTP : SMTP_REPLY_NEED_RCPT;
     return SMTP_REPLY_BAD_SEQUENCE;
 }
 
@@ -168,11 +169,20 @@ static enum smtp_reply_id bad_arg(enum smtp_verb verb)
 {
     switch (verb) {
     case SMTP_VERB_EHLO:
-    case SMTP_VERB_HELO: return SMTP_REPLY_BAD_HELO;
+    case SMTP_VERB_HELO:
+    case SMTP_VERB_LHLO: return SMTP_REPLY_BAD_HELO;
     case SMTP_VERB_MAIL: return SMTP_REPLY_MAIL_SYNTAX;
     case SMTP_VERB_RCPT: return SMTP_REPLY_RCPT_SYNTAX;
     default: return SMTP_REPLY_BAD_ARG;
     }
+}
+
+/* RFC 2033 4.1: LMTP knows neither HELO nor EHLO, and SMTP no LHLO. */
+static bool is_foreign(const struct smtp_session *s, enum smtp_verb verb)
+{
+    if (verb == SMTP_VERB_LHLO)
+        return !s->lmtp;
+    return s->lmtp && (verb == SMTP_VERB_EHLO || verb == SMTP_VERB_HELO);
 }
 
 static void run_line(struct smtp_session *s, struct slice line)
@@ -188,6 +198,8 @@ static void run_line(struct smtp_session *s, struct slice line)
         smtp_session_reply(s, SMTP_REPLY_BAD_OCTET);
     else if (!known)
         smtp_session_reply(s, SMTP_REPLY_UNKNOWN);
+    else if (is_foreign(s, c.verb))
+        smtp_session_reply(s, s->lmtp ? SMTP_REPLY_NOT_LMTP : SMTP_REPLY_UNKNOWN);
     else if (commands[c.verb] == NULL)
         smtp_session_reply(s, SMTP_REPLY_NOT_IMPLEMENTED);
     else if (smtp_state_next(s->state, c.verb) == SMTP_STATE_REFUSED)
@@ -337,6 +349,8 @@ struct smtp_session *smtp_session_new(const struct smtp_session_options *options
     s->ops = options->ops;
     s->owner = options->owner;
     s->limits = options->limits;
+    s->lmtp = options->lmtp;
+    s->prdr = options->prdr && !options->lmtp;
     s->state = SMTP_STATE_CONNECTED;
     s->phase = SMTP_PHASE_ANSWER; /* on_connect is the first thing awaited */
     arena_init(&s->memory);
@@ -445,7 +459,7 @@ void smtp_connect_answered(struct smtp_session *s, const struct smtp_answer *ans
             smtp_session_move(s, SMTP_STATE_TURNED_AWAY);
         return;
     }
-    buf_printf(&text, "%s ESMTP Tern", s->hostname);
+    buf_printf(&text, "%s %s Tern", s->hostname, s->lmtp ? "LMTP" : "ESMTP");
     smtp_session_say(s, 220, "", buf_slice(&text));
     smtp_session_move(s, SMTP_STATE_GREETED);
 }

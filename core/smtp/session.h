@@ -22,6 +22,12 @@ struct smtp_answer {
     unsigned code;        /* 0, 2xx, 4xx, 5xx; 421 closes */
     const char *enhanced; /* "5.7.1"; copied */
     struct slice text;    /* one line, copied */
+    /*
+     * on_message, where each recipient gets a reply of its own (LMTP, PRDR): one for each RCPT that was
+     * accepted, in their order. None: all get this one.
+     */
+    const struct smtp_answer *rcpts;
+    unsigned rcpt_count;
 };
 
 /* Limits; each is a config key, its RFC source stands there (conf reference). */
@@ -43,6 +49,7 @@ struct smtp_mail_params {
     uint64_t size;
     enum body_type body;
     bool smtputf8;
+    bool each; /* a reply for each recipient at the end of the data: LMTP, or PRDR was said */
 };
 
 /* What the client is expected to send next; decides the time-out. */
@@ -104,6 +111,8 @@ struct smtp_ops {
 struct smtp_session_options {
     const char *hostname; /* in the banner and EHLO; borrowed as long as the session lives */
     struct smtp_limits limits;
+    bool lmtp; /* RFC 2033: LHLO, and a reply for each recipient */
+    bool prdr; /* offered; not with lmtp */
     const struct smtp_ops *ops;
     void *owner;
 };

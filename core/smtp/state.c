@@ -6,25 +6,26 @@
  * until someone writes down where it leads. CONNECTED, DATA and CLOSING have no row: no
  * command is read in them. Verbs we do not implement have no column: they are 502 in any state.
  *
- * Sources: RFC 5321 3.1, 3.3, 4.1.4 (order of commands), 4.3.
+ * Sources: RFC 5321 3.1, 3.3, 4.1.4 (order of commands), 4.3; RFC 2033 4.1.
  */
 #include "smtp/state.h"
 
 #include <assert.h>
 
 #define TO(verb, state) [SMTP_VERB_##verb] = SMTP_STATE_##state
+/* Which of them belong to this session, SMTP or LMTP, is looked at before. */
+#define GREETINGS TO(EHLO, READY), TO(HELO, READY), TO(LHLO, READY)
 /* What may be asked at any time (4.1.4), and what ends it all. */
 #define ANY_TIME(state) TO(NOOP, state), TO(VRFY, state), TO(HELP, state), TO(QUIT, CLOSING)
 
 static const enum smtp_state next_state[SMTP_STATE_COUNT][SMTP_VERB_COUNT] = {
     [SMTP_STATE_TURNED_AWAY] = { TO(QUIT, CLOSING) },
-    [SMTP_STATE_GREETED] = { TO(EHLO, READY), TO(HELO, READY), TO(RSET, GREETED),
-                             ANY_TIME(GREETED) },
-    [SMTP_STATE_READY] = { TO(EHLO, READY), TO(HELO, READY), TO(MAIL, MAIL), TO(RSET, READY),
+    [SMTP_STATE_GREETED] = { GREETINGS, TO(RSET, GREETED), ANY_TIME(GREETED) },
+    [SMTP_STATE_READY] = { GREETINGS, TO(MAIL, MAIL), TO(RSET, READY),
                            ANY_TIME(READY) },
-    [SMTP_STATE_MAIL] = { TO(EHLO, READY), TO(HELO, READY), TO(RCPT, RCPT), TO(RSET, READY),
+    [SMTP_STATE_MAIL] = { GREETINGS, TO(RCPT, RCPT), TO(RSET, READY),
                           ANY_TIME(MAIL) },
-    [SMTP_STATE_RCPT] = { TO(EHLO, READY), TO(HELO, READY), TO(RCPT, RCPT), TO(DATA, DATA),
+    [SMTP_STATE_RCPT] = { GREETINGS, TO(RCPT, RCPT), TO(DATA, DATA),
                           TO(RSET, READY), ANY_TIME(RCPT) },
 };
 

@@ -51,7 +51,7 @@ struct session_facts {
     tern_str listener, policy;
     tern_str helo;
     tern_str user;
-    bool esmtp, tls;
+    bool esmtp, tls, lmtp;
     const struct note *tags, *results, *vars;
 };
 struct session_facts *session_facts_new(void);
@@ -73,6 +73,7 @@ struct rcpt_facts {
     tern_str orcpt, notify;       /* as given, or empty */
     const void *plan;             /* effective options (module layer) */
     unsigned family;              /* children of one RCPT share it; counts from 0 */
+#define RCPT_FAMILY_ADDED UINT32_MAX /* no RCPT: a step has added it */
 };
 
 struct txn_facts {
@@ -82,6 +83,7 @@ struct txn_facts {
     struct tern_mailbox sender, sender_original;
     enum body_type body;
     bool smtputf8;
+    bool each;                    /* each RCPT gets its own reply at the dot: LMTP, PRDR */
     uint64_t declared_octets;     /* SIZE=, 0 if none */
     tern_str envid, ret;          /* DSN, kept for later */
     const struct rcpt_facts **rcpts; /* immutable once in here; the array is cloned */

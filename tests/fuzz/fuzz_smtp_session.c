@@ -176,6 +176,8 @@ static void run(struct owner *o, struct slice in, unsigned limits, size_t step, 
                     .errors = (limits & 2) != 0 ? 3 : 1000,
                     .commands = (limits & 2) != 0 ? 6 : 1000,
                     .received_fields = tight ? 1 : 100 },
+        .lmtp = (limits & 8) != 0,
+        .prdr = (limits & 16) != 0,
         .ops = &ops,
         .owner = o,
     });

@@ -333,6 +333,70 @@ service stats {{
             return []
 
 
+class Postfix(Process):
+    """A Postfix of its own that sends all it takes to one next hop: `transport` is lmtp or smtp, `more` further lines of
+    main.cf."""
+
+    def __init__(self, transport, port, more=""):
+        super().__init__("tern-postfix-")
+        self.port = free_port()
+        self.conf = os.path.join(self.dir, "etc")
+        for d in ("etc", "spool", "data", "log"):
+            os.makedirs(os.path.join(self.dir, d))
+        shutil.chown(os.path.join(self.dir, "data"), "postfix")
+        self.log = os.path.join(self.dir, "log", "mail.log")
+        with open(os.path.join(self.conf, "main.cf"), "w") as f:
+            f.write("""compatibility_level = 3.6
+queue_directory = {d}/spool
+data_directory = {d}/data
+daemon_directory = /usr/lib/postfix/sbin
+command_directory = /usr/sbin
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = postfix.test
+mydestination =
+local_recipient_maps =
+alias_maps =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+maillog_file = {d}/log/mail.log
+maillog_file_prefixes = /
+smtp_dns_support_level = disabled
+disable_dns_lookups = yes
+biff = no
+smtpd_peername_lookup = no
+default_transport = {t}:[127.0.0.1]:{p}
+relay_transport = {t}:[127.0.0.1]:{p}
+smtpd_recipient_restrictions = permit_mynetworks, reject
+{more}
+""".format(d=self.dir, t=transport, p=port, more=more))
+        rows = ["127.0.0.1:%d inet n - n - 20 smtpd" % self.port, "pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup",
+                "qmgr unix n - n 300 1 qmgr", "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce",
+                "defer unix - - n - 0 bounce", "trace unix - - n - 0 bounce", "verify unix - - n - 1 verify",
+                "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap", "smtp unix - - n - - smtp",
+                "lmtp unix - - n - - lmtp", "relay unix - - n - - smtp", "showq unix n - n - - showq",
+                "error unix - - n - - error", "retry unix - - n - - error", "discard unix - - n - - discard",
+                "anvil unix - - n - 1 anvil", "scache unix - - n - 1 scache", "postlog unix-dgram n - n - 1 postlogd"]
+        with open(os.path.join(self.conf, "master.cf"), "w") as f:
+            f.write("\n".join(rows) + "\n")
+        if os.path.exists("/etc/postfix/dynamicmaps.cf"):
+            shutil.copy("/etc/postfix/dynamicmaps.cf", self.conf)
+        subprocess.run([program("postfix"), "-c", self.conf, "start"], check=True, capture_output=True)
+        wait_for(lambda: can_connect(self.port), 20)
+
+    def log_text(self):
+        try:
+            with open(self.log, errors="replace") as f:
+                return f.read()
+        except OSError:
+            return ""
+
+    def __exit__(self, *rest):
+        subprocess.run([program("postfix"), "-c", self.conf, "stop"], capture_output=True)
+        super().__exit__(*rest)
+
+
 class Knot(Process):
     """Knot DNS with zones given as text; a zone whose text is None answers SERVFAIL."""
 

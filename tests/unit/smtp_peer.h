@@ -183,7 +183,7 @@ static const struct smtp_limits peer_limits = {
     .received_fields = 100,
 };
 
-static void peer_init(struct peer *p, const struct smtp_limits *limits)
+static inline void peer_init(struct peer *p, const struct smtp_limits *limits)
 {
     *p = (struct peer){ 0 };
     p->session = smtp_session_new(&(struct smtp_session_options){
@@ -238,7 +238,7 @@ static void peer_summarize(struct slice said, struct buf *out)
     buf_add_char(out, '\0');
 }
 
-static void peer_check_code(struct peer *p, const char *what, unsigned code)
+static inline void peer_check_code(struct peer *p, const char *what, unsigned code)
 {
     if (p->said.len < 3 || (unsigned)atoi(p->said.data) != code)
         printf("%s: %.*s\n", what, (int)p->said.len, p->said.data);

@@ -102,6 +102,7 @@ static const struct {
     { "kv", "entries", "1000", "1000" },
     { "listeners.NAME", "bind", "[\"127.0.0.1:25\", \"[::]:25\"]", "127.0.0.1:25,[::]:25" },
     { "listeners.NAME", "policy", "other", "other" },
+    { "listeners.NAME", "protocol", "lmtp", "1" },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 
@@ -157,7 +158,9 @@ static void write_key(struct buf *yaml, size_t i)
         buf_add_cstr(yaml, LISTENERS);
     else
         buf_printf(yaml, "listeners: { mx: { %s: %s, %s } }\n", keys[i].key, keys[i].value,
-                   strcmp(keys[i].key, "bind") == 0 ? "policy: in" : "bind: \"127.0.0.1:25\"");
+                   strcmp(keys[i].key, "bind") == 0     ? "policy: in"
+                   : strcmp(keys[i].key, "policy") == 0 ? "bind: \"127.0.0.1:2525\""
+                                                        : "bind: \"127.0.0.1:2525\", policy: in");
     if (section[0] == '\0')
         buf_printf(yaml, "%s: %s\n", keys[i].key, keys[i].value);
     else if (!spool && !listener)
@@ -273,6 +276,8 @@ static const struct {
     { LEAST "log: { level: loud }\n",
       "t.yaml:3:15: error: level: expected one of error, warning, info, debug; got \"loud\"\n" },
     { LEAST "tenants: {}\n", "t.yaml:3:10: error: tenants: tenants: not supported yet\n" },
+    { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, protocol: lmtp } }\n",
+      "t.yaml:2:26: error: protocol: lmtp may not use port 25 (RFC 2033); 24 is usual\n" },
     { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1\", policy: in } }\n",
       "t.yaml:2:26: error: expected an address with port such as \"0.0.0.0:25\" or \"[::1]:2525\", got \"127.0.0.1\"\n" },
     { "spool: /s\nlisteners: { mx: { bind: [\"127.0.0.1:25\", \"localhost:25\"], policy: in } }\n",

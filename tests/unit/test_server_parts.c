@@ -115,6 +115,7 @@ static const struct {
     bool esmtp, tls, utf8;
     unsigned rcpts;
     const char *want;
+    bool lmtp;
 } fields[] = {
     { "HELO", "192.0.2.1", "client.example", false, false, false, 2,
       "Received: from client.example ([192.0.2.1])\r\n\tby mx.test with SMTP id ID;\r\n"
@@ -134,6 +135,14 @@ static const struct {
     { "HELO knows no UTF8", "192.0.2.1", "client.example", false, false, true, 2,
       "Received: from client.example ([192.0.2.1])\r\n\tby mx.test with SMTP id ID;\r\n"
       "\tThu, 1 Jan 2026 00:00:00 +0000\r\n" },
+    { "LMTP", "192.0.2.1", "client.example", true, false, false, 2,
+      "Received: from client.example ([192.0.2.1])\r\n\tby mx.test with LMTP id ID;\r\n"
+      "\tThu, 1 Jan 2026 00:00:00 +0000\r\n",
+      true },
+    { "LMTP with all there is", "192.0.2.1", "client.example", true, true, true, 2,
+      "Received: from client.example ([192.0.2.1])\r\n\tby mx.test with UTF8LMTPS id ID;\r\n"
+      "\tThu, 1 Jan 2026 00:00:00 +0000\r\n",
+      true },
     { "no HELO at all", "192.0.2.1", "", true, false, false, 2,
       "Received: from unknown ([192.0.2.1])\r\n\tby mx.test with ESMTP id ID;\r\n"
       "\tThu, 1 Jan 2026 00:00:00 +0000\r\n" },
@@ -154,6 +163,7 @@ static void test_received(void)
         s->helo = tern_str_dup(&s->memory->arena, slice_cstr(fields[i].helo));
         s->esmtp = fields[i].esmtp;
         s->tls = fields[i].tls;
+        s->lmtp = fields[i].lmtp;
         t->smtputf8 = fields[i].utf8;
         t->id = tern_str_dup(&t->memory->arena, SLICE("ID"));
         for (unsigned k = 0; k < fields[i].rcpts; k++) {

@@ -1,0 +1,70 @@
+#!/usr/bin/python3
+"""LMTP and PRDR with real clients: one reply for each recipient, and what is on the disk is what was promised."""
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from peers import Postfix
+from ternlib import Client, Tern, dotted, free_port, need, run, wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CONFIG = """
+hostname: mx.test
+split: false
+listeners:
+  mx: { bind: "127.0.0.1:{port}", policy: inbound }
+  lmtp: { bind: "127.0.0.1:{lmtp}", protocol: lmtp, policy: inbound }
+policies:
+  inbound:
+    - domains: { local: [example.org] }
+    - lua: { script: each.lua }
+transports: { mailboxes: { type: maildir, path: "{dir}/mail/%{user}" } }
+routes: [{ class: local, transport: mailboxes }]
+"""
+
+
+def server(**values):
+    with open(os.path.join(HERE, "..", "dialogue", "each.lua")) as f:
+        return Tern(CONFIG, files={"each.lua": f.read()}, lmtp=free_port(), **values).start()
+
+
+def test_each_recipient_has_its_reply():
+    """By hand, with what the log says of it."""
+    with server() as t:
+        c = Client(t.values["lmtp"])
+        assert c.banner == (220, "mx.test LMTP Tern"), c.banner
+        assert c.cmd("LHLO client.example")[0] == 250
+        c.cmd("MAIL FROM:<a@client.example>")
+        for r in ("later-x", "bob", "no-x", "eve"):
+            assert c.cmd("RCPT TO:<%s@example.org>" % r)[0] == 250
+        assert c.cmd("DATA")[0] == 354
+        c.send(dotted("Subject: hello\n\nx\n") + b".\r\n")
+        codes = [c.reply()[0] for _ in range(4)]
+        assert codes == [451, 250, 550, 250], codes
+        # Durable before the replies: a kill now loses nothing.
+        wait_for(lambda: t.maildir("bob") and t.maildir("eve"))
+        assert not t.maildir("no-x") and not t.maildir("later-x") and t.queue() == []
+        assert b"with LMTP id" in t.maildir("bob")[0], t.maildir("bob")
+        log = t.log_text()
+        assert re.search(r"defer .*to=later-x@example.org", log) and re.search(r"reject .*to=no-x@example.org", log), log
+        assert c.cmd("QUIT")[0] == 221
+
+
+def test_postfix_delivers_by_lmtp():
+    """Postfix's lmtp client: each recipient has an outcome of its own."""
+    need("postfix")
+    with server() as t, Postfix("lmtp", t.values["lmtp"]) as p:
+        got = Client(p.port).mail("a@client.example", ["bob@example.org", "no-x@example.org", "later-x@example.org", "eve@example.org"],
+                                  "Subject: by lmtp\n\nhello\n")
+        assert got[0] == 250, got
+        status = lambda who: (re.findall(r"to=<%s@example.org>.* status=(\w+)" % who, p.log_text()) or [None])[0]
+        wait_for(lambda: all(status(w) for w in ("bob", "no-x", "later-x", "eve")), 20)
+        assert [status(w) for w in ("bob", "no-x", "later-x", "eve")] == ["sent", "bounced", "deferred", "sent"], p.log_text()
+        assert "Not for this one" in p.log_text() and "Later for this one" in p.log_text()
+        wait_for(lambda: t.maildir("bob") and t.maildir("eve"))
+        assert len(t.maildir("bob")) == 1 and not t.maildir("no-x") and not t.maildir("later-x")
+
+
+if __name__ == "__main__":
+    run([f for n, f in list(globals().items()) if n.startswith("test_")])

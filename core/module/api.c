@@ -328,6 +328,8 @@ static const struct tern_api table = {
     .auth_keys = api_auth_keys,
     .auth_response = api_auth_response,
     .auth_challenge = api_auth_challenge,
+
+    .wake = api_wake,
 };
 
 const struct tern_api *api_table(void)

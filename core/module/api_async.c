@@ -8,6 +8,9 @@
  *
  * For steps on the loop. A BLOCKING step has the twins in api_sync.c.
  */
+#include <stdlib.h>
+
+#include "base/mem.h"
 #include "module/api.h"
 #include "module/api_private.h"
 #include "module/call.h"
@@ -220,4 +223,44 @@ tern_verdict api_after_ms(tern_call *call, uint64_t ms, tern_timer_fn done)
     loop_timer_init(&op->timer, timer_fired);
     loop_timer_start(call->engine->env.loop, &op->timer, ms);
     return TERN_WAIT;
+}
+
+/* ---- a thread of the module's own ---- */
+
+/* On its way to the loop. Counts for the call. */
+struct wake {
+    struct port_item item;
+    tern_call *call;
+    tern_timer_fn done;
+};
+
+static void woken(struct port_item *item, bool gone)
+{
+    struct wake *w = list_entry(item, struct wake, item);
+    tern_call *call = w->call;
+
+    if (!gone && call_wants_answers(call)) {
+        uint64_t began_us = call_enter(call);
+        w->done(call, call_conf(call));
+        (void)call_leave(call, began_us);
+        call_drain(call);
+    }
+    call_unref(call);
+    free(w);
+}
+
+bool api_wake(tern_call *call, tern_timer_fn done)
+{
+    /* A BLOCKING handler may still be at work, and the call is its thread's. */
+    if ((call->hook->flags & TERN_BLOCKING) != 0 || !call_wants_answers(call))
+        return false;
+    struct wake *w = mem_zalloc(sizeof(*w));
+    *w = (struct wake){ .call = call_ref(call), .done = done };
+    list_init(&w->item.link);
+    w->item.run = woken;
+    if (port_put(call->lease->port, &w->item))
+        return true;
+    call_unref(call);
+    free(w);
+    return false;
 }

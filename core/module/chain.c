@@ -415,12 +415,13 @@ static bool run_step(struct run *run, const struct chain_entry *entry)
 
 /* ---- the walk ---- */
 
-bool run_auth_serves(const struct run_auth *auth, const struct tern_hook *hook)
+bool run_auth_serves(const struct run_auth *auth, const struct chain_entry *entry)
 {
     static const char *const verify[] = { "PLAIN", "LOGIN", NULL };
     static const char *const lookup[] = {
         "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS", "CRAM-MD5", NULL,
     };
+    const struct tern_hook *hook = entry->hook;
     const char *const *names = hook->mechanisms;
 
     if ((auth->forms & (1u << hook->auth_form)) == 0)
@@ -429,7 +430,7 @@ bool run_auth_serves(const struct run_auth *auth, const struct tern_hook *hook)
         names = hook->auth_form == TERN_AUTH_VERIFY ? verify : lookup;
     for (; *names != NULL; names++)
         if (slice_equal(slice_cstr(*names), auth->mechanism))
-            return true;
+            return hook->serves == NULL || hook->serves(entry->step->conf, *names);
     return false;
 }
 
@@ -485,7 +486,7 @@ static void walk(struct run *run)
         if (must_deny(run))
             break;
         const struct chain_entry *entry = &run->chain->entries[run->next++];
-        bool picked = run->pick == RUN_AUTH ? run_auth_serves(run->auth, entry->hook)
+        bool picked = run->pick == RUN_AUTH ? run_auth_serves(run->auth, entry)
                                             : is_picked(run->pick, entry);
         if (picked && !run_step(run, entry))
             return;

@@ -32,7 +32,7 @@ struct run_auth {
     struct slice mechanism; /* upper case */
 };
 /* Whether the entry has that form and serves that mechanism. */
-bool run_auth_serves(const struct run_auth *auth, const struct tern_hook *hook);
+bool run_auth_serves(const struct run_auth *auth, const struct chain_entry *entry);
 
 struct run_ops {
     /* Takes the references of the view for the next step. */

@@ -323,7 +323,7 @@ static bool check_hook(struct reading *r, const struct tern_hook *h)
         return wrong(r, "its entry for hook %s is ONCE, which only message may be", name);
     if (h->hook == TERN_HOOK_AUTH && !check_auth(r, h))
         return false;
-    if (h->hook != TERN_HOOK_AUTH && (h->auth_form != 0 || h->mechanisms != NULL))
+    if (h->hook != TERN_HOOK_AUTH && (h->auth_form != 0 || h->mechanisms != NULL || h->serves != NULL))
         return wrong(r, "its entry for hook %s names a form or mechanisms, which only auth has", name);
     unsigned surplus = h->answers & ~allowed_answers[h->hook];
     if (surplus == 0)

@@ -124,6 +124,64 @@ static void test_thread_completes(void)
     world_close();
 }
 
+/* A thread of the module's own comes to the loop, as often as it likes; after the answer it is not heard. */
+static pthread_t loop_of_wakes;
+static _Atomic unsigned wakes;
+
+static void on_wake(tern_call *call, const void *conf)
+{
+    (void)conf;
+    CU_ASSERT_TRUE(pthread_equal(pthread_self(), loop_of_wakes));
+    if (++wakes == 2)
+        tern->complete(call, TERN_NEXT);
+}
+
+static void *wake_thrice(void *arg)
+{
+    for (unsigned i = 0; i < 3; i++)
+        (void)tern->wake(arg, on_wake);
+    tern->call_unref(arg);
+    return NULL;
+}
+
+static tern_verdict start_waker(tern_call *call, const struct script *s)
+{
+    (void)s;
+    CU_ASSERT_EQUAL(pthread_create(&thread, NULL, wake_thrice, tern->call_ref(call)), 0);
+    return TERN_WAIT;
+}
+
+static void test_wake(void)
+{
+    static const struct script s = { .only_at = AT(MAIL), .more = start_waker };
+
+    loop_of_wakes = pthread_self();
+    world_open("inbound", NULL);
+    (void)step("t", &meek_module, &s);
+    reach_mail();
+    CU_ASSERT_EQUAL(wakes, 2);
+    (void)pthread_join(thread, NULL);
+    world_close();
+    CU_ASSERT_EQUAL(wakes, 2);
+}
+
+/* The session is gone before the loop comes to it. */
+static void test_wake_too_late(void)
+{
+    static const struct script s = { .only_at = AT(MAIL), .more = start_waker };
+
+    wakes = 0;
+    world_open("inbound", NULL);
+    (void)step("t", &meek_module, &s);
+    begin();
+    engine_mail(w.session, txn_facts_for_test("a@example.com"), on_decided, NULL);
+    (void)pthread_join(thread, NULL);
+    engine_session_free(w.session);
+    w.session = NULL;
+    world_close();
+    CU_ASSERT_EQUAL(wakes, 0);
+}
+
 /* Completed before the handler returned: no hop through the loop. */
 static tern_verdict complete_inside(tern_call *call, const struct script *s)
 {
@@ -598,6 +656,8 @@ int main(void)
     CU_add_test(s, "a disconnect while it waits", test_disconnect_while_waiting);
     CU_add_test(s, "a disconnect while the answer travels", test_disconnect_while_answered);
     CU_add_test(s, "a thread completes", test_thread_completes);
+    CU_add_test(s, "a thread wakes the loop", test_wake);
+    CU_add_test(s, "a thread wakes the loop too late", test_wake_too_late);
     CU_add_test(s, "completed inside the handler", test_inline_completion);
     CU_add_test(s, "kv", test_kv);
     CU_add_test(s, "kv in shadow mode", test_kv_shadow);

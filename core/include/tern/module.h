@@ -256,6 +256,9 @@ struct tern_hook {
     /* Since 1.1. Hook auth only: how it answers, and for which mechanisms. */
     unsigned auth_form;            /* enum tern_auth_form */
     const char *const *mechanisms; /* upper case, NULL-terminated; NULL: what the form serves by itself */
+    /* Hook auth: whether the step, with these options, serves that one of them; NULL: all. So EHLO
+     * announces what can succeed, and the step is asked about no other. Pure; any thread. */
+    bool (*serves)(const void *conf, const char *mechanism);
 };
 #define TERN_HOOK(point, fn) \
     .size = sizeof(struct tern_hook), .hook = TERN_HOOK_##point, .run = fn
@@ -643,6 +646,13 @@ struct tern_api {
      * ends: on_abort. Loop thread.
      */
     tern_verdict (*auth_challenge)(tern_call *call, tern_str challenge, tern_auth_fn done);
+
+    /*
+     * From a thread of the module's own, which holds a reference (call_ref): runs done() on the
+     * call's loop, where all of the above is allowed, if the step still waits then; else not. For
+     * steps on the loop, not BLOCKING ones. False: it never will. Any thread.
+     */
+    bool (*wake)(tern_call *call, tern_timer_fn done);
 };
 
 /* True if the server's table has this function. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client.c - the connection of an SMTP or LMTP client: its life, greeting, time-outs and end.
+ * client.c - the connection of an SMTP or LMTP client: its life, time-outs and end.
  *
  * Sources: RFC 5321 (3.1 to 3.3, 4.5.3.2 time-outs), RFC 2033 (LMTP), RFC 2920 (PIPELINING).
  * Not here: which host to try, how often, and what a reply means to the queue.
@@ -22,6 +22,7 @@ static const char *const waiting_for[EXPECT_COUNT] = {
     [EXPECT_GREETING] = "the greeting",
     [EXPECT_HELLO] = "the reply to EHLO",
     [EXPECT_HELO] = "the reply to HELO",
+    [EXPECT_AUTH] = "the reply to AUTH",
     [EXPECT_RSET] = "the reply to RSET",
     [EXPECT_MAIL] = "the reply to MAIL",
     [EXPECT_RCPT] = "the reply to RCPT",
@@ -57,6 +58,8 @@ static void let_go(struct client *c)
     loop_timer_stop(&c->later);
     conn_free(c->conn);
     c->conn = NULL;
+    client_sasl_free(c->sasl);
+    c->sasl = NULL;
 }
 
 void client_free(struct client *c)
@@ -208,36 +211,6 @@ static void on_later(struct loop_timer *timer)
 
 /* ---- replies ---- */
 
-static void say_hello(struct client *c, enum client_expect_kind kind)
-{
-    const char *verb = c->protocol == CLIENT_LMTP ? "LHLO" : kind == EXPECT_HELO ? "HELO" : "EHLO";
-
-    c->state = CLIENT_GREETING;
-    client_expect(c, kind, 0);
-    client_command(c, "%s %s", verb, c->helo);
-}
-
-static void hello_reply(struct client *c, struct client_expect expect,
-                        const struct client_reply *reply)
-{
-    unsigned class_ = reply->code / 100;
-
-    if (expect.kind == EXPECT_GREETING && class_ == 2) {
-        say_hello(c, EXPECT_HELLO);
-    } else if (expect.kind == EXPECT_HELLO && class_ == 5 && c->protocol == CLIENT_SMTP) {
-        /* RFC 5321 3.2: a server from before 1995, or one that is cross */
-        say_hello(c, EXPECT_HELO);
-    } else if (class_ != 2) {
-        client_end(c, reply);
-    } else {
-        if (expect.kind == EXPECT_HELLO)
-            client_parser_features(&c->parser, &c->features);
-        c->state = CLIENT_READY;
-        client_arm(c);
-        c->ops->on_ready(c->owner);
-    }
-}
-
 static void out_of_step(struct client *c, const char *what)
 {
     struct client_reply reply =
@@ -252,6 +225,8 @@ static bool fits(enum client_expect_kind kind, unsigned code)
 
     if (class_ == 4 || class_ == 5)
         return true;
+    if (kind == EXPECT_AUTH)
+        return code == 235 || code == 334;
     return kind == EXPECT_DATA ? class_ == 3 : class_ == 2;
 }
 
@@ -285,8 +260,8 @@ static void take_reply(struct client *c)
     }
     c->queue_first++;
     c->queue_count--;
-    if (expect.kind <= EXPECT_HELO)
-        hello_reply(c, expect, &reply);
+    if (expect.kind <= EXPECT_AUTH)
+        client_open_reply(c, expect, &reply);
     else
         client_transaction_reply(c, expect, &reply);
     if (!c->dead)
@@ -399,6 +374,8 @@ struct client *client_new(struct loop *loop, const struct client_options *option
     c->owner = owner;
     c->protocol = options->protocol;
     c->helo = mem_strdup(options->helo);
+    c->auth = options->auth;
+    c->chunking = options->chunking;
     c->connect_ms = options->connect_timeout_ms != 0 ? options->connect_timeout_ms : CONNECT_MS;
     c->command_ms = options->command_timeout_ms != 0 ? options->command_timeout_ms : COMMAND_MS;
     c->data_ms = options->data_timeout_ms != 0 ? options->data_timeout_ms : DATA_MS;

@@ -17,6 +17,13 @@ struct client;
 
 enum client_protocol { CLIENT_SMTP, CLIENT_LMTP };
 
+/* Who we are at a next hop that wants to know. */
+struct client_auth {
+    struct slice user, password;
+    unsigned mechanisms; /* that may be used: a bit (1 << enum client_mechanism) each */
+    bool plaintext;      /* PLAIN and LOGIN also where the connection is not encrypted */
+};
+
 struct client_options {
     enum client_protocol protocol;
     tern_address to;        /* family 0: unix_path */
@@ -30,13 +37,21 @@ struct client_options {
      * of data.
      */
     uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms;
+    const struct client_auth *auth; /* NULL: none. Borrowed for as long as the client lives */
+    bool chunking;                  /* BDAT for every message, where it is offered */
+};
+
+/* Why there is no connection, if not for what the network or the server did. */
+enum client_cause {
+    CLIENT_CAUSE_OTHER,
+    CLIENT_CAUSE_AUTH, /* it does not take our user and password, or may not be given them */
 };
 
 /* What the other side said, or what we say for it when it said nothing. */
 struct client_reply {
     /*
      * 2xx delivered, 4xx, 5xx. Own ones: 451 4.4.1 (no connection), 4.4.2 (lost, time-out), 4.5.0
-     * (out of step), 4.3.0 (the message could not be read); 552 5.3.4, 553 5.6.7, 554 5.6.3
+     * (out of step), 4.3.0 (the message could not be read), 4.7.0, 4.7.8 (AUTH); 552 5.3.4, 553 5.6.7, 554 5.6.3
      * (what is not offered), 501 5.1.7, 553 5.1.3 (an address that cannot be sent).
      */
     unsigned code;
@@ -44,6 +59,7 @@ struct client_reply {
     struct slice text;      /* "250 2.0.0 Ok: queued as X": one line of UTF-8, at most 1000 octets;
                                borrowed */
     bool own;               /* made here, not received */
+    enum client_cause cause;
 };
 
 #define CLIENT_RCPTS_MAX 1000
@@ -59,6 +75,7 @@ struct client_message {
     unsigned rcpt_count;    /* 1 to CLIENT_RCPTS_MAX */
     uint64_t octets;        /* exactly; one that ends before is an error of ours (451 4.3.0) */
     bool eight_bit;         /* needs 8BITMIME: else 554 5.6.3 for all */
+    bool binary;            /* needs BINARYMIME and CHUNKING: else 554 5.6.3 */
     bool smtputf8;          /* needs SMTPUTF8: else 553 5.6.7 */
     /* Octets of the message from `offset`, 0 at the end, negative errno. CRLF line ends. */
     int64_t (*read)(void *arg, uint64_t offset, void *buffer, size_t octets);

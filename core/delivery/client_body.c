@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client_body.c - the octets of a message: read in pieces, dots doubled, written as fast as the
- * peer takes them.
+ * client_body.c - the octets of a message: read in pieces, dots doubled (by DATA) or as they are
+ * (by BDAT), written as fast as the peer takes them.
  *
  * At most one piece is in memory, and at most one in the connection: nothing is
  * read while octets are unsent. A message that cannot be read to its end is never ended by
- * a dot: the connection is cut, so that no half of it is delivered.
+ * a dot or a last octet: the connection is cut, so that no half of it is delivered.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -79,9 +79,13 @@ static bool send_piece(struct client *c)
         }
     }
     t->offset += (uint64_t)n;
-    client_dot_add(&t->dot, slice_make(t->chunk, (size_t)n), &out);
+    if (t->chunking)
+        buf_add(&out, slice_make(t->chunk, (size_t)n));
+    else
+        client_dot_add(&t->dot, slice_make(t->chunk, (size_t)n), &out);
     if (t->offset == m->octets) {
-        client_dot_end(&t->dot, &out);
+        if (!t->chunking)
+            client_dot_end(&t->dot, &out);
         expect_results(c);
     }
     conn_write(c->conn, buf_slice(&out));
@@ -108,6 +112,9 @@ void client_body_begin(struct client *c)
     struct client_transaction *t = &c->t;
 
     assert(t->accepted > 0 && t->mail_ok && c->queue_count == 0);
+    /* One chunk: the size is known, and what one reply is for is never in doubt (RFC 3030 2). */
+    if (t->chunking)
+        client_command(c, "BDAT %llu LAST", (unsigned long long)t->message->octets);
     t->sending = true;
     t->chunk = mem_alloc(CLIENT_CHUNK);
     client_body_go_on(c);

@@ -3,6 +3,8 @@
  * client_private.h - what the files of the client share.
  *
  *   client.c              life, connection, greeting, time-outs, the end
+ *   client_open.c         the greeting, EHLO, and what comes before the first message
+ *   client_auth.c         AUTH; client_sasl.c and client_scram.c its mechanisms
  *   client_transaction.c  MAIL to the last reply
  *   client_body.c         the octets of the message
  *   client_reply.c        reads replies (pure)
@@ -18,6 +20,7 @@
 #include "delivery/client.h"
 #include "delivery/client_reply.h"
 #include "net/conn.h"
+#include "delivery/client_sasl.h"
 
 #define CLIENT_COMMAND_MAX 2048  /* octets of a command; longer addresses are refused here */
 #define CLIENT_CHUNK       32768 /* octets of the message read at once */
@@ -28,6 +31,7 @@ enum client_expect_kind {
     EXPECT_GREETING,
     EXPECT_HELLO, /* EHLO, LHLO */
     EXPECT_HELO,
+    EXPECT_AUTH, /* the last one before CLIENT_READY */
     EXPECT_RSET,
     EXPECT_MAIL,
     EXPECT_RCPT,
@@ -45,7 +49,7 @@ struct client_expect {
 
 enum client_state {
     CLIENT_CONNECTING,
-    CLIENT_GREETING, /* up to the reply to EHLO */
+    CLIENT_GREETING, /* up to the last reply before the first message */
     CLIENT_READY,    /* between messages */
     CLIENT_BUSY,     /* has a message */
     CLIENT_ENDED,    /* on_end was called or the owner let go */
@@ -76,6 +80,7 @@ struct client_transaction {
     unsigned next_rcpt;
     bool mail_ok;
     bool sending;    /* the body */
+    bool chunking;   /* by BDAT, not DATA */
     unsigned refuse; /* code of a refusal of our own, before anything is said; 0: none */
     struct client_dot dot;
     uint64_t offset;
@@ -96,6 +101,12 @@ struct client {
     struct loop_timer later; /* work put off to the next turn of the loop */
     struct client_parser parser;
     struct client_features features;
+    const struct client_auth *auth;
+    struct client_sasl *sasl; /* while AUTH is under way */
+    enum client_mechanism mechanism;
+    bool first_waits; /* the first response did not go along with AUTH */
+    bool chunking;
+    bool encrypted;
     struct client_expect *queue;
     unsigned queue_first, queue_count, queue_size;
     uint64_t reads, reply_read;
@@ -118,6 +129,20 @@ struct client_reply client_own(struct client *c, unsigned code, const char *enha
                                const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* Settles all that is open with `reply`, closes, and tells the owner. */
 void client_end(struct client *c, const struct client_reply *reply);
+
+/* ---- client_open.c ---- */
+
+/* A reply to a command before the first message. */
+void client_open_reply(struct client *c, struct client_expect expect,
+                       const struct client_reply *reply);
+/* The server knows who we are, or need not. */
+void client_open_done(struct client *c);
+
+/* ---- client_auth.c ---- */
+
+/* Ends in client_open_done() or client_end(). */
+void client_auth_begin(struct client *c);
+void client_auth_reply(struct client *c, const struct client_reply *reply);
 
 /* ---- client_transaction.c ---- */
 

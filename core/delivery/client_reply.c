@@ -2,6 +2,7 @@
 #include "delivery/client_reply.h"
 
 #include "base/utf8.h"
+#include "delivery/client_sasl.h"
 
 #define CODE_OCTETS  3
 #define ENHANCED_MAX 9 /* "5.123.123"; room for it is 12 */
@@ -183,6 +184,29 @@ void client_parser_text(const struct client_parser *parser, struct buf *out)
     }
 }
 
+struct slice client_parser_first_line(const struct client_parser *parser)
+{
+    struct slice rest = buf_slice(&parser->lines);
+
+    return next_line(&rest);
+}
+
+/* RFC 4954 3: their names, with blanks between. */
+static unsigned read_mechanisms(struct slice names)
+{
+    unsigned bits = 0;
+
+    while (names.len > 0) {
+        ptrdiff_t blank = slice_find(names, ' ');
+        struct slice name = blank >= 0 ? slice_head(names, (size_t)blank) : names;
+        enum client_mechanism m = client_sasl_mechanism(name);
+        if (m != CLIENT_SASL_COUNT)
+            bits |= 1u << m;
+        names = slice_trim(slice_from(names, name.len));
+    }
+    return bits;
+}
+
 void client_parser_features(const struct client_parser *parser, struct client_features *ret)
 {
     struct slice rest = buf_slice(&parser->lines);
@@ -201,6 +225,15 @@ void client_parser_features(const struct client_parser *parser, struct client_fe
             ret->eight_bit = true;
         } else if (slice_equal_nocase(word, SLICE("SMTPUTF8"))) {
             ret->smtputf8 = true;
+        } else if (slice_equal_nocase(word, SLICE("CHUNKING"))) {
+            ret->chunking = true;
+        } else if (slice_equal_nocase(word, SLICE("BINARYMIME"))) {
+            ret->binary = true;
+        } else if (slice_equal_nocase(word, SLICE("STARTTLS"))) {
+            ret->starttls = true;
+        } else if (slice_equal_nocase(word, SLICE("AUTH"))) {
+            ret->auth = true;
+            ret->auth_mechanisms = read_mechanisms(value);
         } else if (slice_equal_nocase(word, SLICE("SIZE"))) {
             ret->size = true;
             if (!slice_to_u64(value, &ret->size_max))

@@ -53,10 +53,14 @@ void client_parser_enhanced(const struct client_parser *parser, char out[12]);
 /* Whether it has one of its own. */
 bool client_parser_has_enhanced(const struct client_parser *parser);
 
+/* The first line as it came, without code and line end: the challenge of a 334 (RFC 4954 4). */
+struct slice client_parser_first_line(const struct client_parser *parser);
+
 /* What EHLO or LHLO announced (RFC 5321 4.1.1.1). */
 struct client_features {
-    bool pipelining, eight_bit, smtputf8, size;
-    uint64_t size_max; /* 0: not said */
+    bool pipelining, eight_bit, smtputf8, size, chunking, binary, starttls, auth;
+    uint64_t size_max;       /* 0: not said */
+    unsigned auth_mechanisms; /* of those we know: a bit (1 << enum client_mechanism) each */
 };
 void client_parser_features(const struct client_parser *parser, struct client_features *ret);
 

@@ -2,6 +2,7 @@
 /*
  * client_transaction.c - one message over a connection: MAIL, RCPT, DATA and their replies.
  *
+ * With CHUNKING (RFC 3030) BDAT stands for DATA, once all RCPTs were answered.
  * With PIPELINING all of it leaves at once (RFC 2920 3.1); without, one command waits
  * for the reply to the one before. A message is sent only if MAIL and at least one RCPT were
  * accepted, whatever the reply to DATA says.
@@ -16,6 +17,7 @@
 
 #define REFUSE_SIZE   552
 #define REFUSE_EIGHT  554
+#define REFUSE_BINARY 555
 #define REFUSE_UTF8   553
 #define REFUSE_SENDER 501
 #define REFUSE_RCPTS  550 /* not one of them can be sent */
@@ -108,6 +110,8 @@ static unsigned why_refuse(struct client *c)
         return REFUSE_UTF8;
     if (m->eight_bit && !f->eight_bit)
         return REFUSE_EIGHT;
+    if (m->binary && !(f->binary && f->chunking))
+        return REFUSE_BINARY;
     if (!is_sendable(m->sender, m->smtputf8))
         return REFUSE_SENDER;
     return mark_bad(c) == 0 ? REFUSE_RCPTS : 0;
@@ -129,6 +133,8 @@ static struct client_reply refusal(struct client *c)
         return client_own(c, 553, "5.6.7", "the message needs SMTPUTF8, which is not offered");
     case REFUSE_EIGHT:
         return client_own(c, 554, "5.6.3", "the message needs 8BITMIME, which is not offered");
+    case REFUSE_BINARY:
+        return client_own(c, 554, "5.6.3", "the message needs BINARYMIME, which is not offered");
     case REFUSE_SENDER: return client_own(c, 501, "5.1.7", "this sender address cannot be sent");
     default: return bad_rcpt(c);
     }
@@ -157,7 +163,10 @@ static void write_mail(struct client *c)
         (void)snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)m->octets);
     client_expect(c, EXPECT_MAIL, 0);
     client_command(c, "MAIL FROM:<%.*s>%s%s%s", (int)m->sender.len, m->sender.ptr, size,
-                   m->eight_bit ? " BODY=8BITMIME" : "", m->smtputf8 ? " SMTPUTF8" : "");
+                   m->binary      ? " BODY=BINARYMIME"
+                   : m->eight_bit ? " BODY=8BITMIME"
+                                  : "",
+                   m->smtputf8 ? " SMTPUTF8" : "");
 }
 
 /* Writes the command that is next, if there is one. */
@@ -208,9 +217,15 @@ static void write_steps(struct client *c)
         bool all_answered = t->step == STEP_DATA && c->queue_count == 0;
         if (all_answered && t->accepted == 0)
             break; /* nobody to send it to */
+        if (t->step == STEP_DATA && t->chunking)
+            break; /* octets that would come behind a refusal are not sent */
         write_step(c);
     }
     conn_uncork(c->conn);
+    if (t->chunking && t->step == STEP_DATA && c->queue_count == 0 && t->accepted > 0) {
+        t->step = STEP_WRITTEN;
+        client_body_begin(c);
+    }
 }
 
 void client_send(struct client *c, const struct client_message *message)
@@ -221,6 +236,8 @@ void client_send(struct client *c, const struct client_message *message)
     c->t = (struct client_transaction){ .message = message };
     c->t.rcpts = mem_zalloc(message->rcpt_count);
     c->t.refuse = why_refuse(c);
+    /* DATA is what every server has done a million times; BDAT where it must or should be. */
+    c->t.chunking = message->binary || (c->chunking && c->features.chunking);
     if (c->t.refuse != 0) {
         loop_timer_start(c->loop, &c->later, 0);
         return;

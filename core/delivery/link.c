@@ -16,8 +16,10 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "delivery/internal.h"
+#include "delivery/client_sasl.h"
 
 struct link {
     struct list link;
@@ -34,6 +36,7 @@ struct link {
     struct client_message message;
     struct client_rcpt *rcpts;
     unsigned rcpt_size;
+    struct client_auth auth; /* of the client */
     unsigned carried;                       /* messages over this connection */
     struct path *path;                      /* of the connection, or of the last one */
     struct endpoint *order[LINK_TRIES_MAX]; /* in which endpoints are tried */
@@ -182,12 +185,12 @@ static void return_stale(struct link *link)
 static void try_endpoint(struct link *link);
 
 /* No endpoint answered: what this link holds is deferred, and the site hears of it. */
-static void give_up(struct link *link, struct slice text)
+static void give_up(struct link *link, const char *status, struct slice text)
 {
     struct shipment *s;
 
     while ((s = pop(link)) != NULL) {
-        delivery_shipment_defer(s, 451, "4.4.1", text);
+        delivery_shipment_defer(s, 451, status, text);
         delivery_shipment_home(s, link->dispatch);
     }
     give_back(link, true, text);
@@ -275,8 +278,10 @@ static void on_end(void *owner, const struct client_reply *reply)
 {
     struct link *link = owner;
     bool was_ready = link->ready;
-    char text[OUTCOME_TEXT_MAX];
+    enum client_cause cause = reply->cause;
+    char text[OUTCOME_TEXT_MAX], status[sizeof(reply->enhanced)];
 
+    memcpy(status, reply->enhanced, sizeof(status));
     say_why(link, reply, text, sizeof(text));
     client_free(link->client);
     link->client = NULL;
@@ -285,11 +290,18 @@ static void on_end(void *owner, const struct client_reply *reply)
         lost_connection(link);
         return;
     }
+    if (cause == CLIENT_CAUSE_AUTH) {
+        /* The same user and password at the next host may be one try too many for the account. */
+        log_event(LOG_ERROR, LOG_EV_outbound, NULL, "transport %.*s: %s",
+                  (int)link->path->transport->name.len, link->path->transport->name.ptr, text);
+        give_up(link, status, slice_cstr(text));
+        return;
+    }
     mark_dead(link->dispatch, link->order[link->order_at]);
     if (++link->order_at < link->order_count)
         try_endpoint(link);
     else
-        give_up(link, slice_cstr(text));
+        give_up(link, "4.4.1", slice_cstr(text));
 }
 
 static const struct client_ops client_ops = {
@@ -298,6 +310,21 @@ static const struct client_ops client_ops = {
     .on_sent = on_sent,
     .on_end = on_end,
 };
+
+static const struct client_auth *auth_of(struct link *link)
+{
+    const struct smtp_transport_conf *conf = link->path->conf;
+    const struct smtp_auth_conf *auth = conf->auth.items;
+
+    if (conf->auth.count == 0)
+        return NULL;
+    link->auth = (struct client_auth){ .user = slice_of(auth->user),
+                                       .password = slice_of(auth->password),
+                                       .plaintext = conf->auth_plaintext };
+    for (size_t i = 0; i < auth->mechanisms.count; i++)
+        link->auth.mechanisms |= 1u << client_sasl_mechanism(slice_of(auth->mechanisms.items[i]));
+    return &link->auth;
+}
 
 static void try_endpoint(struct link *link)
 {
@@ -315,6 +342,8 @@ static void try_endpoint(struct link *link)
         .connect_timeout_ms = conf->connect_timeout_ms,
         .command_timeout_ms = conf->command_timeout_ms,
         .data_timeout_ms = conf->data_timeout_ms,
+        .auth = auth_of(link),
+        .chunking = conf->chunking,
     };
 
     link->ready = false;
@@ -358,7 +387,8 @@ static void send_next(struct link *link)
         .rcpts = link->rcpts,
         .rcpt_count = s->rcpt_count,
         .octets = spool_loaded_octets(m->loaded),
-        .eight_bit = m->envelope.body != BODY_7BIT,
+        .eight_bit = m->envelope.body == BODY_8BITMIME,
+        .binary = m->envelope.body == BODY_BINARYMIME,
         .smtputf8 = m->envelope.smtputf8,
         .read = read_message,
         .arg = link,

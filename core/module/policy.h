@@ -71,6 +71,10 @@ struct transport {
     struct place place;
 };
 /* The options of smtp and lmtp. Also what a route may override. */
+struct smtp_auth_conf {
+    tern_str user, password;
+    struct tern_list mechanisms; /* names that delivery/ knows */
+};
 struct smtp_transport_conf {
     struct tern_list to; /* fixed hosts; empty: by MX */
     struct tern_list fallback;
@@ -81,6 +85,9 @@ struct smtp_transport_conf {
     unsigned rcpts_max;       /* per transaction: 100 */
     unsigned messages_max;    /* per connection: 100 */
     uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms, idle_ms;
+    struct tern_records auth; /* none, or one struct smtp_auth_conf */
+    bool auth_plaintext;      /* the password may leave without TLS */
+    bool chunking;
 };
 const struct transport *policies_transport(const struct policies *policies, struct slice name);
 

@@ -13,6 +13,17 @@
 #include "module/policy_internal.h"
 #include "net/conn.h"
 
+#define AUTH_TEXT_MAX 255 /* octets of a user or password */
+
+static const struct tern_option auth_options[] = {
+    TERN_OPTION_STRING(struct smtp_auth_conf, user, NULL, "Who we are there."),
+    TERN_OPTION_SECRET(struct smtp_auth_conf, password, NULL,
+                       "Its password: !file PATH or !env NAME."),
+    TERN_OPTION_LIST(struct smtp_auth_conf, mechanisms, "[SCRAM-SHA-256, PLAIN, LOGIN]", 1, 3,
+                     "What may be used; of these the first one offered is, in this order."),
+    TERN_OPTIONS_END,
+};
+
 #define SMTP_OPTIONS(port_text)                                                                    \
     {                                                                                              \
         TERN_OPTION_LIST(struct smtp_transport_conf, to, "", 0, 16,                                \
@@ -40,6 +51,14 @@
                            "For the reply to the final dot (RFC 5321 4.5.3.2.6)."),                \
             TERN_OPTION_MS(struct smtp_transport_conf, idle, "10s", 0, 600000,                     \
                            "How long a connection waits for the next message."),                   \
+            TERN_OPTION_RECORDS(struct smtp_transport_conf, auth, auth_options,                    \
+                                struct smtp_auth_conf, 0, 1,                                       \
+                                "User and password for AUTH, which then must succeed. Needs to."), \
+            TERN_OPTION_BOOL(struct smtp_transport_conf, auth_plaintext, "false",                  \
+                             "Lets PLAIN and LOGIN go over a connection that is not encrypted."),  \
+            TERN_OPTION_BOOL(struct smtp_transport_conf, chunking, "false",                        \
+                             "BDAT instead of DATA for all mail where CHUNKING is offered; "       \
+                             "binary mail needs it anyway (RFC 3030)."),                           \
             TERN_OPTIONS_END,                                                                      \
     }
 
@@ -150,6 +169,44 @@ static void check_hops(struct building *b, const struct yaml_node *map, const ch
                             key, list.items[i].ptr);
 }
 
+static bool is_sayable(struct slice text)
+{
+    bool fine = text.len > 0 && text.len <= AUTH_TEXT_MAX;
+
+    for (size_t i = 0; i < text.len && fine; i++)
+        fine = (unsigned char)text.ptr[i] >= ' ' && text.ptr[i] != 0x7f;
+    return fine;
+}
+
+/* Those that delivery/ speaks. */
+static bool is_mechanism(struct slice name)
+{
+    return slice_equal_nocase(name, SLICE("SCRAM-SHA-256")) ||
+           slice_equal_nocase(name, SLICE("PLAIN")) || slice_equal_nocase(name, SLICE("LOGIN"));
+}
+
+static void check_auth(struct building *b, const struct yaml_node *map,
+                       const struct smtp_transport_conf *conf)
+{
+    const struct yaml_node *node = yaml_get(map, "auth");
+    const struct smtp_auth_conf *auth = conf->auth.items;
+
+    if (conf->auth.count == 0)
+        return;
+    if (conf->to.count == 0)
+        config_error_at(b->env->errors, &node->place,
+                        "auth: needs to: the password is not for whatever host an MX names");
+    if (!is_sayable(slice_of(auth->user)) || !is_sayable(slice_of(auth->password)))
+        config_error_at(b->env->errors, &node->place,
+                        "auth: user and password have 1 to %u octets each, without controls",
+                        AUTH_TEXT_MAX);
+    for (size_t i = 0; i < auth->mechanisms.count; i++)
+        if (!is_mechanism(slice_of(auth->mechanisms.items[i])))
+            config_error_at(b->env->errors, &node->place,
+                            "auth: mechanism %s is none of SCRAM-SHA-256, PLAIN, LOGIN",
+                            auth->mechanisms.items[i].ptr);
+}
+
 static void refuse_tls(struct building *b, const struct yaml_node *map)
 {
     const struct yaml_node *tls = yaml_get(map, "tls");
@@ -195,6 +252,7 @@ static void transport_build(struct building *b, const struct yaml_node *name,
 
         check_hops(b, map, "to", c->to);
         check_hops(b, map, "fallback", c->fallback);
+        check_auth(b, map, c);
     }
     t->conf = conf;
     b->out->transport_count++;

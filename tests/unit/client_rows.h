@@ -6,6 +6,7 @@
  *   > TEXT   send a line            < TEXT   a line that begins so must come
  *   | TEXT   send a line together with the one before (in one packet)
  *   =N       send N octets of 'a'   .        read the message up to its dot
+ *   oN       read N octets of the message
  *   ~        read one octet of the message and stop reading
  *   x        close                  !        close with a reset
  *   h        read to the end        ?        nothing more may come: the client closes
@@ -33,7 +34,12 @@ enum shape {
     FAILING, /* cannot be read */
     BIG,     /* more than fits into socket buffers */
     NO_CRLF,
+    BINARY, /* with octets that no line may have */
+    BINARY_ONE,
 };
+
+/* How the client may say who it is: user, secret. */
+enum { AUTH_NONE, AUTH_CLEAR, AUTH_CAREFUL };
 
 struct row {
     const char *name;
@@ -44,6 +50,8 @@ struct row {
     enum shape shape;
     unsigned command_ms, data_ms;
     unsigned free_in;
+    unsigned auth;
+    bool chunking;
     bool idle;        /* the owner does not quit */
     const char *text; /* stands in one of the replies' texts */
 };
@@ -51,6 +59,7 @@ struct row {
 #define HI "> 220 mx ESMTP\n< EHLO client.test\n"
 #define PIPE                                                                                       \
     HI "> 250-mx\n> 250-PIPELINING\n> 250-8BITMIME\n> 250-SMTPUTF8\n> 250 SIZE 1000000000\n"
+#define BIN     HI "> 250-mx\n> 250-PIPELINING\n> 250-CHUNKING\n> 250 BINARYMIME\n"
 #define PLAINLY HI "> 250 mx\n"
 #define LHI     "> 220 mx LMTP\n< LHLO client.test\n> 250-mx\n> 250 PIPELINING\n"
 #define GROUP2                                                                                     \
@@ -256,6 +265,95 @@ static const struct row rows[] = {
     { "SMTPUTF8 is missing, twice on one connection", HI "> 250-mx\n> 250 8BITMIME\n?\n",
       "ready\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n",
       .messages = 2, .shape = UTF8 },
+    { "BINARYMIME goes by BDAT, one chunk",
+      BIN "< MAIL FROM:<me@example.net> BODY=BINARYMIME\r\n< RCPT\n< RCPT\n> 250 ok\n> 250 ok\n> 250 "
+          "ok\n< BDAT 17 LAST\r\no17\n> 250 2.0.0 ok\n?\n",
+      "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .shape = BINARY },
+    { "BINARYMIME is missing", HI "> 250-mx\n> 250-8BITMIME\n> 250 CHUNKING\n?\n",
+      "ready\n0: own 554 5.6.3\n1: own 554 5.6.3\nsent\n", .messages = 1, .shape = BINARY,
+      .text = "needs BINARYMIME" },
+    { "BINARYMIME without CHUNKING is nothing", HI "> 250-mx\n> 250 BINARYMIME\n?\n",
+      "ready\n0: own 554 5.6.3\n1: own 554 5.6.3\nsent\n", .messages = 1, .shape = BINARY },
+    { "BDAT without pipelining",
+      HI "> 250-mx\n> 250-CHUNKING\n> 250 BINARYMIME\n< MAIL\n> 250 ok\n< RCPT\n> 250 ok\n< BDAT "
+         "17 LAST\r\no17\n> 554 5.7.1 no\n< MAIL\n> 250 ok\n< RCPT\n> 250 ok\n< BDAT 17 LAST\r\n"
+         "o17\n> 250 ok\n?\n",
+      "ready\n0: 554 5.7.1\nsent\n0: 250 2.0.0\nsent\n", .messages = 2, .shape = BINARY_ONE },
+    { "no BDAT where nobody is to get it",
+      BIN "< MAIL\n< RCPT\n< RCPT\n> 250 ok\n> 550 5.1.1 no\n> 550 5.1.1 no\n?\n",
+      "ready\n0: 550 5.1.1\n1: 550 5.1.1\nsent\n", .messages = 1, .shape = BINARY },
+    { "no BDAT behind a MAIL that was refused",
+      BIN "< MAIL\n< RCPT\n< RCPT\n> 550 5.7.1 no\n> 503 x\n> 503 x\n?\n",
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .shape = BINARY },
+    { "closed after BDAT: deferred, may be there twice",
+      BIN "< MAIL\n< RCPT\n< RCPT\n> 250 ok\n> 250 ok\n> 250 ok\n< BDAT\no17\nx\n",
+      "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
+      .shape = BINARY, .text = "arrive twice" },
+    { "refused in the chunk",
+      BIN "< MAIL\n< RCPT\n< RCPT\n> 250 ok\n> 250 ok\n> 250 ok\n< BDAT\n~\n> 552 5.3.4 too big\nx\n",
+      "ready\n0: 552 5.3.4\n1: 552 5.3.4\nend: 552 5.3.4\n", .messages = 1, .shape = BIG,
+      .chunking = true },
+    { "chunking: BDAT for plain mail",
+      BIN "< MAIL FROM:<me@example.net>\r\n< RCPT\n< RCPT\n> 250 ok\n> 250 ok\n> 250 ok\n< BDAT 32 "
+          "LAST\r\no32\n> 250 ok\n?\n",
+      "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .chunking = true },
+    { "chunking: DATA where CHUNKING is not offered",
+      PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n?\n",
+      "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .chunking = true },
+    { "CHUNKING alone changes nothing", BIN GROUP2 "> 550 5.7.1 x\n> 503 x\n> 503 x\n> 503 x\n?\n",
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1 },
+    { "LMTP: a reply for each accepted recipient of BDAT",
+      "> 220 mx LMTP\n< LHLO client.test\n> 250-mx\n> 250-PIPELINING\n> 250 CHUNKING\n< MAIL\n< "
+      "RCPT\n< RCPT\n< RCPT\n> 250 ok\n> 250 ok\n> 550 5.1.1 no\n> 250 ok\n< BDAT 32 LAST\r\no32\n"
+      "> 250 2.0.0 a\n> 452 4.2.2 full\n?\n",
+      "ready\n1: 550 5.1.1\n0: 250 2.0.0\n2: 452 4.2.2\nsent\n", .messages = 1, .shape = THREE,
+      .protocol = CLIENT_LMTP, .chunking = true },
+    /* AUTH */
+    { "AUTH PLAIN, its response along with it",
+      HI "> 250-mx\n> 250 AUTH LOGIN PLAIN GSSAPI\n< AUTH PLAIN AHVzZXIAc2VjcmV0\r\n> 235 2.7.0 ok\nh\n",
+      "ready\n", .auth = AUTH_CLEAR },
+    { "AUTH LOGIN",
+      HI "> 250-mx\n> 250 AUTH login\n< AUTH LOGIN\r\n> 334 VXNlcm5hbWU6\n< dXNlcg==\r\n> 334 "
+         "UGFzc3dvcmQ6\n< c2VjcmV0\r\n> 235 2.7.0 ok\nh\n",
+      "ready\n", .auth = AUTH_CLEAR },
+    { "AUTH LOGIN that never has enough",
+      HI "> 250-mx\n> 250 AUTH LOGIN\n< AUTH LOGIN\r\n> 334 VXNlcm5hbWU6\n< dXNlcg==\r\n> 334 "
+         "UGFzc3dvcmQ6\n< c2VjcmV0\r\n> 334 TW9yZTo=\n?\n",
+      "end: own 451 4.7.0\n", .auth = AUTH_CLEAR, .text = "more than user and password" },
+    { "AUTH SCRAM before all others, and refused for good: the operator's to mend",
+      HI "> 250-mx\n> 250 AUTH PLAIN SCRAM-SHA-1 SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 "
+         "biwsbj11c2VyLHI9\n> 535 5.7.8 who?\n?\n",
+      "end: own 451 4.7.8\n", .auth = AUTH_CAREFUL, .text = "refused: 535 5.7.8 who?" },
+    { "AUTH put off", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 454 4.7.0 later\n?\n",
+      "end: own 451 4.7.0\n", .auth = AUTH_CLEAR },
+    { "AUTH: 421", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 421 4.3.2 bye\n?\n",
+      "end: 421 4.3.2\n", .auth = AUTH_CLEAR },
+    { "AUTH: 250 is no yes", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 250 ok\n?\n",
+      "end: own 451 4.5.0\n", .auth = AUTH_CLEAR },
+    { "AUTH: closed", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\nx\n", "end: own 451 4.4.2\n",
+      .auth = AUTH_CLEAR, .text = "reply to AUTH" },
+    { "AUTH: no answer", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\nh\n", "end: own 451 4.4.2\n",
+      .auth = AUTH_CLEAR, .command_ms = 400, .text = "time-out" },
+    { "AUTH PLAIN: a challenge it does not have",
+      HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 334 \n?\n", "end: own 451 4.7.0\n",
+      .auth = AUTH_CLEAR },
+    { "no password in clear without TLS", HI "> 250-mx\n> 250 AUTH PLAIN LOGIN\n?\n",
+      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "not encrypted" },
+    { "no AUTH is offered", PIPE "?\n", "end: own 451 4.7.0\n", .auth = AUTH_CLEAR,
+      .text = "does not offer AUTH" },
+    { "HELO knows no AUTH", HI "> 502 what\n< HELO client.test\n> 250 mx\n?\n",
+      "end: own 451 4.7.0\n", .auth = AUTH_CLEAR, .text = "does not offer AUTH" },
+    { "no AUTH of ours", HI "> 250-mx\n> 250 AUTH GSSAPI CRAM-MD5\n?\n", "end: own 451 4.7.0\n",
+      .auth = AUTH_CLEAR, .text = "no AUTH mechanism" },
+    { "SCRAM: yes without a proof is no",
+      HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 235 2.7.0 welcome\n?\n",
+      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "knows the password" },
+    { "SCRAM: a challenge that is no base64",
+      HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 334 r=x,s=y\n?\n",
+      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "no base64" },
+    { "SCRAM: a nonce that is not ours", /* r=x,s=YWJj,i=4096 */
+      HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 334 cj14LHM9WVdKaixpPTQwOTY=\n?\n",
+      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "nonce" },
     /* addresses */
     { "a recipient that would end the path is not sent",
       PIPE "< MAIL\n< RCPT TO:<a@example.org>\r\n< RCPT TO:<\"c >\"@example.org>\r\n< DATA\n> 250 "

@@ -68,6 +68,28 @@ static void get_body(struct client_server *s)
     }
 }
 
+static void get_octets(struct client_server *s, const char *number)
+{
+    size_t left = strtoul(number, NULL, 10);
+
+    buf_clear(&s->body);
+    while (left > 0) {
+        size_t len = s->input_len < left ? s->input_len : left;
+        buf_add(&s->body, slice_make(s->input, len));
+        s->input_len -= len;
+        memmove(s->input, s->input + len, s->input_len);
+        left -= len;
+        if (left == 0)
+            return;
+        ssize_t n = recv(s->fd, s->input, sizeof(s->input), 0);
+        if (n <= 0) {
+            complain(s, "octets", SLICE("end"));
+            return;
+        }
+        s->input_len = (size_t)n;
+    }
+}
+
 static void expect_line(struct client_server *s, const char *want, size_t len)
 {
     struct buf line CLEANUP_BUF = BUF_INIT;
@@ -146,6 +168,8 @@ static void run_script(struct client_server *s)
             send_filler(s, p + 1);
         } else if (*p == '.') {
             get_body(s);
+        } else if (*p == 'o') {
+            get_octets(s, p + 1);
         } else if (*p == '~') {
             char c;
             (void)recv(s->fd, &c, 1, 0);

@@ -152,6 +152,7 @@ static const struct client_rcpt all_bad[] = { { SLICE("a b@example.org") }, { SL
 
 static char *big_text;
 static struct slice big = { NULL, 0 };
+static struct slice binary_text = SLICE("A: b\r\n\r\n\0\r\n.\r\n\n\r\xff");
 static struct slice no_crlf = SLICE("Subject: x\r\n\r\nno end");
 
 static struct client_message make_message(enum shape shape)
@@ -180,6 +181,12 @@ static struct client_message make_message(enum shape shape)
     case BIG:
         m.arg = &big;
         m.octets = big.len;
+        break;
+    case BINARY_ONE: m.rcpt_count = 1; /* fall through */
+    case BINARY:
+        m.binary = true;
+        m.arg = &binary_text;
+        m.octets = binary_text.len;
         break;
     case NO_CRLF:
         m.arg = &no_crlf;
@@ -223,6 +230,11 @@ static void run_row(const struct row *row, bool slowly)
     struct client_server server;
     struct owner o;
 
+    struct client_auth auth = { .user = SLICE("user"),
+                                .password = SLICE("secret"),
+                                .mechanisms = ~0u,
+                                .plaintext = row->auth == AUTH_CLEAR };
+
     client_server_start(&server, row->script, slowly);
     init_owner(&o, row);
     struct client_options options = {
@@ -233,6 +245,8 @@ static void run_row(const struct row *row, bool slowly)
         .connect_timeout_ms = 5000,
         .command_timeout_ms = row->command_ms != 0 ? row->command_ms : 5000,
         .data_timeout_ms = row->data_ms != 0 ? row->data_ms : 5000,
+        .auth = row->auth != AUTH_NONE ? &auth : NULL,
+        .chunking = row->chunking,
     };
     o.client = client_new(o.loop, &options, &ops, &o);
     loop_run(o.loop);
@@ -246,7 +260,11 @@ static void run_row(const struct row *row, bool slowly)
                 slowly ? ", slowly" : "", heard, row->heard, o.texts.data, server.wrong);
     CU_ASSERT_TRUE(fine);
     if (strstr(row->heard, ": 250") != NULL && row->messages == 1) {
-        struct buf want CLEANUP_BUF = stuffed(&o.messages[0]);
+        struct buf want CLEANUP_BUF = BUF_INIT;
+        if (strstr(row->script, "< BDAT") != NULL)
+            buf_add(&want, *(struct slice *)o.messages[0].arg);
+        else
+            want = stuffed(&o.messages[0]);
         CU_ASSERT_TRUE(slice_equal(buf_slice(&server.body), buf_slice(&want)));
     }
     client_server_stop(&server);

@@ -230,6 +230,25 @@ static const struct {
       "module\n" },
     { "transport tls comes later", "transports:\n  mine: { type: smtp, tls: required }\n",
       "t.yaml:2:28: error: tls: is not supported yet\n" },
+    { "auth at a smarthost",
+      "transports:\n  mine: { type: smtp, to: [a.example], auth: { user: u, password: p } }\n"
+      "  other: { type: lmtp, to: [a.example], auth: { user: u, password: p, mechanisms: [login] },\n"
+      "           auth_plaintext: true, chunking: true }\n",
+      "" },
+    { "auth for whatever host an MX names",
+      "transports:\n  mine: { type: smtp, auth: { user: u, password: p } }\n",
+      "t.yaml:2:29: error: auth: needs to: the password is not for whatever host an MX names\n" },
+    { "auth without a password", "transports:\n  mine: { type: smtp, to: [a], auth: { user: u } }\n",
+      "t.yaml:2:38: error: option \"password\" is missing (secret)\n" },
+    { "auth with a user of no octets",
+      "transports:\n  mine: { type: smtp, to: [a], auth: { user: \"\", password: p } }\n",
+      "t.yaml:2:38: error: auth: user and password have 1 to 255 octets each, without controls\n" },
+    { "auth by a mechanism that is not there",
+      "transports:\n  mine: { type: smtp, to: [a], auth: { user: u, password: p, mechanisms: [cram-md5] } }\n",
+      "t.yaml:2:38: error: auth: mechanism cram-md5 is none of SCRAM-SHA-256, PLAIN, LOGIN\n" },
+    { "two of auth",
+      "transports:\n  mine: { type: smtp, to: [a], auth: [{ user: u, password: p }, { user: v, password: p }] }\n",
+      "t.yaml:2:38: error: auth: expected 0 to 1 entry; got 2\n" },
     { "next hops of every kind",
       "transports:\n  mine: { type: smtp, to: [a.example, \"a:65535\", \"[::1]:1\", \"::1\", "
       "\"[127.0.0.1]\", "

@@ -35,10 +35,14 @@ struct conn {
     int fd;
     unsigned busy;
     bool connecting, paused, eof, dead, corked, closing;
+    bool shaking; /* the filter's handshake is not done */
     bool half; /* the peer closed its half: watching for that would spin */
     int failed; /* negative errno of a write, told later */
     struct buf out;
     size_t out_sent;
+    size_t plain_left; /* of out: written before the filter was there */
+    const struct conn_filter *filter;
+    void *filter_arg;
     struct loop_timer linger;
     struct loop_task later;
     bool later_queued;
@@ -50,6 +54,11 @@ struct lingering {
     struct conn *conn;
 };
 
+static bool filter_wants_room(const struct conn *conn)
+{
+    return conn->filter != NULL && conn->filter->wants_room(conn->filter_arg);
+}
+
 static void watch_wanted(struct conn *conn)
 {
     int events = conn->half || conn->eof ? 0 : LOOP_HUP;
@@ -58,7 +67,12 @@ static void watch_wanted(struct conn *conn)
         loop_watch_set(conn->watch, 0); /* broken; the owner has been told */
         return;
     }
-    if (conn->connecting || conn->out.len > conn->out_sent)
+    if (conn->shaking) {
+        events |= conn->plain_left > 0 || filter_wants_room(conn) ? LOOP_WRITE : LOOP_READ;
+        loop_watch_set(conn->watch, events);
+        return;
+    }
+    if (conn->connecting || conn->out.len > conn->out_sent || filter_wants_room(conn))
         events |= LOOP_WRITE;
     if (!conn->connecting && !conn->eof && !conn->paused)
         events |= LOOP_READ;
@@ -94,6 +108,9 @@ static void shut(struct conn *conn)
         let_go(conn);
     loop_timer_stop(&conn->linger);
     loop_watch_free(conn->watch);
+    if (conn->filter != NULL)
+        conn->filter->free(conn->filter_arg); /* it may still write to the descriptor */
+    conn->filter = NULL;
     (void)close(conn->fd);
     conn->fd = -1;
 }
@@ -115,16 +132,61 @@ static void end(struct conn *conn, int status)
     ops->on_end(conn->owner, status);
 }
 
+/* The same errno for "later" from the socket and from the filter. */
+static ssize_t take(struct conn *conn, char *data)
+{
+    if (conn->filter != NULL)
+        return conn->filter->read(conn->filter_arg, data, LOOP_READ_OCTETS);
+    ssize_t n = recv(conn->fd, data, LOOP_READ_OCTETS, 0);
+    if (n >= 0)
+        return n;
+    return errno == EINTR ? -EAGAIN : -errno;
+}
+
+static ssize_t put(struct conn *conn, const char *data, size_t octets)
+{
+    if (conn->filter != NULL && !conn->shaking)
+        return conn->filter->write(conn->filter_arg, data, octets);
+    ssize_t n = send(conn->fd, data, octets, MSG_NOSIGNAL);
+    if (n >= 0)
+        return n;
+    return errno == EINTR ? -EAGAIN : -errno;
+}
+
+static void run_later(struct conn *conn)
+{
+    if (conn->later_queued)
+        return;
+    conn->later_queued = true;
+    loop_at_end(conn->loop, &conn->later);
+}
+
+/* Octets that the filter holds raise no event. */
+static void read_pending_later(struct conn *conn)
+{
+    if (!conn->dead && conn->filter != NULL && !conn->shaking && !conn->paused && !conn->eof && conn->ops != NULL &&
+        conn->filter->pending(conn->filter_arg))
+        run_later(conn);
+}
+
+/*
+ * One read as good as always empties a socket; a filter gives a record at a time. `shaking`: the
+ * owner began a handshake in on_read, and what follows is not for it.
+ */
 static void read_some(struct conn *conn)
 {
     char *data = loop_read_buffer(conn->loop);
 
-    for (unsigned i = 0; i < READS_PER_EVENT && !conn->dead && !conn->paused && !conn->eof; i++) {
-        ssize_t n = recv(conn->fd, data, LOOP_READ_OCTETS, 0);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    for (unsigned i = 0; i < READS_PER_EVENT && !conn->dead && !conn->paused && !conn->eof && !conn->shaking &&
+                         conn->ops != NULL; i++) {
+        ssize_t n = take(conn, data);
+        if (n == -EAGAIN) {
+            if (conn->filter != NULL)
+                watch_wanted(conn); /* it may want room */
             return;
+        }
         if (n < 0) {
-            end(conn, -errno);
+            end(conn, (int)n);
             return;
         }
         if (n == 0) {
@@ -134,7 +196,7 @@ static void read_some(struct conn *conn)
             return;
         }
         conn->ops->on_read(conn->owner, slice_make(data, (size_t)n));
-        if (n < LOOP_READ_OCTETS)
+        if (n < LOOP_READ_OCTETS && (conn->dead || conn->filter == NULL))
             return; /* most likely nothing is left: one system call saved */
     }
 }
@@ -143,13 +205,14 @@ static void read_some(struct conn *conn)
 static int flush(struct conn *conn)
 {
     while (conn->out.len > conn->out_sent) {
-        ssize_t n = send(conn->fd, conn->out.data + conn->out_sent,
-                         conn->out.len - conn->out_sent, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
+        size_t octets = conn->shaking ? conn->plain_left : conn->out.len - conn->out_sent;
+        if (octets == 0)
+            return 0; /* what is left is for the filter */
+        ssize_t n = put(conn, conn->out.data + conn->out_sent, octets);
         if (n < 0)
-            return errno == EAGAIN ? 0 : -errno;
+            return n == -EAGAIN ? 0 : (int)n;
         conn->out_sent += (size_t)n;
+        conn->plain_left -= conn->shaking ? (size_t)n : 0;
     }
     conn->out_sent = 0;
     buf_free(&conn->out); /* an idle connection holds no buffer */
@@ -190,6 +253,33 @@ static void finish_connect(struct conn *conn)
         conn->ops->on_open(conn->owner);
 }
 
+/* One step of the filter's handshake; its own words go out before anything the owner writes. */
+static void shake(struct conn *conn)
+{
+    int r = flush(conn);
+
+    if (r == 0 && conn->plain_left == 0)
+        r = conn->filter->handshake(conn->filter_arg);
+    else if (r == 0)
+        r = -EAGAIN;
+    if (r == -EAGAIN) {
+        watch_wanted(conn);
+        return;
+    }
+    if (r == 0) {
+        conn->shaking = false;
+        r = conn->corked ? 0 : flush(conn);
+    }
+    if (r < 0) {
+        end(conn, r);
+        return;
+    }
+    watch_wanted(conn);
+    if (conn->ops != NULL && conn->ops->on_secured != NULL)
+        conn->ops->on_secured(conn->owner);
+    read_pending_later(conn);
+}
+
 /* True when both halves are closed, or the connection was reset. */
 static bool is_gone(int fd)
 {
@@ -222,6 +312,23 @@ static void on_hang_up(struct conn *conn)
     }
 }
 
+static void on_open_events(struct conn *conn, int events)
+{
+    bool blocked = (events & LOOP_WRITE) != 0 && filter_wants_room(conn); /* a read that had to write */
+
+    if (events & LOOP_WRITE)
+        on_writable(conn);
+    if (!conn->dead && ((events & LOOP_READ) || blocked)) {
+        if (conn->paused || conn->closing)
+            watch_wanted(conn); /* the lazy disarming */
+        else
+            read_some(conn);
+        read_pending_later(conn);
+    }
+    if (!conn->dead && (events & LOOP_HUP))
+        on_hang_up(conn);
+}
+
 static void on_ready(void *arg, int events)
 {
     struct conn *conn = arg;
@@ -230,17 +337,11 @@ static void on_ready(void *arg, int events)
     if (conn->connecting) {
         if (events & (LOOP_WRITE | LOOP_HUP))
             finish_connect(conn);
+    } else if (conn->shaking && !conn->closing) {
+        conn->half |= (events & LOOP_HUP) != 0; /* told once; the handshake reads what is left, then the end */
+        shake(conn);
     } else {
-        if (events & LOOP_WRITE)
-            on_writable(conn);
-        if (!conn->dead && (events & LOOP_READ)) {
-            if (conn->paused || conn->closing)
-                watch_wanted(conn); /* the lazy disarming */
-            else
-                read_some(conn);
-        }
-        if (!conn->dead && (events & LOOP_HUP))
-            on_hang_up(conn);
+        on_open_events(conn, events);
     }
     if (conn->dead == false && conn->closing && conn->ops == NULL && conn->out.len == conn->out_sent)
         shut(conn);
@@ -256,15 +357,24 @@ static void on_linger(struct loop_timer *timer)
     release(conn);
 }
 
-/* A write failed inside conn_write(): told from the loop, never from inside the call. */
+/*
+ * A write failed inside conn_write(), a handshake is to begin, or the filter holds octets: told
+ * from the loop, never from inside the call.
+ */
 static void on_later(struct loop_task *task)
 {
     struct conn *conn = list_entry(task, struct conn, later);
 
     conn->later_queued = false;
     conn->busy++;
-    if (!conn->dead && conn->failed < 0)
+    if (!conn->dead && conn->failed < 0) {
         end(conn, conn->failed);
+    } else if (!conn->dead && conn->ops != NULL && conn->shaking) {
+        shake(conn);
+    } else if (!conn->dead && conn->ops != NULL) {
+        read_some(conn);
+        read_pending_later(conn);
+    }
     conn->busy--;
     release(conn);
 }
@@ -362,10 +472,7 @@ struct conn *conn_connect(struct loop *loop, const tern_address *to, const char 
 static void fail_later(struct conn *conn, int error)
 {
     conn->failed = error;
-    if (!conn->later_queued) {
-        conn->later_queued = true;
-        loop_at_end(conn->loop, &conn->later);
-    }
+    run_later(conn);
 }
 
 static void flush_now(struct conn *conn)
@@ -384,15 +491,17 @@ void conn_write(struct conn *conn, struct slice octets)
     assert(!conn->closing);
     if (conn->dead || conn->ops == NULL || conn->failed < 0)
         return;
-    if (conn->out.len == 0 && !conn->corked && !conn->connecting) {
-        ssize_t n = send(conn->fd, octets.ptr, octets.len, MSG_NOSIGNAL);
-        if (n < 0 && errno != EAGAIN && errno != EINTR) {
-            fail_later(conn, -errno);
+    while (conn->out.len == 0 && !conn->corked && !conn->connecting && !conn->shaking) {
+        ssize_t n = put(conn, octets.ptr, octets.len);
+        if (n < 0 && n != -EAGAIN) {
+            fail_later(conn, (int)n);
             return;
         }
         octets = slice_from(octets, n > 0 ? (size_t)n : 0);
         if (octets.len == 0)
             return;
+        if (n < 0 || conn->filter == NULL)
+            break; /* a filter takes a record at a time */
     }
     buf_add(&conn->out, octets);
     if (!conn->corked)
@@ -424,8 +533,25 @@ void conn_pause(struct conn *conn)
 void conn_resume(struct conn *conn)
 {
     conn->paused = false;
-    if (!conn->dead)
-        watch_wanted(conn);
+    if (conn->dead)
+        return;
+    watch_wanted(conn);
+    read_pending_later(conn);
+}
+
+void conn_filter_start(struct conn *conn, const struct conn_filter *filter, void *arg)
+{
+    assert(conn->filter == NULL && !conn->dead && !conn->closing && !conn->connecting);
+    conn->filter = filter;
+    conn->filter_arg = arg;
+    conn->plain_left = conn->out.len - conn->out_sent;
+    conn->shaking = true;
+    run_later(conn);
+}
+
+void *conn_filter_arg(const struct conn *conn)
+{
+    return conn->filter != NULL ? conn->filter_arg : NULL;
 }
 
 static void on_loop_free(struct loop_task *task)
@@ -455,7 +581,7 @@ void conn_close(struct conn *conn, unsigned linger_ms)
     conn->corked = false;
     conn->busy++;
     flush_now(conn);
-    if (conn->out.len == conn->out_sent || conn->failed < 0 || linger_ms == 0) {
+    if (conn->out.len == conn->out_sent || conn->failed < 0 || linger_ms == 0 || conn->shaking) {
         shut(conn);
     } else {
         linger(conn, linger_ms);

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include <tern/module.h> /* tern_address */
 
@@ -21,6 +22,8 @@ struct conn;
 struct conn_ops {
     /* Connected (client end only). */
     void (*on_open)(void *owner);
+    /* The handshake of conn_filter_start() is done; if it fails, that is on_end. */
+    void (*on_secured)(void *owner);
     /* Octets arrived; borrowed. Not called while paused. */
     void (*on_read)(void *owner, struct slice octets);
     /* All that was written has been taken by the kernel, after a write that was not. */
@@ -40,6 +43,28 @@ struct conn *conn_new(struct loop *loop, int fd, const struct conn_ops *ops, voi
 struct conn *conn_connect(struct loop *loop, const tern_address *to, const char *unix_path,
                           const tern_address *source, const struct conn_ops *ops, void *owner,
                           int *ret_error);
+/*
+ * What octets go through between socket and owner: TLS, which tls/ fills in here. Loop thread;
+ * none of these calls back. Failures are negative errnos, -EAGAIN: not now.
+ */
+struct conn_filter {
+    int (*handshake)(void *arg); /* 0: done */
+    ssize_t (*read)(void *arg, char *data, size_t octets); /* 0: the peer ended its half */
+    ssize_t (*write)(void *arg, const char *data, size_t octets);
+    /* Whether the last -EAGAIN of handshake or read waits for room in the socket, not for octets. */
+    bool (*wants_room)(const void *arg);
+    /* Octets have left the socket and were not read yet: the kernel will not tell of them. */
+    bool (*pending)(const void *arg);
+    void (*free)(void *arg); /* says good-bye to the peer if it may */
+};
+/*
+ * From here on octets go through the filter, which the connection owns. What was written before
+ * goes out without it, then comes the handshake, whether paused or not, then on_secured; what is
+ * written in between waits. Once in a connection's life.
+ */
+void conn_filter_start(struct conn *conn, const struct conn_filter *filter, void *arg);
+/* The filter's arg, or NULL. */
+void *conn_filter_arg(const struct conn *conn);
 /* Writes or keeps. Errors come by on_end, never from inside this call. */
 void conn_write(struct conn *conn, struct slice octets);
 /* Gather small writes until conn_uncork(): pipelined replies leave in one packet. */

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server.c - the server's context, and which certificate a client gets.
+ *
+ * The context holds what a client without SNI gets, so that the common case of one certificate costs
+ * nothing; for a known other name the connection's own are set while its ClientHello is read.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "tls/private.h"
+
+#define KINDS_MAX 4 /* of keys side by side: RSA, ECDSA, Ed25519, Ed448 */
+
+struct choice {
+    const struct tls_certificate *certificates[KINDS_MAX];
+    unsigned count;
+};
+
+static void choose(struct choice *choice, const struct tls_certificate *c)
+{
+    for (unsigned i = 0; i < choice->count; i++)
+        if (EVP_PKEY_get_base_id(choice->certificates[i]->key) == EVP_PKEY_get_base_id(c->key))
+            return;
+    if (choice->count < KINDS_MAX)
+        choice->certificates[choice->count++] = c;
+}
+
+static void choose_for(const struct tls_server *server, struct slice name, struct choice *ret)
+{
+    ret->count = 0;
+    for (unsigned i = 0; i < server->count; i++)
+        if (tls_certificate_covers(server->certificates[i], name))
+            choose(ret, server->certificates[i]);
+}
+
+/* The first certificate, and those of other kinds that share a name with it. */
+static void choose_default(const struct tls_server *server, struct choice *ret)
+{
+    const struct tls_certificate *first = server->certificates[0];
+
+    ret->count = 0;
+    choose(ret, first);
+    for (unsigned i = 1; i < server->count; i++)
+        for (unsigned n = 0; n < first->name_count; n++)
+            if (tls_certificate_covers(server->certificates[i], slice_cstr(first->names[n]))) {
+                choose(ret, server->certificates[i]);
+                break;
+            }
+}
+
+static bool is_same(const struct choice *a, const struct choice *b)
+{
+    return a->count == b->count && memcmp(a->certificates, b->certificates, a->count * sizeof(a->certificates[0])) == 0;
+}
+
+/* OpenSSL asks before it looks at the ClientHello's algorithms. 1: go on. */
+static int on_certificate(SSL *ssl, void *arg)
+{
+    const struct tls_server *server = arg;
+    const char *asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    char name[TLS_HOST_OCTETS_MAX];
+    struct choice choice, standard;
+
+    if (asked == NULL || !tls_name_fold(asked, name))
+        return 1;
+    choose_for(server, slice_cstr(name), &choice);
+    choose_default(server, &standard);
+    if (choice.count == 0 || is_same(&choice, &standard))
+        return 1;
+    SSL_certs_clear(ssl);
+    for (unsigned i = 0; i < choice.count; i++) {
+        const struct tls_certificate *c = choice.certificates[i];
+        if (SSL_use_cert_and_key(ssl, c->leaf, c->key, c->chain, 1) != 1)
+            return 0;
+    }
+    return 1;
+}
+
+/* Acknowledges the name; which certificate it means is on_certificate()'s. */
+static int on_name(SSL *ssl, int *alert, void *arg)
+{
+    (void)alert, (void)arg;
+    return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) != NULL ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+}
+
+/*
+ * A resumed session sends no certificate, but its client binds to the one it saw then: the ticket
+ * remembers its digest.
+ */
+static int on_seal(SSL *ssl, void *arg)
+{
+    const struct tls *tls = SSL_get_app_data(ssl);
+    unsigned char binding[TLS_BINDING_OCTETS_MAX];
+
+    (void)arg;
+    if (tls == NULL || SSL_session_reused(ssl))
+        return 1; /* it has it already */
+    int len = tls_channel_binding(tls, TLS_BINDING_SERVER_END_POINT, binding);
+    return len < 0 || SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), binding, (size_t)len) == 1;
+}
+
+static SSL_TICKET_RETURN on_open(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t octets,
+                                 SSL_TICKET_STATUS status, void *arg)
+{
+    (void)session, (void)name, (void)octets, (void)arg;
+    switch (status) {
+    /* Tickets of TLS 1.3 are for one use (RFC 8446 C.4), so each connection gets the next one. */
+    case SSL_TICKET_SUCCESS:
+        return SSL_version(ssl) >= TLS1_3_VERSION ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_USE;
+    case SSL_TICKET_SUCCESS_RENEW: return SSL_TICKET_RETURN_USE_RENEW;
+    default: return SSL_TICKET_RETURN_IGNORE_RENEW;
+    }
+}
+
+/* Whatever a client shows is looked at and remembered; whether it counts is the policy's. */
+static int any_client(int ok, X509_STORE_CTX *store)
+{
+    (void)ok, (void)store;
+    return 1;
+}
+
+static int ask_client(SSL_CTX *context, const char *ca, char error[TLS_ERROR_OCTETS])
+{
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, any_client);
+    if (ca == NULL || ca[0] == '\0')
+        return 0;
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca);
+    if (names == NULL || SSL_CTX_load_verify_file(context, ca) != 1) {
+        char why[128];
+        tls_take_reason(why, sizeof(why), "holds no certificate in PEM form");
+        (void)snprintf(error, TLS_ERROR_OCTETS, "%s: %s", ca, why);
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        return -1;
+    }
+    SSL_CTX_set_client_CA_list(context, names);
+    return 0;
+}
+
+static int set_up(struct tls_server *server, const struct tls_server_options *o, char error[TLS_ERROR_OCTETS])
+{
+    static const unsigned char id[2][8] = { "tern", "tern-ca" };
+    struct choice standard;
+
+    choose_default(server, &standard);
+    for (unsigned i = 0; i < standard.count; i++) {
+        const struct tls_certificate *c = standard.certificates[i];
+        if (SSL_CTX_use_cert_and_key(server->context, c->leaf, c->key, c->chain, 1) != 1) {
+            tls_take_reason(error, TLS_ERROR_OCTETS, "the certificate cannot be used");
+            return -1;
+        }
+    }
+    if (o->ciphers != NULL && o->ciphers[0] != '\0' && SSL_CTX_set_cipher_list(server->context, o->ciphers) != 1) {
+        (void)snprintf(error, TLS_ERROR_OCTETS, "ciphers: OpenSSL knows none of \"%s\"", o->ciphers);
+        ERR_clear_error();
+        return -1;
+    }
+    /* A session that was begun without a question for the client's certificate answers none. */
+    (void)SSL_CTX_set_session_id_context(server->context, id[o->ask_client], sizeof(id[0]));
+    (void)SSL_CTX_set_dh_auto(server->context, 1);
+    (void)SSL_CTX_set_options(server->context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_app_data(server->context, server);
+    SSL_CTX_set_cert_cb(server->context, on_certificate, server);
+    (void)SSL_CTX_set_tlsext_servername_callback(server->context, on_name);
+    (void)SSL_CTX_set_session_ticket_cb(server->context, on_seal, on_open, NULL);
+    if (tls_tickets_use(server->context, o->tickets) < 0) {
+        tls_take_reason(error, TLS_ERROR_OCTETS, "session tickets cannot be set up");
+        return -1;
+    }
+    return o->ask_client ? ask_client(server->context, o->client_ca, error) : 0;
+}
+
+struct tls_server *tls_server_new(const struct tls_server_options *o, char error[TLS_ERROR_OCTETS])
+{
+    SSL_CTX *context = tls_context_new(TLS_server_method(), o->version_min, error);
+
+    if (context == NULL)
+        return NULL;
+    struct tls_server *server = mem_zalloc(sizeof(*server));
+    server->context = context;
+    server->certificates = o->certificates;
+    server->count = o->count;
+    server->tickets = o->tickets;
+    if (set_up(server, o, error) == 0)
+        return server;
+    tls_server_free(server);
+    return NULL;
+}
+
+void tls_server_free(struct tls_server *server)
+{
+    if (server == NULL)
+        return;
+    SSL_CTX_free(server->context);
+    free(server);
+}
+
+struct tls *tls_server_side(struct tls_server *server)
+{
+    struct tls *tls = tls_make(server->context);
+
+    if (tls != NULL)
+        SSL_set_accept_state(tls->ssl);
+    return tls;
+}

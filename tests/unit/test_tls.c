@@ -1,0 +1,770 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_tls.c - both ends of core/tls on one loop: handshakes, names, verification, resumption,
+ * bindings, and what is no TLS at all. The certificates are made by the openssl command.
+ */
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "net/conn.h"
+#include "tls/private.h" /* names are pure, and their rows are here */
+#include "tls/tls.h"
+
+#define WAIT_TURNS 2000
+
+static char folder[] = "/tmp/tern-tls-XXXXXX";
+
+/* ---- files ---- */
+
+static void sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void sh(const char *format, ...)
+{
+    CLEANUP_BUF struct buf line = BUF_INIT;
+    va_list args;
+
+    buf_printf(&line, "cd %s && { ", folder);
+    va_start(args, format);
+    buf_vprintf(&line, format, args);
+    va_end(args);
+    buf_add_cstr(&line, "; } >/dev/null 2>&1");
+    if (system(line.data) != 0) {
+        printf("failed: %s\n", line.data);
+        exit(1);
+    }
+}
+
+/* NAME.pem and NAME.key, signed by the test's authority. */
+static void make(const char *name, const char *kind, const char *names)
+{
+    sh("openssl req -newkey %s -nodes -keyout %s.key -subj /CN=%s -out %s.csr && printf 'subjectAltName=%s\\n' >%s.ext && "
+       "openssl x509 -req -in %s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile %s.ext -out %s.pem",
+       kind, name, name, name, names, name, name, name, name);
+}
+
+#define EC  "ec -pkeyopt ec_paramgen_curve:P-256"
+#define RSA "rsa:2048"
+
+static int set_up(void)
+{
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    (void)signal(SIGPIPE, SIG_DFL); /* nothing here may need it ignored */
+    sh("openssl req -x509 -newkey " EC " -nodes -keyout ca.key -subj /CN=authority -days 30 -out ca.pem");
+    make("a", EC, "DNS:a.example,DNS:both.example");
+    make("b", RSA, "DNS:b.example,DNS:*.b.example,DNS:both.example");
+    make("client", EC, "email:me@client.example,DNS:client.example");
+    sh("openssl req -x509 -newkey " EC " -nodes -keyout self.key -subj /CN=self.example -days 30 -out self.pem");
+    sh("openssl ec -in a.key -aes128 -passout pass:secret -out locked.key");
+    return 0;
+}
+
+static int tear_down(void)
+{
+    sh("rm -f ./*");
+    return rmdir(folder);
+}
+
+static const char *path(const char *name)
+{
+    static char paths[4][256];
+    static unsigned at;
+    char *p = paths[at++ % 4];
+
+    (void)snprintf(p, sizeof(paths[0]), "%s/%s", folder, name);
+    return p;
+}
+
+static struct tls_certificate *load(const char *name)
+{
+    char error[TLS_ERROR_OCTETS] = "", pem[64], key[64];
+
+    (void)snprintf(pem, sizeof(pem), "%s.pem", name);
+    (void)snprintf(key, sizeof(key), "%s.key", name);
+    struct tls_certificate *c = tls_certificate_load(path(pem), path(key), NULL, error);
+    if (c == NULL)
+        printf("%s\n", error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+    return c;
+}
+
+/* ---- two ends ---- */
+
+struct end {
+    struct conn *conn;
+    struct buf got;
+    unsigned secured, ends;
+    int status;
+    char reason[TLS_ERROR_OCTETS];
+    bool paused_at_first;
+};
+
+struct world {
+    struct loop *loop;
+    struct tls_certificate *certificates[4];
+    struct tls_server *server;
+    struct tls_client *client;
+    struct end s, c; /* the server's end, the client's */
+};
+
+static void on_secured(void *owner)
+{
+    ((struct end *)owner)->secured++;
+}
+
+static void on_read(void *owner, struct slice octets)
+{
+    struct end *e = owner;
+
+    buf_add(&e->got, octets);
+    if (e->paused_at_first) {
+        e->paused_at_first = false;
+        conn_pause(e->conn);
+    }
+}
+
+static void on_end(void *owner, int status)
+{
+    struct end *e = owner;
+
+    e->ends++;
+    e->status = status;
+    if (tls_of(e->conn) != NULL)
+        (void)snprintf(e->reason, sizeof(e->reason), "%s", tls_reason(tls_of(e->conn)));
+    conn_free(e->conn);
+    e->conn = NULL;
+}
+
+static const struct conn_ops ops = { .on_read = on_read, .on_secured = on_secured, .on_end = on_end };
+
+static void new_server(struct world *w, const struct tls_server_options *more)
+{
+    struct tls_server_options o = more != NULL ? *more : (struct tls_server_options){ .count = 0 };
+    char error[TLS_ERROR_OCTETS] = "";
+
+    if (o.version_min == 0)
+        o.version_min = TLS_VERSION_1_2;
+    o.certificates = w->certificates;
+    while (w->certificates[o.count] != NULL)
+        o.count++;
+    w->server = tls_server_new(&o, error);
+    if (w->server == NULL)
+        printf("%s\n", error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(w->server);
+}
+
+static void new_client(struct world *w, const struct tls_client_options *more)
+{
+    struct tls_client_options o = more != NULL ? *more : (struct tls_client_options){ .verify = false };
+    char error[TLS_ERROR_OCTETS] = "";
+
+    if (o.version_min == 0)
+        o.version_min = TLS_VERSION_1_2;
+    w->client = tls_client_new(&o, error);
+    if (w->client == NULL)
+        printf("%s\n", error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(w->client);
+}
+
+static void begin(struct world *w, const char *first, const char *second)
+{
+    memset(w, 0, sizeof(*w));
+    w->loop = loop_new(0);
+    w->certificates[0] = load(first);
+    w->certificates[1] = second != NULL ? load(second) : NULL;
+}
+
+static void hang_up(struct world *w)
+{
+    conn_free(w->s.conn);
+    conn_free(w->c.conn);
+    buf_free(&w->s.got);
+    buf_free(&w->c.got);
+    w->s = w->c = (struct end){ .conn = NULL };
+}
+
+static void finish(struct world *w)
+{
+    hang_up(w);
+    for (int i = 0; i < 4; i++)
+        loop_turn(w->loop, false);
+    loop_free(w->loop);
+    tls_server_free(w->server);
+    tls_client_unref(w->client);
+    for (int i = 0; w->certificates[i] != NULL; i++)
+        tls_certificate_free(w->certificates[i]);
+}
+
+static void turns(struct world *w, bool (*until)(const struct world *))
+{
+    for (int i = 0; i < WAIT_TURNS && !until(w); i++)
+        loop_turn(w->loop, true);
+}
+
+static bool settled(const struct world *w)
+{
+    return (w->s.secured > 0 || w->s.ends > 0) && (w->c.secured > 0 || w->c.ends > 0);
+}
+
+static bool both_ended(const struct world *w)
+{
+    return w->s.ends > 0 && w->c.ends > 0;
+}
+
+static void connect_pair(struct world *w)
+{
+    int fds[2];
+
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    w->s.conn = conn_new(w->loop, fds[0], &ops, &w->s);
+    w->c.conn = conn_new(w->loop, fds[1], &ops, &w->c);
+}
+
+static void shake(struct world *w, const struct tls_target *target)
+{
+    static const struct tls_target none = { .sni = NULL };
+
+    connect_pair(w);
+    struct tls *server = tls_server_side(w->server);
+    struct tls *client = tls_client_side(w->client, target != NULL ? target : &none);
+    CU_ASSERT_TRUE_FATAL(server != NULL && client != NULL);
+    tls_start(server, w->s.conn, SLICE(""));
+    tls_start(client, w->c.conn, SLICE(""));
+    turns(w, settled);
+}
+
+static void check_secured(const struct world *w)
+{
+    if (w->s.secured != 1 || w->c.secured != 1)
+        printf("server: %s, client: %s\n", w->s.reason, w->c.reason);
+    CU_ASSERT_EQUAL_FATAL(w->s.secured, 1);
+    CU_ASSERT_EQUAL_FATAL(w->c.secured, 1);
+}
+
+static bool c_has_5(const struct world *w)
+{
+    return w->c.got.len >= 5 || w->c.ends > 0;
+}
+
+static bool s_has_5(const struct world *w)
+{
+    return w->s.got.len >= 5 || w->s.ends > 0;
+}
+
+/* A few octets each way. */
+static void check_talk(struct world *w)
+{
+    conn_write(w->c.conn, SLICE("hello"));
+    turns(w, s_has_5);
+    conn_write(w->s.conn, SLICE("there"));
+    turns(w, c_has_5);
+    CU_ASSERT_TRUE(slice_equal(buf_slice(&w->s.got), SLICE("hello")));
+    CU_ASSERT_TRUE(slice_equal(buf_slice(&w->c.got), SLICE("there")));
+}
+
+/* ---- tests ---- */
+
+static void test_handshake(void)
+{
+    struct tls_target target = { .sni = "A.example." };
+    struct world w;
+
+    begin(&w, "a", NULL);
+    new_server(&w, NULL);
+    new_client(&w, NULL);
+    shake(&w, &target);
+    check_secured(&w);
+    check_talk(&w);
+    const struct tls *s = tls_of(w.s.conn);
+    CU_ASSERT_STRING_EQUAL(tls_version(s), "TLSv1.3");
+    CU_ASSERT_STRING_EQUAL(tls_sni(s), "a.example");
+    CU_ASSERT_EQUAL(strncmp(tls_cipher(s), "TLS_", 4), 0);
+    CU_ASSERT_TRUE(tls_cipher_bits(s) >= 128);
+    CU_ASSERT_FALSE(tls_resumed(s));
+    CU_ASSERT_STRING_EQUAL(tls_reason(s), "");
+    /* close_notify ends the other end in order. */
+    conn_close(w.s.conn, 1000);
+    w.s.conn = NULL;
+    for (int i = 0; i < WAIT_TURNS && w.c.ends == 0; i++)
+        loop_turn(w.loop, true);
+    CU_ASSERT_EQUAL(w.c.ends, 1);
+    CU_ASSERT_EQUAL(w.c.status, 0);
+    finish(&w);
+}
+
+static bool s_has_all(const struct world *w)
+{
+    return w->s.got.len >= 3000000 || w->s.ends > 0;
+}
+
+/* Far more than the socket takes, past a pause of the reader; then octet by octet. */
+static void test_bulk(void)
+{
+    CLEANUP_BUF struct buf big = BUF_INIT;
+    struct world w;
+
+    for (unsigned i = 0; i < 3000000; i++)
+        buf_add_char(&big, (char)(i * 7 + i / 251));
+    begin(&w, "a", NULL);
+    new_server(&w, NULL);
+    new_client(&w, NULL);
+    shake(&w, NULL);
+    check_secured(&w);
+    w.s.paused_at_first = true;
+    conn_write(w.c.conn, buf_slice(&big));
+    for (int i = 0; i < 50; i++)
+        loop_turn(w.loop, false);
+    CU_ASSERT_TRUE(w.s.got.len > 0 && w.s.got.len < 100000);
+    CU_ASSERT_TRUE(conn_unsent(w.c.conn) > 0);
+    conn_resume(w.s.conn);
+    turns(&w, s_has_all);
+    CU_ASSERT_TRUE(slice_equal(buf_slice(&w.s.got), buf_slice(&big)));
+    buf_clear(&w.s.got);
+    for (unsigned i = 0; i < 5; i++)
+        conn_write(w.c.conn, slice_head(slice_from(SLICE("hello"), i), 1));
+    turns(&w, s_has_5);
+    CU_ASSERT_TRUE(slice_equal(buf_slice(&w.s.got), SLICE("hello")));
+    finish(&w);
+}
+
+/* What was said before stays plain and comes first; what is said during the handshake comes behind it. */
+static void test_start_behind_words(void)
+{
+    struct tls_target target = { .sni = NULL };
+    struct world w;
+
+    begin(&w, "a", NULL);
+    new_server(&w, NULL);
+    new_client(&w, NULL);
+    connect_pair(&w);
+    conn_cork(w.s.conn);
+    conn_write(w.s.conn, SLICE("220 go\r\n"));
+    tls_start(tls_server_side(w.server), w.s.conn, SLICE(""));
+    conn_write(w.s.conn, SLICE("under TLS"));
+    conn_uncork(w.s.conn);
+    for (int i = 0; i < WAIT_TURNS && w.c.got.len < 8; i++)
+        loop_turn(w.loop, true);
+    CU_ASSERT_TRUE(slice_equal(buf_slice(&w.c.got), SLICE("220 go\r\n")));
+    buf_clear(&w.c.got);
+    tls_start(tls_client_side(w.client, &target), w.c.conn, SLICE(""));
+    turns(&w, settled);
+    check_secured(&w);
+    turns(&w, c_has_5);
+    CU_ASSERT_TRUE(slice_equal(buf_slice(&w.c.got), SLICE("under TLS")));
+    finish(&w);
+}
+
+/* Octets of the handshake that the owner read before it knew. */
+static void test_ahead(void)
+{
+    struct tls_target target = { .sni = NULL };
+    struct world w;
+
+    begin(&w, "a", NULL);
+    new_server(&w, NULL);
+    new_client(&w, NULL);
+    connect_pair(&w);
+    tls_start(tls_client_side(w.client, &target), w.c.conn, SLICE(""));
+    for (int i = 0; i < WAIT_TURNS && w.s.got.len == 0; i++)
+        loop_turn(w.loop, true);
+    CU_ASSERT_TRUE(w.s.got.len > 100);
+    CLEANUP_BUF struct buf hello = BUF_INIT;
+    buf_add(&hello, buf_slice(&w.s.got));
+    buf_clear(&w.s.got);
+    tls_start(tls_server_side(w.server), w.s.conn, buf_slice(&hello));
+    turns(&w, settled);
+    check_secured(&w);
+    check_talk(&w);
+    finish(&w);
+}
+
+/* Which of the two certificates a client gets. */
+static void test_names(void)
+{
+    static const struct {
+        const char *first, *second, *sni, *want;
+    } rows[] = {
+        { "a", "b", "a.example", "a" },
+        { "a", "b", "b.example", "b" },
+        { "a", "b", "x.B.example", "b" },
+        { "a", "b", "x.y.b.example", "a" }, /* a wildcard is for one label; unknown: as the first */
+        { "b", "a", "unknown.example", "b" },
+        { "b", "a", "a.example", "a" },
+        { "b", "a", NULL, "a" },           /* share a name: both kinds are on offer, ECDSA is preferred */
+        { "b", "a", "both.example", "a" },
+        { "b", "self", NULL, "b" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct tls_target target = { .sni = rows[i].sni };
+        struct tls_peer peer;
+        struct world w;
+        begin(&w, rows[i].first, rows[i].second);
+        new_server(&w, NULL);
+        new_client(&w, NULL);
+        shake(&w, &target);
+        check_secured(&w);
+        tls_peer(tls_of(w.c.conn), &peer);
+        if (strcmp(peer.common_name, rows[i].want) != 0 && i != 4)
+            printf("row %zu: %s\n", i, peer.common_name);
+        CU_ASSERT_TRUE(peer.present);
+        CU_ASSERT_TRUE(i == 4 || strcmp(peer.common_name, rows[i].want) == 0);
+        finish(&w);
+    }
+}
+
+static void test_name_rows(void)
+{
+    static const struct {
+        const char *pattern, *name;
+        bool want;
+    } rows[] = {
+        { "a.example", "a.example", true },         { "a.example", "b.example", false },
+        { "*.example.org", "a.example.org", true }, { "*.example.org", "example.org", false },
+        { "*.example.org", "a.b.example.org", false }, { "*.example.org", ".example.org", false },
+        { "*.org", "example.org", false },          { "*", "a", false },
+        { "a*.example.org", "ab.example.org", false },
+    };
+    char out[TLS_HOST_OCTETS_MAX], longest[TLS_HOST_OCTETS_MAX + 1];
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        CU_ASSERT_EQUAL(tls_name_matches(slice_cstr(rows[i].pattern), slice_cstr(rows[i].name)), rows[i].want);
+    CU_ASSERT_TRUE(tls_name_fold("MX.Example.", out));
+    CU_ASSERT_STRING_EQUAL(out, "mx.example");
+    CU_ASSERT_FALSE(tls_name_fold("", out));
+    CU_ASSERT_FALSE(tls_name_fold("a b", out));
+    memset(longest, 'a', sizeof(longest));
+    longest[TLS_HOST_OCTETS_MAX] = '\0';
+    CU_ASSERT_FALSE(tls_name_fold(longest, out));
+    longest[TLS_HOST_OCTETS_MAX - 1] = '\0';
+    CU_ASSERT_TRUE(tls_name_fold(longest, out));
+}
+
+static void test_verify(void)
+{
+    static const struct {
+        const char *certificate, *name;
+        bool verify, own_ca, want;
+        const char *reason;
+    } rows[] = {
+        { "a", "a.example", true, true, true, "" },
+        { "a", "wrong.example", true, true, false, "hostname mismatch" },
+        { "a", "a.example", true, false, false, "certificate verify failed" },
+        { "self", "self.example", true, true, false, "self-signed" },
+        { "self", "wrong.example", false, false, true, "" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct tls_client_options o = { .verify = rows[i].verify, .ca_file = rows[i].own_ca ? path("ca.pem") : NULL };
+        struct tls_target target = { .sni = "a.example", .name = rows[i].name };
+        struct tls_peer peer;
+        struct world w;
+        begin(&w, rows[i].certificate, NULL);
+        new_server(&w, NULL);
+        new_client(&w, &o);
+        shake(&w, &target);
+        CU_ASSERT_EQUAL(w.c.secured, rows[i].want);
+        if (rows[i].want) {
+            tls_peer(tls_of(w.c.conn), &peer);
+            CU_ASSERT_EQUAL(peer.verified, rows[i].verify);
+        } else {
+            if (strstr(w.c.reason, rows[i].reason) == NULL)
+                printf("row %zu: %s\n", i, w.c.reason);
+            CU_ASSERT_PTR_NOT_NULL(strstr(w.c.reason, rows[i].reason));
+            CU_ASSERT_TRUE(w.c.status < 0);
+        }
+        finish(&w);
+    }
+}
+
+/* Sessions are resumed over a reload, that is by another server with the same tickets. */
+static void test_resumption(void)
+{
+    struct tls_tickets *tickets = tls_tickets_new(3600);
+    struct tls_server_options so = { .tickets = tickets };
+    struct tls_client_options co = { .sessions_max = 2 };
+    struct tls_target target = { .sni = "a.example", .key = "a.example:25" };
+    struct world w;
+
+    begin(&w, "a", NULL);
+    new_server(&w, &so);
+    new_client(&w, &co);
+    for (int i = 0; i < 4; i++) {
+        unsigned char theirs[TLS_BINDING_OCTETS_MAX], ours[TLS_BINDING_OCTETS_MAX];
+        shake(&w, &target);
+        check_secured(&w);
+        if (tls_resumed(tls_of(w.s.conn)) != (i == 1 || i == 2))
+            printf("round %d\n", i);
+        CU_ASSERT_EQUAL(tls_resumed(tls_of(w.s.conn)), i == 1 || i == 2);
+        check_talk(&w);
+        int len = tls_channel_binding(tls_of(w.c.conn), TLS_BINDING_SERVER_END_POINT, theirs);
+        CU_ASSERT_EQUAL(len, 32);
+        CU_ASSERT_EQUAL(tls_channel_binding(tls_of(w.s.conn), TLS_BINDING_SERVER_END_POINT, ours), len);
+        CU_ASSERT_EQUAL(memcmp(theirs, ours, (size_t)len), 0);
+        hang_up(&w);
+        if (i == 1) { /* a reload */
+            tls_server_free(w.server);
+            new_server(&w, &so);
+        }
+        if (i == 2) { /* the client forgets the one longest unused */
+            for (int other = 0; other < 2; other++) {
+                struct tls_target o = { .key = other == 0 ? "b:25" : "c:25" };
+                shake(&w, &o);
+                check_secured(&w);
+                check_talk(&w);
+                hang_up(&w);
+            }
+        }
+    }
+    finish(&w);
+    tls_tickets_free(tickets);
+}
+
+/* Without tickets, and with keys that have gone, a whole handshake is made. */
+static void test_no_resumption(void)
+{
+    struct tls_tickets *tickets = tls_tickets_new(1);
+    struct tls_client_options co = { .sessions_max = 10 };
+    struct tls_target target = { .key = "x" };
+
+    for (int with = 0; with < 2; with++) {
+        struct tls_server_options so = { .tickets = with ? tickets : NULL };
+        struct world w;
+        begin(&w, "a", NULL);
+        new_server(&w, &so);
+        new_client(&w, &co);
+        for (int i = 0; i < 2; i++) {
+            shake(&w, &target);
+            check_secured(&w);
+            CU_ASSERT_FALSE(tls_resumed(tls_of(w.s.conn)));
+            check_talk(&w);
+            hang_up(&w);
+            tls_tickets_free(tickets); /* a restart: keys are in memory only */
+            tickets = tls_tickets_new(1);
+            tls_server_free(w.server);
+            so.tickets = with ? tickets : NULL;
+            new_server(&w, &so);
+        }
+        finish(&w);
+    }
+    tls_tickets_free(tickets);
+}
+
+static void test_bindings(void)
+{
+    for (int old = 0; old < 2; old++) {
+        static const char *const certificates[] = { "a", "b" };
+        struct world w;
+        begin(&w, certificates[old], NULL);
+        new_server(&w, NULL);
+        new_client(&w, NULL);
+        shake(&w, NULL);
+        check_secured(&w);
+        for (int kind = TLS_BINDING_EXPORTER; kind <= TLS_BINDING_SERVER_END_POINT; kind++) {
+            unsigned char ours[TLS_BINDING_OCTETS_MAX], theirs[TLS_BINDING_OCTETS_MAX];
+            int len = tls_channel_binding(tls_of(w.s.conn), (enum tls_binding)kind, ours);
+            CU_ASSERT_EQUAL(len, 32);
+            CU_ASSERT_EQUAL(tls_channel_binding(tls_of(w.c.conn), (enum tls_binding)kind, theirs), len);
+            CU_ASSERT_EQUAL(memcmp(ours, theirs, 32), 0);
+        }
+        finish(&w);
+    }
+}
+
+/* Without a certificate, and with one that nobody vouches for, the handshake goes on all the same. */
+static void test_client_without_certificate(void)
+{
+    struct tls_server_options so = { .ask_client = true, .client_ca = path("ca.pem") };
+    struct tls_peer peer;
+    struct world w;
+
+    begin(&w, "a", NULL);
+    new_server(&w, &so);
+    new_client(&w, NULL);
+    shake(&w, NULL);
+    check_secured(&w);
+    tls_peer(tls_of(w.s.conn), &peer);
+    CU_ASSERT_FALSE(peer.present);
+    CU_ASSERT_FALSE(peer.verified);
+    check_talk(&w);
+    finish(&w);
+}
+
+/* No TLS at all, half a record, a hang-up: a reason each, and nothing is said in the clear. */
+static void test_garbage(void)
+{
+    static const struct {
+        struct slice octets;
+        const char *reason;
+    } rows[] = {
+        { SLICE("EHLO client.example\r\n"), "wrong version number" },
+        { SLICE("GET / HTTP/1.0\r\n\r\n"), "http request" },
+        { SLICE("\x16\x03\x01\x02"), "closed by the peer" },
+        { SLICE(""), "closed by the peer" },
+        { SLICE("\x16\x03\x01\xff\xff"), "" },
+        { SLICE("\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10\x00\x00\x01\x02\x03"), "" },
+        { SLICE("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"), "" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct world w;
+        begin(&w, "a", NULL);
+        new_server(&w, NULL);
+        new_client(&w, NULL);
+        connect_pair(&w);
+        tls_start(tls_server_side(w.server), w.s.conn, SLICE(""));
+        for (size_t k = 0; k < rows[i].octets.len && w.c.conn != NULL; k++) {
+            conn_write(w.c.conn, slice_head(slice_from(rows[i].octets, k), 1));
+            loop_turn(w.loop, false);
+        }
+        conn_free(w.c.conn);
+        w.c.conn = NULL;
+        w.c.ends = 1;
+        turns(&w, both_ended);
+        CU_ASSERT_EQUAL(w.s.ends, 1);
+        CU_ASSERT_TRUE(w.s.status < 0);
+        CU_ASSERT_EQUAL(w.s.secured, 0);
+        CU_ASSERT_TRUE(w.s.reason[0] != '\0');
+        if (strstr(w.s.reason, rows[i].reason) == NULL)
+            printf("row %zu: %s\n", i, w.s.reason);
+        CU_ASSERT_PTR_NOT_NULL(strstr(w.s.reason, rows[i].reason));
+        finish(&w);
+    }
+}
+
+/* Freed at any moment: before, during and after the handshake. */
+static void test_hang_up_at_any_turn(void)
+{
+    for (int at = 0; at < 12; at++) {
+        struct tls_target target = { .sni = NULL };
+        struct world w;
+        begin(&w, "a", NULL);
+        new_server(&w, NULL);
+        new_client(&w, NULL);
+        connect_pair(&w);
+        tls_start(tls_server_side(w.server), w.s.conn, SLICE(""));
+        tls_start(tls_client_side(w.client, &target), w.c.conn, SLICE(""));
+        for (int i = 0; i < at; i++)
+            loop_turn(w.loop, false);
+        struct end *gone = at % 2 == 0 ? &w.s : &w.c;
+        conn_close(gone->conn, 1000);
+        gone->conn = NULL;
+        gone->ends = 1;
+        turns(&w, both_ended);
+        CU_ASSERT_TRUE(both_ended(&w));
+        finish(&w);
+    }
+}
+
+static void test_old_version_is_refused(void)
+{
+    struct tls_server_options so = { .version_min = TLS_VERSION_1_3 };
+    struct world w;
+
+    begin(&w, "a", NULL);
+    new_server(&w, &so);
+    new_client(&w, NULL);
+    SSL_CTX_set_max_proto_version(w.client->context, TLS1_2_VERSION);
+    shake(&w, NULL);
+    CU_ASSERT_EQUAL(w.s.secured + w.c.secured, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(w.s.reason, "unsupported protocol"));
+    finish(&w);
+    begin(&w, "a", NULL);
+    new_server(&w, NULL);
+    new_client(&w, NULL);
+    SSL_CTX_set_max_proto_version(w.client->context, TLS1_2_VERSION);
+    shake(&w, NULL);
+    check_secured(&w);
+    CU_ASSERT_STRING_EQUAL(tls_version(tls_of(w.s.conn)), "TLSv1.2");
+    check_talk(&w);
+    finish(&w);
+}
+
+static void test_files(void)
+{
+    static const struct {
+        const char *cert, *key, *error;
+    } rows[] = {
+        { "a.pem", "b.key", "b.key: is not the key of the certificate" },
+        { "a.pem", "locked.key", "locked.key: is encrypted" },
+        { "a.pem", "gone.key", "gone.key: No such file or directory" },
+        { "gone.pem", "a.key", "gone.pem: No such file or directory" },
+        { "a.key", "a.key", "a.key: holds no certificate" },
+        { "a.pem", "a.pem", "a.pem: holds no private key" },
+        { "a.pem", ".", "/.: is no file" },
+    };
+    char error[TLS_ERROR_OCTETS];
+    int64_t from, until;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        error[0] = '\0';
+        CU_ASSERT_PTR_NULL(tls_certificate_load(path(rows[i].cert), path(rows[i].key), NULL, error));
+        if (strstr(error, rows[i].error) == NULL)
+            printf("row %zu: %s\n", i, error);
+        CU_ASSERT_PTR_NOT_NULL(strstr(error, rows[i].error));
+    }
+    struct tls_certificate *c = load("b");
+    tls_certificate_validity(c, &from, &until);
+    CU_ASSERT_EQUAL(until - from, 30 * 86400);
+    CU_ASSERT_TRUE(tls_certificate_covers(c, SLICE("x.b.example")));
+    CU_ASSERT_FALSE(tls_certificate_covers(c, SLICE("a.example")));
+    tls_certificate_free(c);
+    c = load("self"); /* its CN, as it has no other names */
+    CU_ASSERT_TRUE(tls_certificate_covers(c, SLICE("self.example")));
+    tls_certificate_free(c);
+    tls_certificate_free(NULL);
+}
+
+static void test_bad_settings(void)
+{
+    struct tls_client_options co = { .version_min = TLS_VERSION_1_2, .ca_file = path("a.key") };
+    char error[TLS_ERROR_OCTETS] = "";
+    struct world w;
+
+    CU_ASSERT_PTR_NULL(tls_client_new(&co, error));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, "a.key"));
+    begin(&w, "a", NULL);
+    struct tls_server_options so = { .certificates = w.certificates, .count = 1, .version_min = TLS_VERSION_1_2,
+                                     .ciphers = "NOSUCH" };
+    CU_ASSERT_PTR_NULL(tls_server_new(&so, error));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, "NOSUCH"));
+    so.ciphers = NULL;
+    so.ask_client = true;
+    so.client_ca = path("gone.pem");
+    CU_ASSERT_PTR_NULL(tls_server_new(&so, error));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, "gone.pem"));
+    finish(&w);
+}
+
+int main(void)
+{
+    if (CU_initialize_registry() != CUE_SUCCESS)
+        return 1;
+    CU_pSuite suite = CU_add_suite("tls", set_up, tear_down);
+    CU_add_test(suite, "a handshake", test_handshake);
+    CU_add_test(suite, "much, past a pause, and octet by octet", test_bulk);
+    CU_add_test(suite, "begun behind words in the clear", test_start_behind_words);
+    CU_add_test(suite, "begun with octets read before", test_ahead);
+    CU_add_test(suite, "which certificate", test_names);
+    CU_add_test(suite, "names", test_name_rows);
+    CU_add_test(suite, "whom the client believes", test_verify);
+    CU_add_test(suite, "resumption", test_resumption);
+    CU_add_test(suite, "no resumption", test_no_resumption);
+    CU_add_test(suite, "channel bindings", test_bindings);
+    CU_add_test(suite, "a client without a certificate", test_client_without_certificate);
+    CU_add_test(suite, "no TLS at all", test_garbage);
+    CU_add_test(suite, "a hang-up at any turn", test_hang_up_at_any_turn);
+    CU_add_test(suite, "versions", test_old_version_is_refused);
+    CU_add_test(suite, "files", test_files);
+    CU_add_test(suite, "bad settings", test_bad_settings);
+    (void)CU_basic_run_tests();
+    unsigned failed = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failed != 0;
+}

@@ -169,37 +169,90 @@ tern_verdict api_kv_remove(tern_call *call, const char *space, tern_str key, ter
 
 /* ---- tables ---- */
 
-void api_table_answer(tern_call *call, const struct tern_table *table, tern_str key,
-                      struct tern_table_answer *ret)
+static void keep_answer(tern_call *call, enum tern_status status, tern_str value, struct table_hold *hold,
+                        struct tern_table_answer *ret)
 {
-    struct table_hold *hold = NULL;
-    tern_str value = { "", 0 };
+    ret->status = status;
+    ret->value = copy(call, status == TERN_FOUND ? value : (tern_str){ "", 0 });
+    table_hold_release(hold);
+}
 
-    ret->status = table_lookup(table, slice_of(key), &value, &hold);
-    ret->value = copy(call, value);
-    if (hold != NULL)
-        table_hold_release(hold);
+/* A question on its way to who serves the table, and back to the loop. Its reference keeps the call. */
+struct table_question {
+    struct table_wait wait;
+    struct port_item item;
+    struct call_op *op;
+    enum tern_status status;
+    tern_str value;
+    struct table_hold *hold;
+};
+
+/* On the loop; or on any thread once there is no loop any more: then the call has ended. */
+static void table_arrived(struct port_item *item, bool gone)
+{
+    struct table_question *q = list_entry(item, struct table_question, item);
+    tern_call *call = q->op->call;
+
+    if (!gone && !call_has_ended(call)) {
+        keep_answer(call, q->status, q->value, q->hold, &q->op->table);
+        call_op_answer(q->op);
+    } else {
+        table_hold_release(q->hold);
+    }
+    free(q);
+    call_unref(call);
+}
+
+/* Any thread. */
+static void table_answered(struct table_wait *wait, enum tern_status status, tern_str value,
+                           struct table_hold *hold)
+{
+    struct table_question *q = list_entry(wait, struct table_question, wait);
+
+    q->status = status;
+    q->value = value;
+    q->hold = hold;
+    if (!port_put(q->op->call->lease->port, &q->item))
+        table_arrived(&q->item, true);
 }
 
 tern_verdict api_table_find(tern_call *call, const struct tern_table *table, tern_str key,
                             tern_table_fn done)
 {
     struct call_op *op = begin(call, CALL_OP_TABLE);
+    struct table_hold *hold = NULL;
+    tern_str value = { "", 0 };
+    enum tern_status status;
 
     if (op == NULL)
         return TERN_ERROR;
     op->table_done = done;
-    api_table_answer(call, table, key, &op->table);
-    call_op_answer(op);
+    if (table_peek(table, slice_of(key), &status, &value, &hold) == 0) {
+        keep_answer(call, status, value, hold, &op->table);
+        call_op_answer(op);
+        return TERN_WAIT;
+    }
+    struct table_question *q = mem_zalloc(sizeof(*q));
+    q->op = op;
+    q->wait.done = table_answered;
+    q->item.run = table_arrived;
+    list_init(&q->item.link);
+    (void)call_ref(call);
+    table_ask(table, slice_of(key), &q->wait);
     return TERN_WAIT;
 }
 
-/* Inline and file tables are all there is so far, and all in memory. */
 int api_table_peek(tern_call *call, const struct tern_table *table, tern_str key,
                    struct tern_table_answer *ret)
 {
-    api_table_answer(call, table, key, ret);
-    return 0;
+    struct table_hold *hold = NULL;
+    tern_str value = { "", 0 };
+    enum tern_status status;
+    int r = table_peek(table, slice_of(key), &status, &value, &hold);
+
+    if (r == 0)
+        keep_answer(call, status, value, hold, ret);
+    return r;
 }
 
 /* ---- time ---- */

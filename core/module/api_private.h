@@ -8,8 +8,5 @@
 
 /* `space` and `key` as they go to the store: steps in shadow mode have a space of their own. */
 struct kv_request api_kv_request(tern_call *call, enum kv_op op, const char *space, tern_str key);
-/* The value lives in the call. */
-void api_table_answer(tern_call *call, const struct tern_table *table, tern_str key,
-                      struct tern_table_answer *ret);
 
 #endif

@@ -13,6 +13,7 @@
 #include "module/api_private.h"
 #include "module/engine_private.h"
 #include "state/kv.h"
+#include "state/tables.h"
 
 #define SYNC_WAIT_S 60 /* DNS gives up earlier by itself; this is for a loop that hangs */
 
@@ -29,6 +30,9 @@ struct sync {
     struct arena arena; /* of the answer; the loop's until done */
     struct tern_dns_answer dns;
     struct tern_kv_answer kv;
+    struct table_wait wait;
+    struct lease *lease; /* table_find_sync(): the generation whose table is asked */
+    struct tern_table_answer table;
 };
 
 static struct sync *sync_new(void)
@@ -59,6 +63,7 @@ static void sync_unref(struct sync *s)
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
     arena_fini(&s->arena);
+    lease_unref(s->lease);
     free(s->name);
     free(s);
 }
@@ -156,7 +161,7 @@ int api_dns_sync(tern_call *call, const char *name, unsigned type, struct tern_d
     return r;
 }
 
-/* ---- kv and tables: in memory, from any thread ---- */
+/* ---- kv: in memory, and tables: from any thread ---- */
 
 static void kv_answered(void *arg, const struct tern_kv_answer *answer)
 {
@@ -202,11 +207,32 @@ int api_kv_put_sync(tern_call *call, const char *space, tern_str key, int64_t nu
     return ask_kv(call, &request, NULL);
 }
 
+static void table_answered(struct table_wait *wait, enum tern_status status, tern_str value,
+                           struct table_hold *hold)
+{
+    struct sync *s = list_entry(wait, struct sync, wait);
+
+    s->table.status = status;
+    s->table.value = tern_str_dup(&s->arena, slice_of(value));
+    table_hold_release(hold);
+    tell(s, 0);
+}
+
 int api_table_find_sync(tern_call *call, const struct tern_table *table, tern_str key,
                         struct tern_table_answer *ret)
 {
     if (!is_blocking(call))
         return -EPERM;
-    api_table_answer(call, table, key, ret);
-    return 0;
+    struct sync *s = sync_new();
+    /* Not the call's own: the answer may come when this thread has given up and left. */
+    s->lease = lease_ref(call->lease);
+    s->wait.done = table_answered;
+    table_ask(table, slice_of(key), &sync_ref(s)->wait);
+    int r = wait_for(s);
+    if (r == 0) {
+        *ret = s->table;
+        ret->value = tern_str_dup(&call->arena, slice_of(s->table.value));
+    }
+    sync_unref(s);
+    return r;
 }

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "state/tables.h"
+
 /* The sizes that ABI 1.0 began with: nothing valid is shorter. */
 #define SIZE_THROUGH(type, last) (offsetof(type, last) + sizeof(((type *)0)->last))
 #define MODULE_OCTETS_MIN        SIZE_THROUGH(struct tern_module, user)
@@ -21,6 +23,7 @@
 #define NOTE_OCTETS_MIN          SIZE_THROUGH(struct tern_note, doc)
 #define TRANSPORT_OCTETS_MIN     SIZE_THROUGH(struct tern_transport, deliver)
 #define STORE_OCTETS_MIN         SIZE_THROUGH(struct tern_kv_store, close)
+#define PROVIDER_OCTETS_MIN      SIZE_THROUGH(struct tern_table_provider, close)
 #define ENTRY_OCTETS_MAX         4096 /* of any struct: a larger size is rubbish */
 
 struct reading {
@@ -436,6 +439,49 @@ static bool read_store(struct reading *r, struct tern_module *m)
     return read_options(r, s->options, s->conf_size, 1, &s->options);
 }
 
+static bool check_provider(struct reading *r, const struct tern_table_provider *p)
+{
+    if (p->type == NULL || !descriptor_is_name(slice_cstr(p->type)))
+        return wrong(r, "one of its providers of tables has no proper name");
+    if (p->open == NULL || p->find == NULL || p->close == NULL)
+        return wrong(r, "its provider of tables %s lacks one of the functions open, find, close", p->type);
+    for (const struct tern_option *o = p->options; o != NULL && o->size != 0; o++) {
+        if (o->type == TERN_TYPE_TABLE || o->type == TERN_TYPE_RECORDS)
+            return wrong(r, "the option %s of its provider of tables %s has a type that cannot be there", o->key,
+                         p->type);
+        for (const struct tern_option *core = tables_provided_options(); core->size != 0; core++)
+            if (strcmp(o->key, core->key) == 0)
+                return wrong(r, "the option %s of its provider of tables %s has a name that the server keeps for itself",
+                             o->key, p->type);
+    }
+    return true;
+}
+
+static bool read_providers(struct reading *r, struct tern_module *m)
+{
+    const struct tern_table_provider *const *raw = m->tables;
+    unsigned count = 0;
+
+    for (; raw != NULL && raw[count] != NULL; count++)
+        if (count == DESCRIPTOR_NAMES_MAX)
+            return wrong(r, "it offers more than %u providers of tables", DESCRIPTOR_NAMES_MAX);
+    const struct tern_table_provider **list = arena_zalloc(r->arena, (count + 1) * sizeof(*list));
+    for (unsigned i = 0; i < count; i++) {
+        struct tern_table_provider *p = ARENA_NEW(r->arena, struct tern_table_provider);
+
+        if (raw[i]->size < PROVIDER_OCTETS_MIN || raw[i]->size > ENTRY_OCTETS_MAX)
+            return wrong(r, "its provider of tables %u has %zu octets; one of ABI %u.1 has at least %zu", i,
+                         raw[i]->size, TERN_ABI_MAJOR, PROVIDER_OCTETS_MIN);
+        copy_known(p, sizeof(*p), raw[i], raw[i]->size);
+        p->size = sizeof(*p);
+        if (!read_options(r, p->options, p->conf_size, 1, &p->options) || !check_provider(r, p))
+            return false;
+        list[i] = p;
+    }
+    m->tables = list;
+    return true;
+}
+
 /* The four words that are the same in every version. */
 static bool check_head(struct reading *r, const struct tern_module *raw)
 {
@@ -468,6 +514,7 @@ const struct tern_module *descriptor_read(struct arena *arena, const struct tern
     }
     bool fine = read_options(&r, m->options, m->conf_size, 0, &m->options) && read_hooks(&r, m) &&
                 read_notes(&r, m) && check_names(&r, "after", m->after) &&
-                check_names(&r, "before", m->before) && read_transports(&r, m) && read_store(&r, m);
+                check_names(&r, "before", m->before) && read_transports(&r, m) && read_store(&r, m) &&
+                read_providers(&r, m);
     return fine ? m : NULL;
 }

@@ -49,10 +49,10 @@ static const char **profile_names(struct building *b)
     return names;
 }
 
-/* `{ table: NAME }` or a file: its contents are not the configuration's. */
+/* Its contents are not the configuration's. */
 static bool is_table(const struct yaml_node *node)
 {
-    return node->kind != YAML_MAP || (node->count == 1 && yaml_get(node, "table") != NULL);
+    return node->kind != YAML_MAP || tables_is_elsewhere(node);
 }
 
 /* The values of an inline map are names of profiles; a named table is read at run time. */

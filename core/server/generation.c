@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -103,10 +104,30 @@ static void find_kv_store(struct generation *g, const struct schema_env *env, st
                        g->kv_conf, NULL);
 }
 
+/* Tables by sql are served by the module table_sql, and so on. */
+static const struct tern_table_provider *find_provider(void *arg, const char *word, char *error, size_t octets)
+{
+    char name[80];
+
+    if (snprintf(name, sizeof(name), "table_%s", word) >= (int)sizeof(name)) {
+        (void)snprintf(error, octets, "there is no such module");
+        return NULL;
+    }
+    const struct tern_module *m = modules_get(arg, name, error, octets);
+    for (unsigned i = 0; m != NULL && m->tables != NULL && m->tables[i] != NULL; i++)
+        if (strcmp(m->tables[i]->type, word) == 0)
+            return m->tables[i];
+    if (m != NULL)
+        (void)snprintf(error, octets, "module %s serves no such tables", name);
+    return NULL;
+}
+
 struct generation *generation_build_node(struct generation *g, const struct yaml_node *root,
                                          struct modules *modules, struct config_errors *errors)
 {
-    g->tables = tables_new(&g->arena, yaml_get(root, "tables"), errors);
+    const struct tables_env tenv = { .provider = find_provider, .arg = modules };
+
+    g->tables = tables_new(&g->arena, yaml_get(root, "tables"), &tenv, errors);
     struct schema_env env = { .arena = &g->arena, .errors = errors, .table = tables_resolve,
                               .table_arg = g->tables };
     struct policies_env penv = { .modules = modules, .arena = &g->arena, .errors = errors,

@@ -2,6 +2,7 @@
 /*
  * tables.c - the tables that a generation names, and the files that the process watches.
  *
+ * Who serves a table otherwise is found by tables_env; what is asked there is provided.c's.
  * An inline table belongs to its generation. A file is one table for the whole process, known by
  * its path and counted by the generations that name it, so a reload re-reads nothing.
  */
@@ -20,6 +21,7 @@
 #include "base/mem.h"
 #include "base/table.h"
 #include "config/value.h"
+#include "state/provided.h"
 #include "state/snapshot.h"
 #include "state/table_file.h"
 
@@ -29,8 +31,9 @@
 #define SETTLE_NS UINT64_C(1000000000)
 
 struct tern_table {
-    struct list link;          /* inline: of the generation; file: of the process */
+    struct list link;          /* inline, provided: of the generation; file: of the process */
     struct snapshot *fixed;    /* inline */
+    struct provided *provided; /* by a module */
     struct snapshot_place now; /* file */
     char *path;                /* file, else NULL */
     unsigned generations;      /* that name the file; files_lock */
@@ -44,6 +47,7 @@ struct use {
 
 struct tables {
     struct config_errors *errors;
+    struct tables_env env;
     pthread_mutex_t lock; /* profiles are resolved at run time, on any loop */
     struct table names;   /* name -> tern_table */
     struct table made;    /* digest of what a node says -> tern_table */
@@ -357,46 +361,98 @@ static struct tern_table *named_table(struct tables *tables, const struct yaml_n
     return NULL;
 }
 
-static const char *const later_providers[] = { "sql",   "ldap",   "redis", "http", "postgres",
-                                               "mysql", "sqlite", "cdb",   "lmdb", NULL };
+/* ---- by a module ---- */
 
-static bool is_later(struct slice word)
+/* Words that people try; as the name of an entry they are written in quotes. */
+static bool is_provider_word(struct slice word)
 {
-    for (size_t i = 0; later_providers[i] != NULL; i++)
-        if (slice_equal(word, slice_cstr(later_providers[i])))
+    static const char *const words[] = { "sql",   "ldap",   "redis", "http", "postgres", "postgresql",
+                                         "mysql", "sqlite", "cdb",   "lmdb", NULL };
+
+    for (size_t i = 0; words[i] != NULL; i++)
+        if (slice_equal(word, slice_cstr(words[i])))
             return true;
     return false;
 }
 
+/* `{ WORD: { options } }`. */
+static bool is_provided(const struct yaml_node *node)
+{
+    return node->kind == YAML_MAP && node->count > 0 && !node->keys[0]->quoted &&
+           (is_provider_word(node->keys[0]->text) || (node->count == 1 && node->items[0]->kind == YAML_MAP));
+}
+
+bool tables_is_elsewhere(const struct yaml_node *node)
+{
+    if (node->kind != YAML_MAP)
+        return false;
+    if (is_provided(node))
+        return true;
+    return node->count == 1 && !node->keys[0]->quoted &&
+           (slice_equal(node->keys[0]->text, SLICE("table")) || slice_equal(node->keys[0]->text, SLICE("file")));
+}
+
+static struct tern_table *provided_table(struct tables *tables, const struct yaml_node *node, const char *name)
+{
+    const struct yaml_node *key = node->keys[0], *options = node->items[0];
+    char error[PROVIDED_ERROR_OCTETS] = "no module serves tables here";
+    CLEANUP_BUF struct buf label = BUF_INIT;
+
+    if (options->kind != YAML_MAP) {
+        config_error_at(tables->errors, &options->place,
+                        "%s: expected a map of options (an entry of that name is written in quotes)", key->text.ptr);
+        return NULL;
+    }
+    const struct tern_table_provider *type =
+        tables->env.provider != NULL ? tables->env.provider(tables->env.arg, key->text.ptr, error, sizeof(error))
+                                     : NULL;
+    if (type == NULL) {
+        config_error_at(tables->errors, &key->place, "a table by %s: %s", key->text.ptr, error);
+        return NULL;
+    }
+    if (name != NULL)
+        buf_printf(&label, "table %s", name);
+    else
+        buf_printf(&label, "table at %s:%u", key->place.file, key->place.line);
+    struct provided *provided = provided_acquire(type, options, label.data, tables->errors);
+    if (provided == NULL)
+        return NULL;
+    struct tern_table *t = mem_zalloc(sizeof(*t));
+    t->provided = provided;
+    list_push(&tables->owned, &t->link);
+    return t;
+}
+
+static void unknown_key(struct tables *tables, const struct yaml_node *node)
+{
+    config_error_at(tables->errors, &node->keys[1]->place,
+                    "unknown key \"%.60s\" beside \"%s\" (an entry of that name is written in quotes)",
+                    node->keys[1]->text.ptr, node->keys[0]->text.ptr);
+}
+
 /*
  * The first key of a map says what it is: `table`, `file` or the provider's word; written in
- * quotes such a word is an entry like any other. Caller holds tables->lock.
+ * quotes such a word is an entry like any other. `name`: the table stands in `tables:` under it; NULL:
+ * it is an option's value. Caller holds tables->lock.
  */
-static struct tern_table *make_table(struct tables *tables, const struct yaml_node *node,
-                                     bool by_name)
+static struct tern_table *make_table(struct tables *tables, const struct yaml_node *node, const char *name)
 {
     if (node->kind != YAML_MAP || node->count == 0 || node->keys[0]->quoted)
         return inline_table(tables, node);
     const struct yaml_node *key = node->keys[0];
     bool file = slice_equal(key->text, SLICE("file"));
-    bool name = slice_equal(key->text, SLICE("table"));
-    if (is_later(key->text)) {
-        config_error_at(tables->errors, &key->place, "tables by %s: are not supported yet",
-                        key->text.ptr);
-        return NULL;
-    }
-    if (!file && !name)
+    bool other = slice_equal(key->text, SLICE("table"));
+    if (!file && !other && !is_provided(node))
         return inline_table(tables, node);
     if (node->count > 1) {
-        config_error_at(
-            tables->errors, &node->keys[1]->place,
-            "unknown key \"%.60s\" beside \"%s\" (an entry of that name is written in quotes)",
-            node->keys[1]->text.ptr, key->text.ptr);
+        unknown_key(tables, node);
         return NULL;
     }
     if (file)
         return file_table(tables, node->items[0]);
-    if (by_name)
+    if (!other)
+        return provided_table(tables, node, name);
+    if (name == NULL)
         return named_table(tables, node->items[0]);
     config_error_at(tables->errors, &key->place, "a table cannot stand for another one");
     return NULL;
@@ -404,11 +460,13 @@ static struct tern_table *make_table(struct tables *tables, const struct yaml_no
 
 /* ---- the tables of a generation ------------------------------------------------------ */
 
-struct tables *tables_new(struct arena *arena, const struct yaml_node *node,
+struct tables *tables_new(struct arena *arena, const struct yaml_node *node, const struct tables_env *env,
                           struct config_errors *e)
 {
     struct tables *tables = ARENA_NEW(arena, struct tables);
 
+    if (env != NULL)
+        tables->env = *env;
     tables->errors = e;
     (void)pthread_mutex_init(&tables->lock, NULL);
     table_init(&tables->names);
@@ -427,7 +485,7 @@ struct tables *tables_new(struct arena *arena, const struct yaml_node *node,
         if (item->kind == YAML_SCALAR && item->text.len == 0 && !item->quoted)
             config_error_at(e, &item->place, "the table has no contents; an empty one is []");
         else
-            t = make_table(tables, item, false);
+            t = make_table(tables, item, node->keys[i]->text.ptr);
         if (t != NULL)
             (void)table_put(&tables->names, node->keys[i]->text, t);
     }
@@ -447,6 +505,8 @@ void tables_free(struct tables *tables)
          link = list_pop(&tables->owned)) {
         struct tern_table *t = list_entry(link, struct tern_table, link);
         snapshot_free(t->fixed);
+        if (t->provided != NULL)
+            provided_release(t->provided);
         free(t);
     }
     for (struct list *link = list_pop(&tables->used); link != NULL;
@@ -460,46 +520,21 @@ void tables_free(struct tables *tables)
     (void)pthread_mutex_destroy(&tables->lock);
 }
 
-static void add_text(struct buf *out, const struct yaml_node *node)
-{
-    buf_printf(out, "%d %d %zu ", node->kind, node->quoted, node->text.len);
-    buf_add(out, node->text);
-    if (node->kind != YAML_SCALAR) /* no table can be made of it */
-        buf_printf(out, "%p", (const void *)node);
-}
-
 /*
- * Nodes that say the same mean the same table, so profiles that repeat a list share it. Not
+ * Nodes that say the same mean the same table, so profiles that repeat a list share it. Not by
  * the node's address: a default's node lives no longer than the call that parses it.
  */
-static struct slice digest(const struct yaml_node *node, uint64_t ret[2])
-{
-    CLEANUP_BUF struct buf text = BUF_INIT;
-
-    buf_printf(&text, "1 %d %d %u %s ", node->kind, node->quoted, node->count,
-               node->dir != NULL ? node->dir : "");
-    buf_add(&text, node->text);
-    for (unsigned i = 0; i < node->count; i++) {
-        if (node->kind == YAML_MAP)
-            add_text(&text, node->keys[i]);
-        add_text(&text, node->items[i]);
-    }
-    ret[0] = table_hash(buf_slice(&text));
-    text.data[0] = '2'; /* SipHash gives 64 bits; two of them never meet by chance */
-    ret[1] = table_hash(buf_slice(&text));
-    return slice_make((const char *)ret, 2 * sizeof(ret[0]));
-}
-
 const struct tern_table *tables_resolve(void *arg, const struct yaml_node *node)
 {
     struct tables *tables = arg;
     uint64_t octets[2];
-    struct slice id = digest(node, octets);
+    tables_node_digest("", node, octets);
+    struct slice id = slice_make((const char *)octets, sizeof(octets));
 
     (void)pthread_mutex_lock(&tables->lock);
     struct tern_table *t = table_get(&tables->made, id);
     if (t == NULL) {
-        t = make_table(tables, node, true);
+        t = make_table(tables, node, NULL);
         if (t != NULL)
             (void)table_put(&tables->made, id, t);
     }
@@ -514,38 +549,97 @@ const struct tern_table *tables_get(struct tables *tables, struct slice name)
 
 /* ---- look-ups -------------------------------------------------------------------------- */
 
-enum tern_status table_lookup(const struct tern_table *table, struct slice key, tern_str *ret_value,
-                              struct table_hold **ret_hold)
+/* A hold is a snapshot's or an answer's; malloc's addresses are even, so one bit tells them apart. */
+struct table_hold *tables_hold_of(struct provided_answer *answer)
+{
+    return (struct table_hold *)((uintptr_t)answer | 1);
+}
+
+static int peek_provided(struct provided *p, struct slice key, enum tern_status *ret, tern_str *ret_value,
+                         struct table_hold **ret_hold)
+{
+    struct provided_answer *answer;
+
+    if (provided_peek(p, key, &answer) < 0)
+        return -EAGAIN;
+    *ret = provided_answer_status(answer);
+    if (*ret == TERN_FOUND) {
+        *ret_value = provided_answer_value(answer);
+        *ret_hold = tables_hold_of(answer);
+    } else {
+        provided_answer_release(answer);
+    }
+    return 0;
+}
+
+int table_peek(const struct tern_table *table, struct slice key, enum tern_status *ret, tern_str *ret_value,
+               struct table_hold **ret_hold)
 {
     char folded[SNAPSHOT_KEY_OCTETS_MAX];
     struct slice wanted;
 
     *ret_hold = NULL;
-    if (table == NULL || !snapshot_fold(key, folded, &wanted))
-        return TERN_ABSENT;
-    if (table->fixed !=
-        NULL) /* lives as long as the generation, which outlives the caller's call */
-        return snapshot_find(table->fixed, wanted, ret_value) ? TERN_FOUND : TERN_ABSENT;
-    struct snapshot *s = snapshot_take(&((struct tern_table *)(uintptr_t)table)->now);
-    if (s == NULL)
-        return TERN_FAILED; /* cannot be: a file that was never read is no table */
-    if (!snapshot_find(s, wanted, ret_value)) {
-        snapshot_release(s);
-        return TERN_ABSENT;
+    *ret = TERN_ABSENT;
+    if (table == NULL || !snapshot_fold(key, folded, &wanted) || wanted.len == 0)
+        return 0;
+    if (table->provided != NULL)
+        return peek_provided(table->provided, wanted, ret, ret_value, ret_hold);
+    if (table->fixed != NULL) { /* lives as long as the generation, which outlives the caller's call */
+        *ret = snapshot_find(table->fixed, wanted, ret_value) ? TERN_FOUND : TERN_ABSENT;
+        return 0;
     }
-    *ret_hold = (struct table_hold *)s;
-    return TERN_FOUND;
+    struct snapshot *s = snapshot_take(&((struct tern_table *)(uintptr_t)table)->now);
+    if (s == NULL) {
+        *ret = TERN_FAILED; /* cannot be: a file that was never read is no table */
+    } else if (snapshot_find(s, wanted, ret_value)) {
+        *ret = TERN_FOUND;
+        *ret_hold = (struct table_hold *)s;
+    } else {
+        snapshot_release(s);
+    }
+    return 0;
+}
+
+enum tern_status table_lookup(const struct tern_table *table, struct slice key, tern_str *ret_value,
+                              struct table_hold **ret_hold)
+{
+    enum tern_status status;
+
+    return table_peek(table, key, &status, ret_value, ret_hold) == 0 ? status : TERN_FAILED;
+}
+
+void table_ask(const struct tern_table *table, struct slice key, struct table_wait *wait)
+{
+    char folded[SNAPSHOT_KEY_OCTETS_MAX];
+    struct table_hold *hold = NULL;
+    enum tern_status status;
+    struct slice wanted;
+    tern_str value = { "", 0 };
+
+    list_init(&wait->link);
+    if (table != NULL && table->provided != NULL && snapshot_fold(key, folded, &wanted) && wanted.len > 0) {
+        provided_ask(table->provided, wanted, wait);
+        return;
+    }
+    if (table_peek(table, key, &status, &value, &hold) < 0)
+        status = TERN_FAILED;
+    wait->done(wait, status, value, hold);
 }
 
 void table_hold_release(struct table_hold *hold)
 {
-    snapshot_release((struct snapshot *)hold);
+    if (((uintptr_t)hold & 1) != 0)
+        provided_answer_release((struct provided_answer *)((uintptr_t)hold & ~(uintptr_t)1));
+    else
+        snapshot_release((struct snapshot *)hold);
 }
 
 bool table_is_empty(const struct tern_table *table)
 {
     if (table == NULL)
         return true;
+    if (table->provided != NULL)
+        return false; /* nobody knows */
     if (table->fixed != NULL)
         return snapshot_count(table->fixed) == 0;
     return count_now((struct tern_table *)(uintptr_t)table) == 0;

@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct modules *modules = modules_new(&menv);
     struct slice text = slice_make((const char *)data, size);
     struct yaml_node *root = yaml_load_text(&arena, text, "f.yaml", "/nonexistent", &errors);
-    struct tables *tables = root != NULL ? tables_new(&arena, NULL, &errors) : NULL;
+    struct tables *tables = root != NULL ? tables_new(&arena, NULL, NULL, &errors) : NULL;
     struct policies_env env = { modules, &arena, &errors, tables, root, when_any };
     unsigned before = errors.errors;
     struct policies *p = tables != NULL ? policies_build(&env) : NULL;

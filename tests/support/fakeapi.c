@@ -683,7 +683,7 @@ const void *fake_conf(const struct tern_module *module, const char *yaml)
 
     buf_clear(&fake_config_text);
     if (conf_tables == NULL)
-        conf_tables = tables_new(&conf_arena, NULL, &errors);
+        conf_tables = tables_new(&conf_arena, NULL, NULL, &errors);
     struct schema_env env = { &conf_arena, &errors, resolve, conf_tables };
     if (yaml != NULL)
         map = yaml_load_text(&conf_arena, slice_cstr(yaml), "test.yaml", ".", &errors);

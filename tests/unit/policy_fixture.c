@@ -114,7 +114,7 @@ void generation_build(struct generation *g, const struct fixture *f, const char 
         yaml_load_text(&g->arena, slice_cstr(yaml), "t.yaml", f->folder, &g->errors);
     if (root == NULL)
         return;
-    g->tables = tables_new(&g->arena, yaml_get(root, "tables"), &g->errors);
+    g->tables = tables_new(&g->arena, yaml_get(root, "tables"), NULL, &g->errors);
     struct policies_env env = {
         .modules = f->modules,
         .arena = &g->arena,

@@ -114,16 +114,17 @@ static const struct {
     { "a list of lists", "x: [[a]]", "k",
       "t.yaml:2:5: error: expected a word in the table; got a list\n" },
     { "a map of maps", "x: { a: { b: c } }", "k",
-      "t.yaml:2:9: error: expected a word in the table; got a map\n" },
+      "t.yaml:2:6: error: a table by a: no module serves tables here\n" },
     { "a list with nothing in it", "x: [a, ]", "a", "" },
     { "an empty entry", "x: [\"\"]", "k",
       "t.yaml:2:5: error: expected a word in the table; got \"\"\n" },
     { "sql", "x: { sql: \"SELECT\" }", "k",
-      "t.yaml:2:6: error: tables by sql: are not supported yet\n" },
+      "t.yaml:2:11: error: sql: expected a map of options (an entry of that name is written in quotes)\n" },
     { "ldap with more", "x: { ldap: ldaps://x, base: y }", "k",
-      "t.yaml:2:6: error: tables by ldap: are not supported yet\n" },
-    { "redis", "x: { redis: y }", "k",
-      "t.yaml:2:6: error: tables by redis: are not supported yet\n" },
+      "t.yaml:2:23: error: unknown key \"base\" beside \"ldap\" (an entry of that name is written in "
+      "quotes)\n" },
+    { "redis", "x: { redis: { host: y } }", "k",
+      "t.yaml:2:6: error: a table by redis: no module serves tables here\n" },
     { "twice but for case", "x: [a, A]", "a",
       "t.yaml:2:4: warning: 1 entries stand twice (case does not count); the first is taken\n" },
     { "a secret as value is found and not said", "x: { a: !env TERN_TEST_SECRET }", "a", "hush" },
@@ -135,7 +136,7 @@ static void test_nodes(void)
         begin();
         struct yaml_node *root =
             yaml(arena_printf(&arena, "tables: { t: { k: v } }\n%s\n", node_cases[i].text));
-        struct tables *tables = tables_new(&arena, yaml_get(root, "tables"), &errors);
+        struct tables *tables = tables_new(&arena, yaml_get(root, "tables"), NULL, &errors);
         const struct tern_table *x = tables_resolve(tables, yaml_get(root, "x"));
         bool bad = strncmp(node_cases[i].want, "t.yaml", 6) == 0;
         CU_ASSERT_TRUE(same(node_cases[i].name, bad ? said() : look(x, node_cases[i].key),
@@ -159,7 +160,7 @@ static const struct {
     { "one for another", "tables: { a: [x], b: { table: a } }\n",
       "t.yaml:1:24: error: a table cannot stand for another one\n" },
     { "sql, with the line", "tables:\n  a: [x]\n  b: { sql: y }\n",
-      "t.yaml:3:8: error: tables by sql: are not supported yet\n" },
+      "t.yaml:3:13: error: sql: expected a map of options (an entry of that name is written in quotes)\n" },
     { "file without path", "tables: { a: { file: [x] } }\n",
       "t.yaml:1:22: error: file: expected the path of a file\n" },
     { "file with more", "tables: { a: { file: x, reload: 5 } }\n",
@@ -176,7 +177,7 @@ static void test_tables(void)
     for (size_t i = 0; i < sizeof(tables_cases) / sizeof(tables_cases[0]); i++) {
         begin();
         struct tables *tables =
-            tables_new(&arena, yaml_get(yaml(tables_cases[i].text), "tables"), &errors);
+            tables_new(&arena, yaml_get(yaml(tables_cases[i].text), "tables"), NULL, &errors);
         CU_ASSERT_TRUE(same(tables_cases[i].name, said(), tables_cases[i].want));
         tables_free(tables);
         end();
@@ -291,7 +292,7 @@ static void test_snapshot_bounds(void)
 static struct tables *one_file(const char *name, const struct tern_table **ret)
 {
     struct yaml_node *root = yaml(arena_printf(&arena, "tables: { f: { file: %s } }\n", name));
-    struct tables *tables = tables_new(&arena, yaml_get(root, "tables"), &errors);
+    struct tables *tables = tables_new(&arena, yaml_get(root, "tables"), NULL, &errors);
 
     *ret = tables_get(tables, SLICE("f"));
     return tables;
@@ -417,7 +418,7 @@ static void test_same_address(void)
     };
 
     begin();
-    struct tables *tables = tables_new(&arena, NULL, &errors);
+    struct tables *tables = tables_new(&arena, NULL, NULL, &errors);
     const struct tern_table *a = tables_resolve(tables, &list);
     item.text = SLICE("b");
     const struct tern_table *b = tables_resolve(tables, &list);
@@ -439,7 +440,7 @@ static void test_error_sinks(void)
 {
     begin();
     struct yaml_node *root = yaml("x: { table: t }\n");
-    struct tables *tables = tables_new(&arena, NULL, &errors);
+    struct tables *tables = tables_new(&arena, NULL, NULL, &errors);
     tables_quiet(tables);
     CU_ASSERT_PTR_NULL(tables_resolve(tables, yaml_get(root, "x")));
     CU_ASSERT_EQUAL(errors.errors, 0);
@@ -613,7 +614,7 @@ static void test_many_files(void)
         write_file(name, SLICE("a\n"));
         buf_printf(&text, "  t%u: { file: %s }\n", i, name);
     }
-    struct tables *tables = tables_new(&arena, yaml_get(yaml(text.data), "tables"), &errors);
+    struct tables *tables = tables_new(&arena, yaml_get(yaml(text.data), "tables"), NULL, &errors);
     (void)snprintf(path, sizeof(path), "%s/many4096", folder);
     CU_ASSERT_STRING_EQUAL(said(), arena_printf(&arena,
                                                 "t.yaml:4098:18: error: cannot read the table %s: "

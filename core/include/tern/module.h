@@ -435,6 +435,32 @@ struct tern_auth_keys {
     tern_str password; /* UTF-8, or empty */
 };
 
+/*
+ * Since 1.1. A provider of tables: `tables: { NAME: { TYPE: { options } } }`, and the same wherever an option
+ * takes a table. The server looks for it in the module table_TYPE. The core keeps answers for a while,
+ * merges equal questions, and calls open, find and close on threads of its own, each with a connection
+ * of its own: they may block, but come back within timeout_ms. On failure they return a negative
+ * errno and write a sentence without secrets of at most error_octets to error; after
+ * one the connection is closed, and the next is opened after a pause. -EBADMSG says that this answer
+ * alone is of no use: the connection stays. After -ECONNRESET on a connection that has served before
+ * the question is put once more at once: the server was restarted.
+ */
+struct tern_table_provider {
+    size_t size;
+    const char *type;
+    const struct tern_option *options; /* of any type but TABLE */
+    size_t conf_size;
+    /* What the options say together; 0, or negative with a sentence. Writes nothing. May be NULL. */
+    int (*check)(const void *conf, char *error, size_t error_octets);
+    int (*open)(const void *conf, uint64_t timeout_ms, void **ret_connection, char *error,
+                size_t error_octets);
+    /* The key is in ASCII lower case and may hold any octet, NUL too. ret->status is FOUND or ABSENT;
+     * the value is borrowed until the next call with this connection. */
+    int (*find)(void *connection, tern_str key, uint64_t timeout_ms, struct tern_table_answer *ret,
+                char *error, size_t error_octets);
+    void (*close)(void *connection);
+};
+
 struct tern_script; /* see tern_module.script */
 
 /* ---- The functions of the core ------------------------------------------ */
@@ -693,6 +719,7 @@ struct tern_module {
                   size_t error_octets);
     void (*script_free)(const struct tern_module *script);
     void *user; /* the module's own */
+    const struct tern_table_provider *const *tables; /* NULL-terminated */
 };
 
 #define TERN_MODULE(...)                                                                          \

@@ -14,6 +14,7 @@
 #include "module/policy.h"
 #include "server/conf.h"
 #include "server/serve.h"
+#include "state/tables.h"
 
 #define WORD_OCTETS 128
 #define NESTING_MAX 8
@@ -21,17 +22,22 @@
 /* Parts of the file that are no struct of the server's own. */
 static const struct {
     const char *path, *doc;
-    const char *type; /* NULL: what every step has */
+    const char *type; /* NULL: what every step has; "": what every table of a module has */
 } parts[] = {
     { "steps", "Keys of every step of a policy, beside the module's own", NULL },
     { "smtp", "Keys of a transport with type: smtp", "smtp" },
     { "lmtp", "Keys of a transport with type: lmtp", "lmtp" },
+    { "tables", "Keys of every table that a module serves, beside the module's own", "" },
 };
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
 
 static const struct tern_option *part_options(size_t i)
 {
-    return parts[i].type == NULL ? policy_step_options() : policy_transport_options(slice_cstr(parts[i].type));
+    if (parts[i].type == NULL)
+        return policy_step_options();
+    if (parts[i].type[0] == '\0')
+        return tables_provided_options();
+    return policy_transport_options(slice_cstr(parts[i].type));
 }
 
 static void print_option(const char *prefix, const struct tern_option *o)
@@ -119,6 +125,8 @@ static unsigned print_module(const char *name, const char *key)
         n += print_table((*t)->type, (*t)->options, key, 1);
     if (m->kv_store != NULL)
         n += print_table("kv", m->kv_store->options, key, 1);
+    for (const struct tern_table_provider *const *t = m->tables; t != NULL && *t != NULL; t++)
+        n += print_table((*t)->type, (*t)->options, key, 1);
     modules_free(modules);
     return n + (key == NULL);
 }
@@ -154,6 +162,8 @@ static void markdown_module(const struct tern_module *m)
         schema_print_markdown(m->kv_store->options, &out);
         any = true;
     }
+    for (const struct tern_table_provider *const *t = m->tables; t != NULL && *t != NULL; t++, any = true)
+        schema_print_markdown((*t)->options, &out);
     if (m->script != NULL)
         buf_add_cstr(&out, "Its options are those of the script; [lua.md](lua.md) has what every script has.\n");
     else if (!any)

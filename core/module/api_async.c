@@ -227,7 +227,7 @@ tern_verdict api_table_find(tern_call *call, const struct tern_table *table, ter
     if (op == NULL)
         return TERN_ERROR;
     op->table_done = done;
-    if (table_peek(table, slice_of(key), &status, &value, &hold) == 0) {
+    if (table_try(table, slice_of(key), &status, &value, &hold) == 0) {
         keep_answer(call, status, value, hold, &op->table);
         call_op_answer(op);
         return TERN_WAIT;
@@ -248,7 +248,7 @@ int api_table_peek(tern_call *call, const struct tern_table *table, tern_str key
     struct table_hold *hold = NULL;
     tern_str value = { "", 0 };
     enum tern_status status;
-    int r = table_peek(table, slice_of(key), &status, &value, &hold);
+    int r = table_try(table, slice_of(key), &status, &value, &hold);
 
     if (r == 0)
         keep_answer(call, status, value, hold, ret);

@@ -379,7 +379,7 @@ static bool is_provider_word(struct slice word)
 static bool is_provided(const struct yaml_node *node)
 {
     return node->kind == YAML_MAP && node->count > 0 && !node->keys[0]->quoted &&
-           (is_provider_word(node->keys[0]->text) || (node->count == 1 && node->items[0]->kind == YAML_MAP));
+           (is_provider_word(node->keys[0]->text) || node->items[0]->kind == YAML_MAP);
 }
 
 bool tables_is_elsewhere(const struct yaml_node *node)
@@ -572,7 +572,7 @@ static int peek_provided(struct provided *p, struct slice key, enum tern_status 
     return 0;
 }
 
-int table_peek(const struct tern_table *table, struct slice key, enum tern_status *ret, tern_str *ret_value,
+int table_try(const struct tern_table *table, struct slice key, enum tern_status *ret, tern_str *ret_value,
                struct table_hold **ret_hold)
 {
     char folded[SNAPSHOT_KEY_OCTETS_MAX];
@@ -605,7 +605,7 @@ enum tern_status table_lookup(const struct tern_table *table, struct slice key, 
 {
     enum tern_status status;
 
-    return table_peek(table, key, &status, ret_value, ret_hold) == 0 ? status : TERN_FAILED;
+    return table_try(table, key, &status, ret_value, ret_hold) == 0 ? status : TERN_FAILED;
 }
 
 void table_ask(const struct tern_table *table, struct slice key, struct table_wait *wait)
@@ -621,7 +621,7 @@ void table_ask(const struct tern_table *table, struct slice key, struct table_wa
         provided_ask(table->provided, wanted, wait);
         return;
     }
-    if (table_peek(table, key, &status, &value, &hold) < 0)
+    if (table_try(table, key, &status, &value, &hold) < 0)
         status = TERN_FAILED;
     wait->done(wait, status, value, hold);
 }
@@ -632,6 +632,11 @@ void table_hold_release(struct table_hold *hold)
         provided_answer_release((struct provided_answer *)((uintptr_t)hold & ~(uintptr_t)1));
     else
         snapshot_release((struct snapshot *)hold);
+}
+
+bool table_is_provided(const struct tern_table *table)
+{
+    return table != NULL && table->provided != NULL;
 }
 
 bool table_is_empty(const struct tern_table *table)

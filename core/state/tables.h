@@ -60,7 +60,7 @@ enum tern_status table_lookup(const struct tern_table *table, struct slice key, 
                               struct table_hold **ret_hold);
 void table_hold_release(struct table_hold *hold); /* NULL is allowed */
 /* The same, but 0 with *ret, or -EAGAIN: it is not known yet, table_ask(). */
-int table_peek(const struct tern_table *table, struct slice key, enum tern_status *ret, tern_str *ret_value,
+int table_try(const struct tern_table *table, struct slice key, enum tern_status *ret, tern_str *ret_value,
                struct table_hold **ret_hold);
 /*
  * Asks who serves the table. `done` is called once, from inside or later, by any thread; the value
@@ -74,6 +74,7 @@ void table_ask(const struct tern_table *table, struct slice key, struct table_wa
 struct provided_answer;
 struct table_hold *tables_hold_of(struct provided_answer *answer);
 bool table_is_empty(const struct tern_table *table); /* true for NULL */
+bool table_is_provided(const struct tern_table *table); /* by a module; false for NULL */
 /*
  * Re-reads changed files; called every 2 s by the control thread. A file that has lost more
  * than half of its entries within the last second is probably half written: the next call

@@ -451,7 +451,7 @@ static bool check_provider(struct reading *r, const struct tern_table_provider *
                          p->type);
         for (const struct tern_option *core = tables_provided_options(); core->size != 0; core++)
             if (strcmp(o->key, core->key) == 0)
-                return wrong(r, "the option %s of its provider of tables %s has a name that the server keeps for itself",
+                return wrong(r, "the option %s of its provider %s has a name that the server keeps for itself",
                              o->key, p->type);
     }
     return true;

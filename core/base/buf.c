@@ -15,6 +15,13 @@ void buf_free(struct buf *buf)
     *buf = (struct buf)BUF_INIT;
 }
 
+void buf_wipe(struct buf *buf)
+{
+    if (buf->data != NULL)
+        explicit_bzero(buf->data, buf->size);
+    buf_free(buf);
+}
+
 char *buf_reserve(struct buf *buf, size_t octets)
 {
     size_t need = buf->len + octets + 1;

@@ -17,6 +17,7 @@ struct buf {
 #define BUF_INIT { NULL, 0, 0 }
 
 void buf_free(struct buf *buf); /* frees and empties */
+void buf_wipe(struct buf *buf); /* of a secret: overwrites, frees and empties */
 static inline void buf_clear(struct buf *buf)
 {
     buf->len = 0;
@@ -36,6 +37,7 @@ static inline struct slice buf_slice(const struct buf *buf)
     return slice_make(buf->data, buf->len);
 }
 
-#define CLEANUP_BUF __attribute__((cleanup(buf_free)))
+#define CLEANUP_BUF    __attribute__((cleanup(buf_free)))
+#define CLEANUP_SECRET __attribute__((cleanup(buf_wipe)))
 
 #endif

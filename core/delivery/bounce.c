@@ -159,7 +159,7 @@ static const struct {
     { "5.4.7", "It could not be delivered in time." },
     { "4.4.7", "It could not be delivered in time." },
     { "5.6.3",
-      "The next server cannot take 8-bit messages, and it may not be changed on the way." },
+      "The next server cannot take 8-bit or binary messages, and this one may not be changed." },
     { "5.6.7", "The next server cannot take addresses or headers that are not ASCII." },
     { "5.7.", "It was refused by a rule of the server of this address." },
     { "4.4.", "The mail server of this address cannot be reached at present." },

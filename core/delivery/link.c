@@ -399,6 +399,22 @@ static void send_next(struct link *link)
     client_send(link->client, &link->message);
 }
 
+/* Octets that are not lines, and a transport that knows lines only. */
+static bool is_beyond(const struct link *link, const struct shipment *s)
+{
+    const struct tern_transport *module = s->path->transport->module;
+
+    return s->message->envelope.body == BODY_BINARYMIME && !module->binary;
+}
+
+static void refuse_binary(struct link *link, struct shipment *s)
+{
+    for (unsigned i = 0; i < s->rcpt_count; i++)
+        delivery_shipment_outcome(s, i, 554, "5.6.3",
+                                  SLICE("554 5.6.3 this mailbox cannot take BODY=BINARYMIME"), true);
+    delivery_link_carried(link);
+}
+
 static void start_module(struct link *link)
 {
     struct shipment *s = pop(link);
@@ -408,6 +424,10 @@ static void start_module(struct link *link)
         scheduler_slot_opened(link->dispatch->set->scheduler, link->site);
     }
     link->current = s;
+    if (is_beyond(link, s)) {
+        refuse_binary(link, s);
+        return;
+    }
     if (delivery_module_start(link, s, &link->module) == 0)
         return;
     /* The pool is full: not an attempt. */

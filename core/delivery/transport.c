@@ -90,6 +90,11 @@ static int64_t get_read(tern_delivery *t, uint64_t offset, void *buffer, size_t 
     return spool_read(t->loaded, offset, buffer, octets);
 }
 
+static bool get_is_binary(const tern_delivery *t)
+{
+    return t->txn->body == BODY_BINARYMIME;
+}
+
 static void set_outcome(tern_delivery *t, unsigned index, tern_verdict verdict, unsigned code,
                         const char *enhanced, const char *text)
 {
@@ -120,6 +125,7 @@ static const struct api_delivery functions = {
     .octets = get_octets,
     .read = get_read,
     .outcome = set_outcome,
+    .is_binary = get_is_binary,
 };
 
 void delivery_module_init(void)

@@ -199,6 +199,11 @@ static int64_t api_delivery_read(tern_delivery *delivery, uint64_t offset, void 
                                      : -ENOSYS;
 }
 
+static bool api_delivery_is_binary(const tern_delivery *delivery)
+{
+    return delivery_fns.is_binary != NULL && delivery_fns.is_binary(delivery);
+}
+
 static void api_delivery_outcome(tern_delivery *delivery, unsigned index, tern_verdict verdict,
                                  unsigned code, const char *enhanced, const char *format, ...)
     TERN_PRINTF(6, 7);
@@ -330,6 +335,8 @@ static const struct tern_api table = {
     .auth_challenge = api_auth_challenge,
 
     .wake = api_wake,
+
+    .delivery_is_binary = api_delivery_is_binary,
 };
 
 const struct tern_api *api_table(void)

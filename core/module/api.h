@@ -23,6 +23,7 @@ struct api_delivery {
     int64_t (*read)(tern_delivery *delivery, uint64_t offset, void *buffer, size_t octets);
     void (*outcome)(tern_delivery *delivery, unsigned index, tern_verdict verdict, unsigned code,
                     const char *enhanced, const char *text);
+    bool (*is_binary)(const tern_delivery *delivery);
 };
 void api_set_delivery(const struct api_delivery *fns);
 /* What hostname() answers. Kept for ever (one copy a name): a module may hold it. Any thread. */

@@ -147,6 +147,8 @@ static const struct tern_option listener_options[] = {
     TERN_OPTION_STRING(struct listener_conf, policy, NULL, "Name of the policy of its sessions."),
     TERN_OPTION_ENUM(struct listener_conf, protocol, "smtp", protocols,
                      "smtp, or lmtp (RFC 2033): LHLO, and a reply for each recipient behind the message."),
+    TERN_OPTION_LIST(struct listener_conf, withhold, "", 0, 32,
+                     "Extensions that are not announced here, and not taken: [BINARYMIME]."),
     TERN_OPTIONS_END,
 };
 
@@ -259,6 +261,25 @@ static int check_protocol(const struct schema_env *env, const struct yaml_node *
     return 0;
 }
 
+static int parse_withhold(const struct schema_env *env, const struct yaml_node *node,
+                          struct listener_conf *listener)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < listener->withhold.count; i++) {
+        tern_str keyword = listener->withhold.items[i];
+        unsigned extension = smtp_extension_of(slice_make(keyword.ptr, keyword.len));
+        listener->withheld |= extension;
+        if (extension != 0)
+            continue;
+        config_error_at(env->errors, &node->place,
+                        "withhold: expected keywords of EHLO such as SIZE or CHUNKING, got \"%s\"",
+                        keyword.ptr);
+        r = -EINVAL;
+    }
+    return r;
+}
+
 static int parse_listener(const struct schema_env *env, const struct yaml_node *key,
                           const struct yaml_node *node, struct listener_conf *listener)
 {
@@ -277,6 +298,8 @@ static int parse_listener(const struct schema_env *env, const struct yaml_node *
     if (schema_parse(env, node, key->place, listener_options, listener, NULL, NULL, later) < 0)
         return -EINVAL;
     listener->bind_count = (unsigned)listener->bind.count;
+    if (parse_withhold(env, yaml_get(node, "withhold"), listener) < 0)
+        r = -EINVAL;
     if (parse_addresses(env, yaml_get(node, "bind"), &listener->bind, 0, &listener->binds) < 0)
         return -EINVAL;
     return check_protocol(env, node, listener) < 0 ? -EINVAL : r;

@@ -25,6 +25,8 @@ struct listener_conf {
     unsigned bind_count;
     tern_str policy;
     int protocol; /* enum listener_protocol */
+    struct tern_list withhold; /* EHLO keywords */
+    unsigned withheld;         /* the same for smtp_session_options */
     struct place place;
 };
 

@@ -407,7 +407,7 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
     };
     bool lmtp = o->listener->protocol == LISTENER_LMTP;
     struct smtp_session_options so = { .hostname = conf->hostname.ptr, .lmtp = lmtp, .prdr = !conf->split,
-                                       .ops = &smtp_ops, .owner = s };
+                                       .withhold = o->listener->withheld, .ops = &smtp_ops, .owner = s };
 
     o->facts->lmtp = lmtp;
     s->ops = o->ops;

@@ -10,19 +10,32 @@
 
 void smtp_cmd_data(struct smtp_session *s, const struct smtp_command *c)
 {
+    if (s->binary) { /* RFC 3030 section 3: no end of data can be found in it */
+        smtp_session_reply(s, SMTP_REPLY_NEED_BDAT);
+        return;
+    }
     smtp_session_ask(s, SMTP_QUESTION_DATA);
     s->ops->on_data(s->owner);
 }
 
+void smtp_intake_begin(struct smtp_session *s)
+{
+    s->intake = (struct smtp_intake){ .hops = SMTP_HOPS_INIT, .binary = s->binary };
+    smtp_data_init(&s->intake.reader, s->limits.data_line_octets);
+}
+
 void smtp_data_answered(struct smtp_session *s, const struct smtp_answer *answer)
 {
+    if (s->chunk.open) {
+        smtp_bdat_answered(s, answer);
+        return;
+    }
     if (smtp_answer_is_refusal(answer)) {
         smtp_session_refuse(s, answer);
         return;
     }
     s->command_count--;
-    s->intake = (struct smtp_intake){ .hops = SMTP_HOPS_INIT };
-    smtp_data_init(&s->intake.reader, s->limits.data_line_octets);
+    smtp_intake_begin(s);
     smtp_session_reply(s, SMTP_REPLY_START_DATA);
     smtp_session_move(s, SMTP_STATE_DATA);
 }
@@ -35,7 +48,7 @@ static bool is_refused(const struct smtp_session *s)
            in->hops.count > s->limits.received_fields;
 }
 
-static void take(struct smtp_session *s, struct slice content)
+void smtp_intake_take(struct smtp_session *s, struct slice content)
 {
     struct smtp_intake *in = &s->intake;
 
@@ -43,11 +56,24 @@ static void take(struct smtp_session *s, struct slice content)
     in->octets += content.len;
     if (s->limits.message_octets != 0 && in->octets > s->limits.message_octets)
         in->too_big = true;
-    if (!is_refused(s) && s->ops->on_body(s->owner, content) < 0)
+    if (content.len > 0 && !is_refused(s) && s->ops->on_body(s->owner, content) < 0)
         in->no_store = true;
 }
 
-static enum smtp_reply_id verdict(const struct smtp_session *s)
+/*
+ * BDAT can end a mail in the midst of a line. It gets its CRLF here, as DATA and every
+ * mailbox would give it one; binary mail is left as it is.
+ */
+void smtp_intake_close(struct smtp_session *s)
+{
+    struct smtp_intake *in = &s->intake;
+
+    if (!in->binary && smtp_data_check_end(&in->reader) && !is_refused(s) &&
+        s->ops->on_body(s->owner, SLICE("\r\n")) < 0)
+        in->no_store = true;
+}
+
+enum smtp_reply_id smtp_intake_verdict(const struct smtp_session *s)
 {
     const struct smtp_intake *in = &s->intake;
 
@@ -62,12 +88,14 @@ static enum smtp_reply_id verdict(const struct smtp_session *s)
     return in->no_store ? SMTP_REPLY_NO_STORAGE : SMTP_REPLY_OK;
 }
 
-static void finish(struct smtp_session *s)
+void smtp_intake_end(struct smtp_session *s)
 {
-    enum smtp_reply_id fault = verdict(s);
+    enum smtp_reply_id fault = smtp_intake_verdict(s);
 
+    s->intake.whole = true;
     if (fault != SMTP_REPLY_OK) {
         smtp_session_verdict_own(s, fault);
+        s->intake.whole = false;
         smtp_session_drop_transaction(s);
         return;
     }
@@ -83,9 +111,9 @@ void smtp_intake_read(struct smtp_session *s, struct slice *input)
     while (s->state == SMTP_STATE_DATA) { /* on_body may end the session */
         enum smtp_data r = smtp_data_read(&s->intake.reader, input, &content);
         if (r == SMTP_DATA_END)
-            finish(s);
+            smtp_intake_end(s);
         if (r != SMTP_DATA_CONTENT)
             return;
-        take(s, content);
+        smtp_intake_take(s, content);
     }
 }

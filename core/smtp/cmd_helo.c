@@ -20,6 +20,9 @@ static const struct {
     { SMTP_EXT_SMTPUTF8, SLICE("SMTPUTF8") },
     { SMTP_EXT_ENHANCED, SLICE("ENHANCEDSTATUSCODES") },
     { SMTP_EXT_PRDR, SLICE("PRDR") },
+    { SMTP_EXT_CHUNKING, SLICE("CHUNKING") },
+    { SMTP_EXT_BINARYMIME, SLICE("BINARYMIME") },
+    { SMTP_EXT_LIMITS, SLICE("LIMITS") },
 };
 #define OFFER_COUNT (sizeof(offers) / sizeof(offers[0]))
 
@@ -31,14 +34,23 @@ unsigned smtp_session_extensions(const struct smtp_session *s)
         all |= offers[i].extension;
     if (!s->prdr)
         all &= ~SMTP_EXT_PRDR;
-    return all & ~s->withheld;
+    all &= ~(s->withheld | s->never);
+    if ((all & SMTP_EXT_CHUNKING) == 0)
+        all &= ~SMTP_EXT_BINARYMIME; /* RFC 3030 section 3: not without */
+    return all;
+}
+
+unsigned smtp_extension_of(struct slice keyword)
+{
+    for (size_t i = 0; i < OFFER_COUNT; i++)
+        if (slice_equal_nocase(keyword, offers[i].keyword))
+            return offers[i].extension;
+    return 0;
 }
 
 void smtp_session_withhold(struct smtp_session *s, struct slice keyword)
 {
-    for (size_t i = 0; i < OFFER_COUNT; i++)
-        if (slice_equal_nocase(keyword, offers[i].keyword))
-            s->withholding |= offers[i].extension;
+    s->withholding |= smtp_extension_of(keyword);
 }
 
 static bool name_is_fit(struct slice name)
@@ -63,6 +75,17 @@ void smtp_cmd_helo(struct smtp_session *s, const struct smtp_command *c)
     s->ops->on_helo(s->owner, arena_slice(&s->memory, c->arg), s->esmtp);
 }
 
+/* What stands behind the keyword. */
+static void offer_values(const struct smtp_session *s, unsigned extension, struct buf *out)
+{
+    if (extension == SMTP_EXT_SIZE) /* RFC 1870 4: 0 is "no fixed maximum" */
+        buf_printf(out, " %llu", (unsigned long long)s->limits.message_octets);
+    if (extension == SMTP_EXT_LIMITS) /* RFC 9422 4: those that we keep */
+        buf_printf(out, " RCPTMAX=%u", s->limits.rcpts);
+    if (extension == SMTP_EXT_LIMITS && s->limits.messages != 0)
+        buf_printf(out, " MAILMAX=%u", s->limits.messages);
+}
+
 static void offer(const struct smtp_session *s, struct buf *out)
 {
     unsigned left = smtp_session_extensions(s);
@@ -73,8 +96,7 @@ static void offer(const struct smtp_session *s, struct buf *out)
             continue;
         left &= ~offers[i].extension;
         buf_printf(out, "250%c%s", left != 0 ? '-' : ' ', offers[i].keyword.ptr);
-        if (offers[i].extension == SMTP_EXT_SIZE) /* RFC 1870 4: 0 is "no fixed maximum" */
-            buf_printf(out, " %llu", (unsigned long long)s->limits.message_octets);
+        offer_values(s, offers[i].extension, out);
         buf_add(out, SLICE("\r\n"));
     }
 }

@@ -45,7 +45,7 @@ static enum smtp_reply_id check(struct smtp_session *s, struct slice text,
     if (is_too_big(s, o.size))
         return SMTP_REPLY_TOO_BIG_DECLARED;
     ret->size = o.size;
-    ret->body = o.body_8bit ? BODY_8BITMIME : BODY_7BIT;
+    ret->body = o.body;
     ret->smtputf8 = o.smtputf8;
     ret->each = s->lmtp || o.prdr;
     return SMTP_REPLY_OK;
@@ -68,6 +68,7 @@ void smtp_cmd_mail(struct smtp_session *s, const struct smtp_command *c)
     }
     s->smtputf8 = params->smtputf8;
     s->each = params->each;
+    s->binary = params->body == BODY_BINARYMIME;
     smtp_session_ask(s, SMTP_QUESTION_MAIL);
     s->ops->on_mail(s->owner, params);
 }
@@ -76,7 +77,7 @@ void smtp_mail_answered(struct smtp_session *s, const struct smtp_answer *answer
 {
     if (smtp_answer_is_refusal(answer)) {
         smtp_session_refuse(s, answer);
-        s->smtputf8 = s->each = false;
+        s->smtputf8 = s->each = s->binary = false;
         return;
     }
     s->command_count--;

@@ -128,6 +128,20 @@ enum smtp_data smtp_data_read(struct smtp_data_reader *r, struct slice *input, s
     return SMTP_DATA_MORE;
 }
 
+void smtp_data_check(struct smtp_data_reader *r, struct slice octets)
+{
+    for (size_t i = 0; i < octets.len;)
+        i += r->place == SEEN_CR ? read_after_cr(r, octets.ptr[i])
+                                 : read_to_cr(r, slice_from(octets, i));
+}
+
+bool smtp_data_check_end(struct smtp_data_reader *r)
+{
+    if (r->place == SEEN_CR)
+        r->flaws |= SMTP_DATA_BARE_CR_LF;
+    return r->place != LINE_START;
+}
+
 /*
  * Places of the hop counter: how much of "received:" the line has matched so far, or one of
  * these. The header ends at the first empty line.

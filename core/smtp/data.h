@@ -26,6 +26,13 @@ void smtp_data_init(struct smtp_data_reader *r, uint32_t line_octets_max);
  */
 enum smtp_data smtp_data_read(struct smtp_data_reader *r, struct slice *input, struct slice *ret);
 
+/*
+ * The same for octets that are counted and not ended by a dot (BDAT): all of them are content, and
+ * only looked at. smtp_data_check_end() when there are no more: true if the last line has no CRLF.
+ */
+void smtp_data_check(struct smtp_data_reader *r, struct slice octets);
+bool smtp_data_check_end(struct smtp_data_reader *r);
+
 /* Counts Received fields in the header part of the content. */
 struct smtp_hops {
     uint32_t count;

@@ -3,7 +3,7 @@
  * params.c - esmtp-param lists.
  *
  * A keyword that comes twice is refused: two servers on the way might each believe another one.
- * Sources: RFC 5321 4.1.2, 4.1.1.11; RFC 1870 (SIZE); RFC 6152 (BODY); RFC 6531 (SMTPUTF8);
+ * Sources: RFC 5321 4.1.2, 4.1.1.11; RFC 1870 (SIZE); RFC 6152, 3030 (BODY); RFC 6531 (SMTPUTF8);
  * draft-hall-prdr-00 (PRDR).
  */
 #include "smtp/params.h"
@@ -57,7 +57,8 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret)
     return SMTP_PARAMS_ONE;
 }
 
-static enum smtp_param_fault take_size(const struct smtp_param *p, struct smtp_mail_options *o)
+static enum smtp_param_fault take_size(const struct smtp_param *p, unsigned extensions,
+                                       struct smtp_mail_options *o)
 {
     if (!p->has_value || p->value.len > SIZE_DIGITS_MAX)
         return SMTP_PARAM_SYNTAX;
@@ -69,23 +70,36 @@ static enum smtp_param_fault take_size(const struct smtp_param *p, struct smtp_m
     return SMTP_PARAM_OK;
 }
 
-static enum smtp_param_fault take_body(const struct smtp_param *p, struct smtp_mail_options *o)
+static enum smtp_param_fault take_body(const struct smtp_param *p, unsigned extensions,
+                                       struct smtp_mail_options *o)
 {
-    o->body_8bit = slice_equal_nocase(p->value, SLICE("8BITMIME"));
-    if (o->body_8bit || slice_equal_nocase(p->value, SLICE("7BIT")))
-        return SMTP_PARAM_OK;
-    /* RFC 3030: a body type we know of and do not offer. */
-    return slice_equal_nocase(p->value, SLICE("BINARYMIME")) ? SMTP_PARAM_UNKNOWN
-                                                             : SMTP_PARAM_SYNTAX;
+    static const struct {
+        struct slice word;
+        unsigned extension; /* BODY itself is of 8BITMIME or BINARYMIME (RFC 3030 section 3) */
+    } types[] = {
+        [BODY_7BIT] = { SLICE("7BIT"), SMTP_EXT_8BITMIME | SMTP_EXT_BINARYMIME },
+        [BODY_8BITMIME] = { SLICE("8BITMIME"), SMTP_EXT_8BITMIME },
+        [BODY_BINARYMIME] = { SLICE("BINARYMIME"), SMTP_EXT_BINARYMIME },
+    };
+
+    for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (!slice_equal_nocase(p->value, types[i].word))
+            continue;
+        o->body = (enum body_type)i;
+        return (types[i].extension & extensions) != 0 ? SMTP_PARAM_OK : SMTP_PARAM_UNKNOWN;
+    }
+    return SMTP_PARAM_SYNTAX;
 }
 
-static enum smtp_param_fault take_smtputf8(const struct smtp_param *p, struct smtp_mail_options *o)
+static enum smtp_param_fault take_smtputf8(const struct smtp_param *p, unsigned extensions,
+                                           struct smtp_mail_options *o)
 {
     o->smtputf8 = true;
     return p->has_value ? SMTP_PARAM_SYNTAX : SMTP_PARAM_OK;
 }
 
-static enum smtp_param_fault take_prdr(const struct smtp_param *p, struct smtp_mail_options *o)
+static enum smtp_param_fault take_prdr(const struct smtp_param *p, unsigned extensions,
+                                       struct smtp_mail_options *o)
 {
     o->prdr = true;
     return p->has_value ? SMTP_PARAM_SYNTAX : SMTP_PARAM_OK;
@@ -94,10 +108,11 @@ static enum smtp_param_fault take_prdr(const struct smtp_param *p, struct smtp_m
 static const struct {
     struct slice keyword;
     unsigned extension;
-    enum smtp_param_fault (*take)(const struct smtp_param *p, struct smtp_mail_options *o);
+    enum smtp_param_fault (*take)(const struct smtp_param *p, unsigned extensions,
+                                  struct smtp_mail_options *o);
 } known[] = {
     { SLICE("SIZE"), SMTP_EXT_SIZE, take_size },
-    { SLICE("BODY"), SMTP_EXT_8BITMIME, take_body },
+    { SLICE("BODY"), SMTP_EXT_8BITMIME | SMTP_EXT_BINARYMIME, take_body },
     { SLICE("SMTPUTF8"), SMTP_EXT_SMTPUTF8, take_smtputf8 },
     { SLICE("PRDR"), SMTP_EXT_PRDR, take_prdr },
 };
@@ -111,10 +126,10 @@ static enum smtp_param_fault take(const struct smtp_param *p, unsigned extension
             continue;
         if ((extensions & known[i].extension) == 0)
             return SMTP_PARAM_UNKNOWN;
-        if ((*seen & known[i].extension) != 0)
+        if ((*seen & (1u << i)) != 0)
             return SMTP_PARAM_SYNTAX;
-        *seen |= known[i].extension;
-        return known[i].take(p, o);
+        *seen |= 1u << i;
+        return known[i].take(p, extensions, o);
     }
     return SMTP_PARAM_UNKNOWN;
 }

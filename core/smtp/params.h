@@ -4,6 +4,7 @@
 #define TERN_SMTP_PARAMS_H
 
 #include "base/slice.h"
+#include "state/facts.h"
 
 enum smtp_params { SMTP_PARAMS_ONE, SMTP_PARAMS_END, SMTP_PARAMS_BAD };
 
@@ -23,6 +24,9 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
 #define SMTP_EXT_SMTPUTF8   (1u << 3)
 #define SMTP_EXT_ENHANCED   (1u << 4)
 #define SMTP_EXT_PRDR       (1u << 5)
+#define SMTP_EXT_CHUNKING   (1u << 6)
+#define SMTP_EXT_BINARYMIME (1u << 7)
+#define SMTP_EXT_LIMITS     (1u << 8)
 
 enum smtp_param_fault {
     SMTP_PARAM_OK,
@@ -32,7 +36,7 @@ enum smtp_param_fault {
 
 struct smtp_mail_options {
     uint64_t size; /* 0: not said; UINT64_MAX also stands for anything above it */
-    bool body_8bit;
+    enum body_type body;
     bool smtputf8;
     bool prdr;
 };

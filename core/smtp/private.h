@@ -31,14 +31,27 @@ enum smtp_question {
     SMTP_QUESTION_COUNT,
 };
 
-/* One message on its way in, while state is DATA. */
+/* One message on its way in, while state is DATA or BDAT. */
 struct smtp_intake {
     struct smtp_data_reader reader;
     struct smtp_hops hops;
     uint64_t octets;
-    bool begun; /* something came behind the 354 */
+    bool begun;  /* something came behind the 354 */
+    bool binary; /* BODY=BINARYMIME: there are no lines to look at */
+    bool whole;  /* its verdict is due */
     bool too_big;
     bool no_store; /* on_body failed */
+};
+
+/* The octets that BDAT announced; they lie before the next command, whatever the state. */
+struct smtp_chunk {
+    uint64_t octets, left;
+    struct buf text; /* of a refusal of the owner, which is sent behind the octets */
+    enum smtp_reply_id fault;
+    unsigned code; /* 0: `fault` is the reply */
+    char enhanced[12];
+    bool open, last, refused;
+    bool ends; /* refused, and with it the transaction */
 };
 
 struct smtp_session {
@@ -57,6 +70,8 @@ struct smtp_session {
     bool esmtp;           /* the one under way is EHLO, not HELO */
     bool smtputf8;        /* of the transaction, or of the MAIL under way */
     bool each;            /* the same: a reply for each recipient */
+    bool binary;          /* the same: BODY=BINARYMIME */
+    unsigned never;       /* SMTP_EXT_* that the owner never offers */
     unsigned withheld;    /* SMTP_EXT_* that the EHLO in force did not offer */
     unsigned withholding; /* of the EHLO under way */
     uint32_t error_count, command_count, message_count, rcpt_count;
@@ -69,6 +84,7 @@ struct smtp_session {
 
     struct arena memory; /* of the command under way */
     struct smtp_intake intake;
+    struct smtp_chunk chunk;
 };
 
 /* Doors. */
@@ -93,12 +109,16 @@ unsigned smtp_session_extensions(const struct smtp_session *s);
 void smtp_session_verdict(struct smtp_session *s, const struct smtp_answer *answer);
 void smtp_session_verdict_own(struct smtp_session *s, enum smtp_reply_id id);
 bool smtp_answer_is_refusal(const struct smtp_answer *answer);
+/* Its own, or "5.0.0" and the like for an owner who gave none. */
+const char *smtp_answer_enhanced(const struct smtp_answer *answer);
+enum smtp_reply_id smtp_session_out_of_order(const struct smtp_session *s, enum smtp_verb verb);
 
 /* One file per verb. `arg` is borrowed during the call. */
 void smtp_cmd_helo(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_mail(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_rcpt(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_data(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_bdat(struct smtp_session *s, const struct smtp_command *c); /* in any state */
 void smtp_cmd_rset(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_noop(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_quit(struct smtp_session *s, const struct smtp_command *c);
@@ -111,9 +131,18 @@ void smtp_helo_answered(struct smtp_session *s, const struct smtp_answer *answer
 void smtp_mail_answered(struct smtp_session *s, const struct smtp_answer *answer);
 void smtp_rcpt_answered(struct smtp_session *s, const struct smtp_answer *answer);
 void smtp_data_answered(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_bdat_answered(struct smtp_session *s, const struct smtp_answer *answer); /* DATA, by BDAT */
 void smtp_message_answered(struct smtp_session *s, const struct smtp_answer *answer);
 
 /* Reads mail data from *input, at most to its end. */
 void smtp_intake_read(struct smtp_session *s, struct slice *input);
+/* The same for the chunk that is open. */
+void smtp_chunk_read(struct smtp_session *s, struct slice *input);
+/* The parts that DATA and BDAT share: begin, content, the end of the content, what is wrong, ask. */
+void smtp_intake_begin(struct smtp_session *s);
+void smtp_intake_take(struct smtp_session *s, struct slice content);
+void smtp_intake_close(struct smtp_session *s);
+enum smtp_reply_id smtp_intake_verdict(const struct smtp_session *s);
+void smtp_intake_end(struct smtp_session *s);
 
 #endif

@@ -24,7 +24,7 @@ static const struct smtp_reply replies[SMTP_REPLY_COUNT] = {
     [SMTP_REPLY_EACH_FOLLOWS] = { 353, "", "A reply for each recipient follows" },
     [SMTP_REPLY_BYE] = { 221, "2.0.0", "Bye" },
     [SMTP_REPLY_HELP] = { 214, "2.0.0",
-                          "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP; see RFC 5321" },
+                          "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP; see RFC 5321" },
     [SMTP_REPLY_VRFY] = { 252, "2.0.0", "Cannot VRFY, but will take mail for it and try" },
     [SMTP_REPLY_BAD_OCTET] = { 500, "5.5.2", "Control octet or bare CR or LF in command" },
     [SMTP_REPLY_LONG_COMMAND] = { 500, "5.5.2", "Line too long" },
@@ -40,6 +40,8 @@ static const struct smtp_reply replies[SMTP_REPLY_COUNT] = {
     [SMTP_REPLY_NEED_MAIL] = { 503, "5.5.1", "Need MAIL command" },
     [SMTP_REPLY_NEED_RCPT] = { 554, "5.5.1", "No valid recipients" },
     [SMTP_REPLY_NEED_RCPT_LMTP] = { 503, "5.5.1", "No valid recipients" }, /* RFC 2033 4.2 */
+    [SMTP_REPLY_NEED_BDAT] = { 503, "5.5.1", "BODY=BINARYMIME needs BDAT" },
+    [SMTP_REPLY_BDAT_SYNTAX] = { 501, "5.5.4", "Syntax: BDAT octets [LAST]" },
     [SMTP_REPLY_BAD_SEQUENCE] = { 503, "5.5.1", "Bad sequence of commands" },
     [SMTP_REPLY_MAIL_SYNTAX] = { 501, "5.5.4", "Syntax: MAIL FROM:<address>" },
     [SMTP_REPLY_RCPT_SYNTAX] = { 501, "5.5.4", "Syntax: RCPT TO:<address>" },

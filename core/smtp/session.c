@@ -28,7 +28,7 @@ static const command_fn commands[SMTP_VERB_COUNT] = {
     [SMTP_VERB_MAIL] = smtp_cmd_mail, [SMTP_VERB_RCPT] = smtp_cmd_rcpt,
     [SMTP_VERB_DATA] = smtp_cmd_data, [SMTP_VERB_RSET] = smtp_cmd_rset,
     [SMTP_VERB_NOOP] = smtp_cmd_noop, [SMTP_VERB_QUIT] = smtp_cmd_quit,
-    [SMTP_VERB_VRFY] = smtp_cmd_vrfy, [SMTP_VERB_HELP] = smtp_cmd_help,
+    [SMTP_VERB_BDAT] = smtp_cmd_bdat, [SMTP_VERB_VRFY] = smtp_cmd_vrfy, [SMTP_VERB_HELP] = smtp_cmd_help,
 };
 
 static const answered_fn answered[SMTP_QUESTION_COUNT] = {
@@ -48,6 +48,7 @@ void smtp_session_move(struct smtp_session *s, enum smtp_state next)
         return; /* ended or freed inside of an op: there is no way back */
     assert(next > SMTP_STATE_CONNECTED && next < SMTP_STATE_COUNT);
     assert(next != SMTP_STATE_DATA || s->state == SMTP_STATE_RCPT); /* no DATA without RCPT */
+    assert(next != SMTP_STATE_BDAT || s->state == SMTP_STATE_RCPT);
     assert(next != SMTP_STATE_MAIL || s->state == SMTP_STATE_READY);
     s->state = next;
 }
@@ -67,7 +68,7 @@ void smtp_session_say(struct smtp_session *s, unsigned code, const char *enhance
         return;
     /* One reply per command: 421 stands in for the refusal that goes past the limit. The
      * verdict on a whole message is too dear to be replaced; the next refusal is. */
-    if (code / 100 == 5 && s->error_count >= s->limits.errors && s->state != SMTP_STATE_DATA) {
+    if (code / 100 == 5 && s->error_count >= s->limits.errors && !s->intake.whole) {
         smtp_session_reply(s, SMTP_REPLY_TOO_MANY_ERRORS);
         return;
     }
@@ -88,8 +89,7 @@ void smtp_session_reply(struct smtp_session *s, enum smtp_reply_id id)
     smtp_session_say(s, r->code, r->enhanced, slice_cstr(r->text));
 }
 
-/* "5.0.0" and the like, for an owner who gave none. */
-static const char *enhanced_of(const struct smtp_answer *answer)
+const char *smtp_answer_enhanced(const struct smtp_answer *answer)
 {
     static const char *const general[6] = { [2] = "2.0.0", [4] = "4.0.0", [5] = "5.0.0" };
 
@@ -109,14 +109,14 @@ bool smtp_answer_is_refusal(const struct smtp_answer *answer)
 void smtp_session_refuse(struct smtp_session *s, const struct smtp_answer *answer)
 {
     assert(smtp_answer_is_refusal(answer));
-    smtp_session_say(s, answer->code, enhanced_of(answer), answer->text);
+    smtp_session_say(s, answer->code, smtp_answer_enhanced(answer), answer->text);
 }
 
 void smtp_session_confirm(struct smtp_session *s, const struct smtp_answer *answer,
                           enum smtp_reply_id id)
 {
     if (answer->code != 0 && answer->text.len > 0)
-        smtp_session_say(s, answer->code, enhanced_of(answer), answer->text);
+        smtp_session_say(s, answer->code, smtp_answer_enhanced(answer), answer->text);
     else
         smtp_session_reply(s, id);
 }
@@ -126,7 +126,7 @@ void smtp_session_drop_transaction(struct smtp_session *s)
     if (!smtp_session_in_transaction(s))
         return;
     smtp_session_move(s, SMTP_STATE_READY);
-    s->smtputf8 = s->each = false;
+    s->smtputf8 = s->each = s->binary = false;
     s->ops->on_abort(s->owner);
 }
 
@@ -150,7 +150,7 @@ void smtp_session_ask(struct smtp_session *s, enum smtp_question question)
 
 /* ---- Commands ----------------------------------------------------------- */
 
-static enum smtp_reply_id out_of_order(const struct smtp_session *s, enum smtp_verb verb)
+enum smtp_reply_id smtp_session_out_of_order(const struct smtp_session *s, enum smtp_verb verb)
 {
     if (s->state == SMTP_STATE_TURNED_AWAY)
         return SMTP_REPLY_TURNED_AWAY;
@@ -160,7 +160,7 @@ static enum smtp_reply_id out_of_order(const struct smtp_session *s, enum smtp_v
         return SMTP_REPLY_NESTED_MAIL;
     if (s->state == SMTP_STATE_READY)
         return SMTP_REPLY_NEED_MAIL;
-    if (verb == SMTP_VERB_DATA)
+    if (s->state == SMTP_STATE_MAIL && (verb == SMTP_VERB_DATA || verb == SMTP_VERB_BDAT))
         return s->lmtp ? SMTP_REPLY_NEED_RCPT_LMTP : SMTP_REPLY_NEED_RCPT;
     return SMTP_REPLY_BAD_SEQUENCE;
 }
@@ -200,10 +200,12 @@ static void run_line(struct smtp_session *s, struct slice line)
         smtp_session_reply(s, SMTP_REPLY_UNKNOWN);
     else if (is_foreign(s, c.verb))
         smtp_session_reply(s, s->lmtp ? SMTP_REPLY_NOT_LMTP : SMTP_REPLY_UNKNOWN);
+    else if (c.verb == SMTP_VERB_BDAT)
+        smtp_cmd_bdat(s, &c); /* whatever is wrong with it, its octets are read */
     else if (commands[c.verb] == NULL)
         smtp_session_reply(s, SMTP_REPLY_NOT_IMPLEMENTED);
     else if (smtp_state_next(s->state, c.verb) == SMTP_STATE_REFUSED)
-        smtp_session_reply(s, out_of_order(s, c.verb));
+        smtp_session_reply(s, smtp_session_out_of_order(s, c.verb));
     else if (parse == SMTP_PARSE_BAD_ARG)
         smtp_session_reply(s, bad_arg(c.verb));
     else
@@ -281,7 +283,9 @@ static void run(struct smtp_session *s, struct slice *in)
     assert(!s->running);
     s->running = true;
     while (more && in->len > 0 && may_read(s)) {
-        if (s->state == SMTP_STATE_DATA)
+        if (s->chunk.open)
+            smtp_chunk_read(s, in);
+        else if (s->state == SMTP_STATE_DATA)
             smtp_intake_read(s, in);
         else
             more = read_line(s, in);
@@ -318,6 +322,8 @@ static enum smtp_phase phase_now(const struct smtp_session *s)
 {
     if (s->question != SMTP_QUESTION_NONE)
         return SMTP_PHASE_ANSWER;
+    if (s->chunk.open)
+        return SMTP_PHASE_DATA_BLOCK;
     if (s->state != SMTP_STATE_DATA)
         return SMTP_PHASE_COMMAND;
     return s->intake.begun ? SMTP_PHASE_DATA_BLOCK : SMTP_PHASE_DATA_START;
@@ -351,6 +357,7 @@ struct smtp_session *smtp_session_new(const struct smtp_session_options *options
     s->limits = options->limits;
     s->lmtp = options->lmtp;
     s->prdr = options->prdr && !options->lmtp;
+    s->never = options->withhold;
     s->state = SMTP_STATE_CONNECTED;
     s->phase = SMTP_PHASE_ANSWER; /* on_connect is the first thing awaited */
     arena_init(&s->memory);
@@ -368,6 +375,7 @@ void smtp_session_free(struct smtp_session *s)
         return;
     }
     buf_free(&s->held);
+    buf_free(&s->chunk.text);
     arena_fini(&s->memory);
     free(s);
 }
@@ -435,7 +443,7 @@ void smtp_session_end(struct smtp_session *s, unsigned code, const char *enhance
 bool smtp_session_in_transaction(const struct smtp_session *s)
 {
     return s->state == SMTP_STATE_MAIL || s->state == SMTP_STATE_RCPT ||
-           s->state == SMTP_STATE_DATA;
+           s->state == SMTP_STATE_DATA || s->state == SMTP_STATE_BDAT;
 }
 
 const char *smtp_session_state_name(const struct smtp_session *s)

@@ -113,6 +113,7 @@ struct smtp_session_options {
     struct smtp_limits limits;
     bool lmtp; /* RFC 2033: LHLO, and a reply for each recipient */
     bool prdr; /* offered; not with lmtp */
+    unsigned withhold; /* smtp_extension_of() each: never offered, and not taken */
     const struct smtp_ops *ops;
     void *owner;
 };
@@ -131,6 +132,8 @@ void smtp_session_input(struct smtp_session *session, struct slice octets);
 /* Answers the question under way; then goes on with the octets kept. */
 void smtp_session_answer(struct smtp_session *session, const struct smtp_answer *answer);
 bool smtp_session_waiting(const struct smtp_session *session);
+/* What an EHLO keyword stands for in smtp_session_options.withhold; 0: there is no such extension. */
+unsigned smtp_extension_of(struct slice keyword);
 /* Withhold an EHLO keyword from the next EHLO reply ("SIZE"). Call in on_helo before answering. */
 void smtp_session_withhold(struct smtp_session *session, struct slice keyword);
 /* The owner ends it: sends `code enhanced text` (421 ...) and closes. In the midst of DATA too. */

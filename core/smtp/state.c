@@ -6,7 +6,8 @@
  * until someone writes down where it leads. CONNECTED, DATA and CLOSING have no row: no
  * command is read in them. Verbs we do not implement have no column: they are 502 in any state.
  *
- * Sources: RFC 5321 3.1, 3.3, 4.1.4 (order of commands), 4.3; RFC 2033 4.1.
+ * Sources: RFC 5321 3.1, 3.3, 4.1.4 (order of commands), 4.3; RFC 2033 4.1; RFC 3030 section 2 (DATA
+ * and BDAT do not mix).
  */
 #include "smtp/state.h"
 
@@ -25,8 +26,9 @@ static const enum smtp_state next_state[SMTP_STATE_COUNT][SMTP_VERB_COUNT] = {
                            ANY_TIME(READY) },
     [SMTP_STATE_MAIL] = { GREETINGS, TO(RCPT, RCPT), TO(RSET, READY),
                           ANY_TIME(MAIL) },
-    [SMTP_STATE_RCPT] = { GREETINGS, TO(RCPT, RCPT), TO(DATA, DATA),
+    [SMTP_STATE_RCPT] = { GREETINGS, TO(RCPT, RCPT), TO(DATA, DATA), TO(BDAT, BDAT),
                           TO(RSET, READY), ANY_TIME(RCPT) },
+    [SMTP_STATE_BDAT] = { GREETINGS, TO(BDAT, BDAT), TO(RSET, READY), ANY_TIME(BDAT) },
 };
 
 enum smtp_state smtp_state_next(enum smtp_state now, enum smtp_verb verb)
@@ -47,6 +49,7 @@ const char *smtp_state_name(enum smtp_state state)
         [SMTP_STATE_MAIL] = "mail",
         [SMTP_STATE_RCPT] = "rcpt",
         [SMTP_STATE_DATA] = "data",
+        [SMTP_STATE_BDAT] = "bdat",
         [SMTP_STATE_CLOSING] = "closing",
     };
 

@@ -4,7 +4,8 @@
  *
  * A copy is written to tmp/, synced, renamed to new/, and new/ is synced, before the recipient
  * counts as delivered. Return-Path and Delivered-To go on top (RFC 5321 4.4: final delivery).
- * Lines end in LF, as mail readers on Unix expect, unless line_ends says crlf.
+ * Lines end in LF, as mail readers on Unix expect, unless line_ends says crlf or the mail is
+ * binary (BODY=BINARYMIME): then no octet of it is changed.
  *
  * What a client may choose goes into the path only if it is a plain file name: a local part with
  * a slash, a NUL or a leading dot is refused for good.
@@ -39,6 +40,7 @@ struct copy {
     const struct maildir_conf *conf;
     tern_delivery *delivery;
     unsigned index;
+    bool lf;
     char dir[PATH_OCTETS_MAX];
     char name[256];
     int dir_fd;
@@ -215,7 +217,7 @@ static size_t to_lf(char *data, size_t len, bool *held, char *out)
 
 static int write_head(const struct copy *c, int fd)
 {
-    const char *end = c->conf->line_ends == 0 ? "\n" : "\r\n";
+    const char *end = c->lf ? "\n" : "\r\n";
     const struct tern_recipient *r = tern->delivery_rcpt(c->delivery, c->index);
     char text[2048];
     int n = snprintf(text, sizeof(text), "Return-Path: <%s>%sDelivered-To: %s%s",
@@ -239,8 +241,8 @@ static int write_message(const struct copy *c, int fd)
         if (n == 0)
             return held ? write_all(fd, "\r", 1) : 0;
         offset += (uint64_t)n;
-        size_t len = c->conf->line_ends == 0 ? to_lf(in, (size_t)n, &held, out) : (size_t)n;
-        if (write_all(fd, c->conf->line_ends == 0 ? out : in, len) < 0)
+        size_t len = c->lf ? to_lf(in, (size_t)n, &held, out) : (size_t)n;
+        if (write_all(fd, c->lf ? out : in, len) < 0)
             return -1;
     }
 }
@@ -283,6 +285,8 @@ static void deliver_one(const struct maildir_conf *conf, tern_delivery *delivery
 {
     struct copy c = { .conf = conf, .delivery = delivery, .index = index, .dir_fd = -1 };
 
+    c.lf = conf->line_ends == 0 && !tern->delivery_is_binary(delivery);
+
     if (!expand(conf, &tern->delivery_rcpt(delivery, index)->mailbox, c.dir)) {
         outcome(&c, TERN_REJECT, 550, "5.1.3", "This address cannot name a mailbox", 0);
         return;
@@ -322,6 +326,7 @@ static const struct tern_option options[] = {
 static const struct tern_transport transport = {
     .size = sizeof(struct tern_transport), .type = "maildir", .summary = "Into Maildirs on this machine.",
     .options = options, .conf_size = sizeof(struct maildir_conf), .deliver = deliver,
+    .binary = true,
 };
 static const struct tern_transport *const transports[] = { &transport, NULL };
 

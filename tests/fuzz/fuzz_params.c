@@ -24,8 +24,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     enum smtp_param_fault fault = smtp_params_mail(all, extensions, &o);
     assert(fault != SMTP_PARAM_OK || r == SMTP_PARAMS_END);
-    assert(fault == SMTP_PARAM_OK || (o.size == 42 && !o.smtputf8 && !o.body_8bit));
+    assert(fault == SMTP_PARAM_OK || (o.size == 42 && !o.smtputf8 && o.body == BODY_7BIT));
     assert(!o.smtputf8 || (extensions & SMTP_EXT_SMTPUTF8) != 0);
-    assert(!o.body_8bit || (extensions & SMTP_EXT_8BITMIME) != 0);
+    assert(o.body != BODY_8BITMIME || (extensions & SMTP_EXT_8BITMIME) != 0);
+    assert(o.body != BODY_BINARYMIME || (extensions & SMTP_EXT_BINARYMIME) != 0);
     return 0;
 }

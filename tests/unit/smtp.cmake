@@ -1,4 +1,5 @@
 tern_unit_test(test_smtp_data LIBS tern_smtp dep::jansson)
+tern_unit_test(test_smtp_bdat LIBS tern_smtp dep::jansson)
 tern_unit_test(test_smtp_dialogues LIBS tern_smtp)
 tern_unit_test(test_smtp_each LIBS tern_smtp)
 tern_unit_test(test_smtp_grammar LIBS tern_smtp)

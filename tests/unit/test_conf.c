@@ -103,6 +103,7 @@ static const struct {
     { "listeners.NAME", "bind", "[\"127.0.0.1:25\", \"[::]:25\"]", "127.0.0.1:25,[::]:25" },
     { "listeners.NAME", "policy", "other", "other" },
     { "listeners.NAME", "protocol", "lmtp", "1" },
+    { "listeners.NAME", "withhold", "[SIZE, chunking]", "SIZE,chunking" },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 
@@ -283,6 +284,8 @@ static const struct {
     { "spool: /s\nlisteners: { mx: { bind: [\"127.0.0.1:25\", \"localhost:25\"], policy: in } }\n",
       "t.yaml:2:43: error: expected an address with port such as \"0.0.0.0:25\" or \"[::1]:2525\", got "
       "\"localhost:25\"\n" },
+    { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, withhold: [SIZE, chunks] } }\n",
+      "t.yaml:2:64: error: withhold: expected keywords of EHLO such as SIZE or CHUNKING, got \"chunks\"\n" },
     { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, tls: {} } }\n",
       "t.yaml:2:59: error: tls: is not supported yet\n" },
 };

@@ -60,10 +60,10 @@ static const struct dialogue dialogues[] = {
     { "parameters refused",
       HELLO
       "MAIL FROM:<a@x.org> FOO=1\r\nMAIL FROM:<a@x.org> SIZE=x\r\nMAIL FROM:<a@x.org>SIZE=1\r\n"
-      "MAIL FROM:<a@x.org> BODY=BINARYMIME\r\nMAIL FROM:<a@x.org> SIZE=52428801\r\n"
+      "MAIL FROM:<a@x.org> BODY=RAW\r\nMAIL FROM:<a@x.org> SIZE=52428801\r\n"
       "MAIL FROM:<a@x.org> SIZE=52428800\r\nRCPT TO:<a@x.org> NOTIFY=NEVER\r\nRCPT TO:<a@x.org> "
       "=\r\n",
-      "220;250;555 5.5.4;501 5.5.4;501 5.5.4;555 5.5.4;552 5.3.4;250 2.1.0;555 5.5.4;501 5.5.4;",
+      "220;250;555 5.5.4;501 5.5.4;501 5.5.4;501 5.5.4;552 5.3.4;250 2.1.0;555 5.5.4;501 5.5.4;",
       "connect\nehlo client.example\nmail a@x.org|a|x.org size=52428800 body=0 utf8=0\n" },
     { "syntax of MAIL and RCPT",
       HELLO
@@ -107,10 +107,10 @@ static const struct dialogue dialogues[] = {
       "2.0.0;",
       "connect\nclose\n" },
     { "not implemented, not known, not well-formed",
-      HELLO "EXPN x\r\nAUTH PLAIN\r\nSTARTTLS\r\nBDAT 3 LAST\r\nETRN x\r\n\r\n "
+      HELLO "EXPN x\r\nAUTH PLAIN\r\nSTARTTLS\r\nETRN x\r\n\r\n "
             "FOO\r\nNOOP\001\r\nDATA x\r\n"
             "QUIT now\r\nVRFY\r\nGET / HTTP/1.1\r\n",
-      "220;250;502 5.5.1;502 5.5.1;502 5.5.1;502 5.5.1;500 5.5.2;500 5.5.2;500 5.5.2;500 5.5.2;503 "
+      "220;250;502 5.5.1;502 5.5.1;502 5.5.1;500 5.5.2;500 5.5.2;500 5.5.2;500 5.5.2;503 "
       "5.5.1;"
       "501 5.5.4;501 5.5.4;500 5.5.2;",
       NULL },
@@ -174,7 +174,7 @@ static void test_every_pair(void)
                                          "EXPN x",
                                          "AUTH PLAIN",
                                          "STARTTLS",
-                                         "BDAT 1",
+                                         "BDAT 0",
                                          "WHAT" };
     static const struct {
         const char *state, *before;
@@ -182,19 +182,22 @@ static void test_every_pair(void)
     } states[] = {
         { "turned-away",
           "",
-          { 503, 503, 503, 503, 503, 503, 503, 221, 503, 503, 502, 502, 502, 502, 500 } },
+          { 503, 503, 503, 503, 503, 503, 503, 221, 503, 503, 502, 502, 502, 503, 500 } },
         { "greeted",
           "",
-          { 250, 250, 503, 503, 503, 250, 250, 221, 252, 214, 502, 502, 502, 502, 500 } },
+          { 250, 250, 503, 503, 503, 250, 250, 221, 252, 214, 502, 502, 502, 503, 500 } },
         { "ready",
           "EHLO x\r\n",
-          { 250, 250, 250, 503, 503, 250, 250, 221, 252, 214, 502, 502, 502, 502, 500 } },
+          { 250, 250, 250, 503, 503, 250, 250, 221, 252, 214, 502, 502, 502, 503, 500 } },
         { "mail",
           "EHLO x\r\nMAIL FROM:<>\r\n",
-          { 250, 250, 503, 250, 554, 250, 250, 221, 252, 214, 502, 502, 502, 502, 500 } },
+          { 250, 250, 503, 250, 554, 250, 250, 221, 252, 214, 502, 502, 502, 554, 500 } },
         { "rcpt",
           "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@x.org>\r\n",
-          { 250, 250, 503, 250, 354, 250, 250, 221, 252, 214, 502, 502, 502, 502, 500 } },
+          { 250, 250, 503, 250, 354, 250, 250, 221, 252, 214, 502, 502, 502, 250, 500 } },
+        { "bdat",
+          "EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@x.org>\r\nBDAT 1\r\nx",
+          { 250, 250, 503, 503, 503, 250, 250, 221, 252, 214, 502, 502, 502, 250, 500 } },
     };
 
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)

@@ -64,42 +64,48 @@ static void test_params(void)
         unsigned extensions;
         enum smtp_param_fault fault;
         uint64_t size;
-        bool body_8bit, smtputf8;
+        int body;
+        bool smtputf8;
     } rows[] = {
-        { "", ~0u, SMTP_PARAM_OK, 0, false, false },
-        { "  ", ~0u, SMTP_PARAM_OK, 0, false, false },
-        { " SIZE=1000", ~0u, SMTP_PARAM_OK, 1000, false, false },
-        { " size=0", ~0u, SMTP_PARAM_OK, 0, false, false },
-        { " SIZE=18446744073709551615", ~0u, SMTP_PARAM_OK, UINT64_MAX, false, false },
-        { " SIZE=99999999999999999999", ~0u, SMTP_PARAM_OK, UINT64_MAX, false, false },
-        { " BODY=7BIT", ~0u, SMTP_PARAM_OK, 0, false, false },
-        { " body=8bitmime  SMTPUTF8 SIZE=7", ~0u, SMTP_PARAM_OK, 7, true, true },
-        { " SIZE=100000000000000000000", ~0u, SMTP_PARAM_SYNTAX, 0, false, false }, /* 21 digits */
-        { " SIZE", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " SIZE=", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " SIZE=-1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " SIZE=1k", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " SIZE=1 SIZE=1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " BODY=7BIT BODY=8BITMIME", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " BODY", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " BODY=9BIT", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " BODY=BINARYMIME", ~0u, SMTP_PARAM_UNKNOWN, 0, false, false },
-        { " PRDR", ~SMTP_EXT_PRDR, SMTP_PARAM_UNKNOWN, 0, false, false },
-        { " PRDR=", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " PRDR prdr", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " SMTPUTF8=1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " =1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " -A", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " A_B", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " A=b=c", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { " A=\303\274", ~0u, SMTP_PARAM_SYNTAX, 0, false, false },
-        { "SIZE=1", ~0u, SMTP_PARAM_SYNTAX, 0, false, false }, /* no blank before it */
-        { " RET=FULL", ~0u, SMTP_PARAM_UNKNOWN, 0, false, false },
-        { " AUTH=<>", ~0u, SMTP_PARAM_UNKNOWN, 0, false, false },
-        { " X", ~0u, SMTP_PARAM_UNKNOWN, 0, false, false },
-        { " SIZE=1", ~SMTP_EXT_SIZE, SMTP_PARAM_UNKNOWN, 0, false, false },
-        { " BODY=7BIT", ~SMTP_EXT_8BITMIME, SMTP_PARAM_UNKNOWN, 0, false, false },
-        { " SMTPUTF8", ~SMTP_EXT_SMTPUTF8, SMTP_PARAM_UNKNOWN, 0, false, false },
+        { "", ~0u, SMTP_PARAM_OK, 0, 0, false },
+        { "  ", ~0u, SMTP_PARAM_OK, 0, 0, false },
+        { " SIZE=1000", ~0u, SMTP_PARAM_OK, 1000, 0, false },
+        { " size=0", ~0u, SMTP_PARAM_OK, 0, 0, false },
+        { " SIZE=18446744073709551615", ~0u, SMTP_PARAM_OK, UINT64_MAX, 0, false },
+        { " SIZE=99999999999999999999", ~0u, SMTP_PARAM_OK, UINT64_MAX, 0, false },
+        { " BODY=7BIT", ~0u, SMTP_PARAM_OK, 0, 0, false },
+        { " body=8bitmime  SMTPUTF8 SIZE=7", ~0u, SMTP_PARAM_OK, 7, 1, true },
+        { " SIZE=100000000000000000000", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false }, /* 21 digits */
+        { " SIZE", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " SIZE=", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " SIZE=-1", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " SIZE=1k", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " SIZE=1 SIZE=1", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " BODY=7BIT BODY=8BITMIME", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " BODY", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " BODY=9BIT", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " BODY=BINARYMIME", ~0u, SMTP_PARAM_OK, 0, 2, false },
+        { " PRDR", ~SMTP_EXT_PRDR, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " PRDR=", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " PRDR prdr", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " SMTPUTF8=1", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " =1", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " -A", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " A_B", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " A=b=c", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " A=\303\274", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { "SIZE=1", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false }, /* no blank before it */
+        { " RET=FULL", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " AUTH=<>", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " X", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " SIZE=1", ~SMTP_EXT_SIZE, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " BODY=8BITMIME", ~SMTP_EXT_8BITMIME, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " BODY=7BIT", ~SMTP_EXT_8BITMIME, SMTP_PARAM_OK, 0, 0, false },
+        { " BODY=7BIT", ~(SMTP_EXT_8BITMIME | SMTP_EXT_BINARYMIME), SMTP_PARAM_UNKNOWN, 0, 0,
+          false },
+        { " BODY=BINARYMIME", ~SMTP_EXT_BINARYMIME, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " BODY=BINARYMIME", ~SMTP_EXT_8BITMIME, SMTP_PARAM_OK, 0, 2, false },
+        { " SMTPUTF8", ~SMTP_EXT_SMTPUTF8, SMTP_PARAM_UNKNOWN, 0, 0, false },
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -110,7 +116,7 @@ static void test_params(void)
             printf("%s: %d\n", rows[i].rest, (int)f);
         CU_ASSERT_EQUAL(f, rows[i].fault);
         CU_ASSERT_EQUAL(o.size, rows[i].size);
-        CU_ASSERT_EQUAL(o.body_8bit, rows[i].body_8bit);
+        CU_ASSERT_EQUAL((int)o.body, rows[i].body);
         CU_ASSERT_EQUAL(o.smtputf8, rows[i].smtputf8);
     }
 }
@@ -125,10 +131,11 @@ static void test_states(void)
     } rows[] = {
         { SMTP_STATE_CONNECTED, "..............." }, { SMTP_STATE_TURNED_AWAY, "........c......" },
         { SMTP_STATE_GREETED, "rrr...ggcgg...." },   { SMTP_STATE_READY, "rrrm..rrcrr...." },
-        { SMTP_STATE_MAIL, "rrr.R.rmcmm...." },      { SMTP_STATE_RCPT, "rrr.RDrRcRR...." },
-        { SMTP_STATE_DATA, "..............." },      { SMTP_STATE_CLOSING, "..............." },
+        { SMTP_STATE_MAIL, "rrr.R.rmcmm...." },      { SMTP_STATE_RCPT, "rrr.RDrRcRR...B" },
+        { SMTP_STATE_DATA, "..............." },      { SMTP_STATE_BDAT, "rrr...rBcBB...B" },
+        { SMTP_STATE_CLOSING, "..............." },
     };
-    static const char letters[SMTP_STATE_COUNT + 1] = ".?tgrmRDc";
+    static const char letters[SMTP_STATE_COUNT + 1] = ".?tgrmRDBc";
 
     CU_ASSERT_EQUAL(sizeof(rows) / sizeof(rows[0]), SMTP_STATE_COUNT - 1);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

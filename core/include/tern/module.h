@@ -396,6 +396,9 @@ struct tern_transport {
     const struct tern_option *options;
     size_t conf_size;
     void (*deliver)(tern_delivery *delivery, const void *conf);
+    /* It stores octets that are not lines (BODY=BINARYMIME, RFC 3030) as they are; such mail is
+     * bounced with 5.6.3 where this is not set. */
+    bool binary;
 };
 
 /*
@@ -679,6 +682,10 @@ struct tern_api {
      * steps on the loop, not BLOCKING ones. False: it never will. Any thread.
      */
     bool (*wake)(tern_call *call, tern_timer_fn done);
+
+    /* For a transport's deliver(): the mail was BODY=BINARYMIME, so CR and LF in it may be data.
+     * Only a transport with `binary` sees such mail. */
+    bool (*delivery_is_binary)(const tern_delivery *delivery);
 };
 
 /* True if the server's table has this function. */

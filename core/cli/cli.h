@@ -24,6 +24,7 @@ int cmd_queue(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_test(int argc, char **argv);
 int cmd_new(int argc, char **argv);
+int cmd_passwd(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 /* The file of -c, else $TERN_CONFIG, else the installed one. */

@@ -20,6 +20,7 @@ static const struct {
     { "why", cmd_why, "show who decided what about a message or session" },
     { "test", cmd_test, "run .smtpt files: unit tests of a policy" },
     { "new", cmd_new, "write the skeleton of a module or filter" },
+    { "passwd", cmd_passwd, "make the stored password of a user, for auth_file or a database" },
     { "help", cmd_help, "explain a key of the configuration or a module's options" },
 };
 

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * passwd.c - `tern passwd [--scheme NAME] [--line] USER`: an entry for the file of auth_file, or for a
+ * database: made here, printed, stored nowhere.
+ *
+ * The password comes from the terminal, without echo and twice, or else is the first line of standard
+ * input. It is no argument: those can be seen by everybody on the machine.
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <lib/password.h>
+
+#include "cli/cli.h"
+
+#define USER_OCTETS_MAX 255
+
+static int usage(void)
+{
+    (void)fprintf(stderr, "usage: tern passwd [--scheme NAME] [--line] USER\n"
+                          "       prints  USER: \"entry\"  for a YAML file, with --line  USER:entry\n"
+                          "       schemes:");
+    for (const char *const *s = password_schemes(); *s != NULL; s++)
+        (void)fprintf(stderr, " %s", *s);
+    (void)fprintf(stderr, " (%s unless said)\n", PASSWORD_SCHEME_DEFAULT);
+    return CLI_USAGE;
+}
+
+/* Octets of the line read, without its end; -1: none, or too long. */
+static ssize_t read_line(char *out, size_t octets)
+{
+    size_t len = 0;
+    char c = '\0';
+
+    while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n') {
+        if (len + 1 == octets)
+            return -1;
+        out[len++] = c;
+    }
+    if (len > 0 && out[len - 1] == '\r')
+        len--;
+    out[len] = '\0';
+    return len == 0 && c != '\n' ? -1 : (ssize_t)len;
+}
+
+/* Signals wait until the terminal is as it was: a shell without echo is no fun. */
+static ssize_t ask(const char *prompt, char *out, size_t octets)
+{
+    struct termios before, silent;
+    sigset_t all, old;
+
+    if (tcgetattr(STDIN_FILENO, &before) < 0)
+        return read_line(out, octets);
+    silent = before;
+    silent.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_BLOCK, &all, &old);
+    (void)fprintf(stderr, "%s", prompt);
+    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+    ssize_t len = read_line(out, octets);
+    (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+    (void)sigprocmask(SIG_SETMASK, &old, NULL);
+    (void)fprintf(stderr, "\n");
+    return len;
+}
+
+static ssize_t read_password(char *out, size_t octets)
+{
+    char again[PASSWORD_OCTETS_MAX + 2];
+    ssize_t len = ask("Password: ", out, octets);
+
+    if (len < 0 || isatty(STDIN_FILENO) == 0)
+        return len;
+    ssize_t len2 = ask("Again: ", again, sizeof(again));
+    bool same = len2 == len && memcmp(out, again, (size_t)len) == 0;
+    explicit_bzero(again, sizeof(again));
+    if (!same)
+        (void)fprintf(stderr, "tern passwd: these are two different passwords\n");
+    return same ? len : -1;
+}
+
+static bool is_plain_word(const char *s)
+{
+    size_t plain = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@._+-");
+
+    return s[plain] == '\0' && strchr("@.+-", s[0]) == NULL;
+}
+
+/* In the double quotes of YAML. */
+static void print_quoted(const char *s)
+{
+    (void)putchar('"');
+    for (; *s != '\0'; s++) {
+        if (*s == '"' || *s == '\\')
+            (void)putchar('\\');
+        (void)putchar(*s);
+    }
+    (void)putchar('"');
+}
+
+static void print_entry(const char *user, const char *entry, bool line)
+{
+    if (line) {
+        printf("%s:%s\n", user, entry);
+        return;
+    }
+    if (is_plain_word(user))
+        printf("%s", user);
+    else
+        print_quoted(user);
+    printf(": ");
+    print_quoted(entry);
+    printf("\n");
+}
+
+static const char *user_trouble(const char *user, bool line)
+{
+    if (user[0] == '\0' || strlen(user) > USER_OCTETS_MAX)
+        return "a user's name has 1 to 255 octets";
+    for (const char *p = user; *p != '\0'; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            return "a user's name holds no control characters";
+    return line && (strchr(user, ':') != NULL || user[0] == '#') ? "this name needs the YAML format" : NULL;
+}
+
+static int make(const char *scheme, const char *user, bool line)
+{
+    char password[PASSWORD_OCTETS_MAX + 2], entry[PASSWORD_STORED_OCTETS_MAX + 1];
+    const char *why = "no password, or one of more than 511 octets";
+    ssize_t len = read_password(password, sizeof(password));
+    bool ok = len >= 0 && password_make(scheme, (tern_str){ password, (size_t)len }, entry, &why) == 0;
+
+    explicit_bzero(password, sizeof(password));
+    if (ok && line && strchr(entry, ':') != NULL) {
+        ok = false;
+        why = "a colon in a password in clear needs the YAML format";
+    }
+    if (ok)
+        print_entry(user, entry, line);
+    else
+        (void)fprintf(stderr, "tern passwd: %s\n", why);
+    explicit_bzero(entry, sizeof(entry));
+    return ok ? 0 : CLI_NO;
+}
+
+int cmd_passwd(int argc, char **argv)
+{
+    static const struct option longs[] = { { "scheme", required_argument, NULL, 's' },
+                                           { "line", no_argument, NULL, 'l' },
+                                           { NULL, 0, NULL, 0 } };
+    const char *scheme = PASSWORD_SCHEME_DEFAULT;
+    bool line = false;
+    int c;
+
+    optind = 1;
+    while ((c = getopt_long(argc, argv, "s:l", longs, NULL)) != -1) {
+        if (c == 's')
+            scheme = optarg;
+        else if (c == 'l')
+            line = true;
+        else
+            return usage();
+    }
+    if (optind + 1 != argc)
+        return usage();
+    const char *trouble = user_trouble(argv[optind], line);
+    if (trouble != NULL || password_init() < 0) {
+        (void)fprintf(stderr, "tern passwd: %s\n", trouble != NULL ? trouble : "no source of random numbers");
+        return CLI_NO;
+    }
+    return make(scheme, argv[optind], line);
+}

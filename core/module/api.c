@@ -337,6 +337,8 @@ static const struct tern_api table = {
     .wake = api_wake,
 
     .delivery_is_binary = api_delivery_is_binary,
+
+    .fail = api_fail,
 };
 
 const struct tern_api *api_table(void)

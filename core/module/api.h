@@ -64,6 +64,7 @@ tern_str api_outcome_text(const tern_call *call);
 /* api_journal.c */
 tern_verdict api_reply(tern_call *call, tern_verdict verdict, unsigned code, const char *enhanced,
                        const char *format, ...) TERN_PRINTF(5, 6);
+tern_verdict api_fail(tern_call *call, const char *format, ...) TERN_PRINTF(2, 3);
 tern_verdict api_hold(tern_call *call, const char *format, ...) TERN_PRINTF(2, 3);
 int api_claim(tern_call *call, enum tern_class class_);
 int api_tag(tern_call *call, const char *name);

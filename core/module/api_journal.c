@@ -37,6 +37,18 @@ tern_verdict api_hold(tern_call *call, const char *format, ...)
     return journal_hold(&w, text);
 }
 
+tern_verdict api_fail(tern_call *call, const char *format, ...)
+{
+    struct journal_writer w = call_writer(call);
+    va_list args;
+
+    va_start(args, format);
+    const char *text = arena_vprintf(&call->arena, format, args);
+    va_end(args);
+    journal_report(&w, text);
+    return TERN_ERROR;
+}
+
 int api_claim(tern_call *call, enum tern_class class_)
 {
     struct journal_writer w = call_writer(call);

@@ -333,6 +333,17 @@ tern_verdict journal_hold(const struct journal_writer *w, const char *text)
     return TERN_HOLD;
 }
 
+void journal_report(const struct journal_writer *w, const char *text)
+{
+    tern_str sentence = dup(w->arena, slice_head(slice_cstr(text), JOURNAL_NOTE_OCTETS_MAX));
+    char *p = (char *)(uintptr_t)sentence.ptr; /* our copy */
+
+    for (; *p != '\0'; p++)
+        if ((unsigned char)*p < 32 || (unsigned char)*p == 127)
+            *p = '?';
+    journal_fail(w, sentence.ptr);
+}
+
 bool journal_has_edits(const struct journal *j)
 {
     for (const struct journal_item *i = j->first; i != NULL; i = i->next)

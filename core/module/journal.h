@@ -94,6 +94,8 @@ tern_verdict journal_reply(const struct journal_writer *w, tern_verdict verdict,
                            const char *enhanced, const char *text);
 tern_verdict journal_hold(const struct journal_writer *w, const char *text);
 void journal_fail(const struct journal_writer *w, const char *sentence);
+/* The step says itself what failed: cut, and without control characters. */
+void journal_report(const struct journal_writer *w, const char *text);
 
 int journal_login(const struct journal_writer *w, struct slice user);
 int journal_keys(const struct journal_writer *w, struct slice mechanism,

@@ -34,6 +34,7 @@ struct asked {
 struct fan {
     unsigned waiting, answered, failed;
     bool done;
+    tern_str error; /* the last one that gave no answer, and why */
     struct asked asked[ZONES_MAX];
 };
 
@@ -114,7 +115,7 @@ static tern_verdict refuse(tern_call *call, const struct dnsbl_conf *c, tern_str
 static tern_verdict conclude(tern_call *call, const struct fan *fan)
 {
     if (fan->answered == 0 && fan->failed > 0)
-        return TERN_ERROR;
+        return tern->fail(call, "no list could be asked: %s", fan->error.ptr);
     (void)tern->set_result(call, "dnsbl", TERN_STR("clear"));
     return TERN_NEXT;
 }
@@ -138,6 +139,8 @@ static void on_answer(tern_call *call, const void *conf, const struct tern_dns_a
         return;
     case NO_ANSWER:
         fan->failed++;
+        fan->error = tern->format(call, "%s: %s", zone.ptr,
+                                  answer->status == TERN_FAILED ? answer->error : "not an answer of a list");
         tern->note(call, zone.ptr, TERN_STR("no answer"));
         break;
     case CLEAR: fan->answered++; break;

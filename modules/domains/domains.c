@@ -142,6 +142,17 @@ static const struct tern_table *question(const tern_call *call, const struct dom
     return NULL;
 }
 
+static const char *asked_option(unsigned stage)
+{
+    switch (stage) {
+    case LOCAL_DOMAIN: return "local";
+    case RELAY_DOMAIN: return "relay";
+    case RELAY_USER:
+    case RELAY_ANY: return "relay_recipients";
+    default: return "recipients";
+    }
+}
+
 static tern_verdict found(tern_call *call, const struct domains_conf *c, struct work *w)
 {
     bool all = tern->table_empty(w->stage == LOCAL_DOMAIN ? c->recipients : c->relay_recipients);
@@ -182,7 +193,7 @@ static tern_verdict answered(tern_call *call, const struct domains_conf *c, stru
         return found(call, c, w);
     if (status == TERN_ABSENT)
         return absent(call, c, w);
-    return TERN_ERROR; /* could not find out: never "no such mailbox" */
+    return tern->fail(call, "the table of %s did not answer", asked_option(w->stage)); /* never "no such mailbox" */
 }
 
 static void on_answer(tern_call *call, const void *conf, const struct tern_table_answer *answer)

@@ -89,7 +89,7 @@ static void seen(tern_call *call, const void *conf, const struct tern_kv_answer 
     int64_t age = tern->now_s(call) - answer->number;
 
     if (answer->status == TERN_FAILED)
-        tern->complete(call, TERN_ERROR);
+        tern->complete(call, tern->fail(call, "the kv store did not answer"));
     else if (answer->status == TERN_FOUND && (answer->number < 0 || age >= (int64_t)c->delay_s))
         pass(call, c, answer->number);
     else

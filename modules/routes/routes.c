@@ -178,6 +178,13 @@ static tern_verdict no_rule(tern_call *call, const struct work *w)
                        "No rule of routes: takes a recipient of class %s", name);
 }
 
+static tern_verdict no_answer(tern_call *call, const struct work *w)
+{
+    static const char *const names[] = { "", "domain", "address", "sender", "sender_domain" };
+
+    return tern->fail(call, "the table of rules[%zu].%s did not answer", w->rule, names[w->stage]);
+}
+
 static void on_answer(tern_call *call, const void *conf, const struct tern_table_answer *answer);
 
 /* Asks the table of this stage. True: *ret has its status. False: *ret_verdict is WAIT or ERROR. */
@@ -221,7 +228,7 @@ static tern_verdict advance(tern_call *call, const struct routes_conf *c, struct
         if (!ask(call, table, key, &status, &verdict))
             return verdict;
         if (status == TERN_FAILED)
-            return TERN_ERROR;
+            return no_answer(call, w);
         if (status == TERN_FOUND)
             w->stage++;
         else
@@ -233,14 +240,17 @@ static tern_verdict advance(tern_call *call, const struct routes_conf *c, struct
 static void on_answer(tern_call *call, const void *conf, const struct tern_table_answer *answer)
 {
     struct work *w = *tern->slot(call);
-    tern_verdict verdict = TERN_ERROR;
+    tern_verdict verdict;
 
+    if (answer->status == TERN_FAILED) {
+        tern->complete(call, no_answer(call, w));
+        return;
+    }
     if (answer->status == TERN_FOUND)
         w->stage++;
     else
         next_rule(w);
-    if (answer->status != TERN_FAILED)
-        verdict = advance(call, conf, w);
+    verdict = advance(call, conf, w);
     if (verdict != TERN_WAIT)
         tern->complete(call, verdict);
 }

@@ -243,6 +243,15 @@ static tern_verdict hold(tern_call *call, const char *format, ...)
     va_end(args);
     return TERN_HOLD;
 }
+static tern_verdict fail(tern_call *call, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    did(call, "fail %s", arena_vprintf(&call->arena, format, args));
+    va_end(args);
+    return TERN_ERROR;
+}
 static int claim(tern_call *call, enum tern_class class_)
 {
     did(call, "claim %d", (int)class_);
@@ -593,6 +602,7 @@ struct tern_api fake_api = {
     .outcome_text = outcome_text,
     .reply = reply,
     .hold = hold,
+    .fail = fail,
     .claim = claim,
     .tag = tag,
     .set_result = set_result,

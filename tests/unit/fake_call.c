@@ -51,6 +51,16 @@ static bool has_tag(const tern_call *call, const char *name)
     return call->tags != NULL && strstr(call->tags, word) != NULL;
 }
 
+static tern_verdict fail(tern_call *call, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(call->text, sizeof(call->text), format, args);
+    va_end(args);
+    return TERN_ERROR;
+}
+
 static tern_verdict reply(tern_call *call, tern_verdict verdict, unsigned code,
                           const char *enhanced, const char *format, ...)
 {
@@ -158,6 +168,7 @@ void fake_call_install(void)
     fixture_api.helo_name = helo_name;
     fixture_api.has_tag = has_tag;
     fixture_api.reply = reply;
+    fixture_api.fail = fail;
     fixture_api.note = note;
     fixture_api.set_route = set_route;
     fixture_api.header_prepend = header_prepend;

@@ -18,8 +18,8 @@ static const struct {
     const char *name, *want;
 } refusals[] = {
     { "bad_magic", "its descriptor begins with 0x464c457f, a module's with 0x4e524554" },
-    { "bad_major", "needs module ABI 2.3, this server has 1.1" },
-    { "bad_minor", "needs module ABI 1.4, this server has 1.1" },
+    { "bad_major", "needs module ABI 2.3, this server has 1." },
+    { "bad_minor", "needs module ABI 1.9, this server has 1." },
     { "bad_size", "its descriptor has 40 octets; one of ABI 1.0 has at least 144" },
     { "bad_size_huge", "its descriptor has 1073741824 octets" },
     { "bad_name", "calls itself \"somebody_else\", not \"bad_name\"" },

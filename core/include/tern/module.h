@@ -686,6 +686,13 @@ struct tern_api {
     /* For a transport's deliver(): the mail was BODY=BINARYMIME, so CR and LF in it may be data.
      * Only a transport with `binary` sees such mail. */
     bool (*delivery_is_binary)(const tern_delivery *delivery);
+
+    /*
+     * The step failed: one sentence for log and decision record (what could not be done, with
+     * whom; no secret). Returns TERN_ERROR, so that a step can end in `return tern->fail(...)` or
+     * `tern->complete(call, tern->fail(...))`. Loop or pool thread of the step.
+     */
+    tern_verdict (*fail)(tern_call *call, const char *format, ...) TERN_PRINTF(2, 3);
 };
 
 /* True if the server's table has this function. */

@@ -183,7 +183,7 @@ static const struct tern_module module = {
     .abi_minor = 3,
 #elif defined BAD_MINOR
     .abi_major = TERN_ABI_MAJOR,
-    .abi_minor = TERN_ABI_MINOR + 3,
+    .abi_minor = 9,
 #else
     .abi_major = TERN_ABI_MAJOR,
     .abi_minor = TERN_ABI_MINOR,

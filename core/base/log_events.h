@@ -13,6 +13,7 @@
     X(reload, "a configuration was loaded or refused")                                            \
     X(config, "an error or a warning in the configuration")                                       \
     X(connect, "a client connected")                                                              \
+    X(proxy, "a proxy in front of a listener")                                                   \
     X(disconnect, "a session ended")                                                              \
     X(reject, "a command or message was refused for good")                                        \
     X(defer, "a command or message was refused for now")                                          \

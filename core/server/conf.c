@@ -90,6 +90,7 @@ static const struct tern_option timeouts_options[] = {
                         "Wait for the first octet after 354 (RFC 5321 4.5.3.2.4: 2 minutes)."),
     TERN_OPTION_SECONDS(struct timeouts_conf, data_block, "3m", 1, 3600,
                         "Wait for more of the message (RFC 5321 4.5.3.2.5: 3 minutes)."),
+    TERN_OPTION_SECONDS(struct timeouts_conf, proxy, "5s", 1, 3600, "Wait for the PROXY header of a proxy."),
     TERN_OPTIONS_END,
 };
 
@@ -149,6 +150,9 @@ static const struct tern_option listener_options[] = {
                      "smtp, or lmtp (RFC 2033): LHLO, and a reply for each recipient behind the message."),
     TERN_OPTION_LIST(struct listener_conf, withhold, "", 0, 32,
                      "Extensions that are not announced here, and not taken: [BINARYMIME]."),
+    TERN_OPTION_CIDRS(struct listener_conf, proxy, "",
+                      "Proxies: connections from there must begin with a PROXY header (version 1 or 2), which names "
+                      "the client. All others are clients themselves."),
     TERN_OPTIONS_END,
 };
 

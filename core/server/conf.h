@@ -27,6 +27,7 @@ struct listener_conf {
     int protocol; /* enum listener_protocol */
     struct tern_list withhold; /* EHLO keywords */
     unsigned withheld;         /* the same for smtp_session_options */
+    const struct tern_cidrs *proxy; /* who must send a PROXY header */
     struct place place;
 };
 
@@ -41,7 +42,7 @@ struct limits_conf {
 
 /* RFC 5321 4.5.3.2, the server's side. */
 struct timeouts_conf {
-    uint64_t command_s, data_start_s, data_block_s;
+    uint64_t command_s, data_start_s, data_block_s, proxy_s;
 };
 
 struct spool_conf {

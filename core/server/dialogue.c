@@ -63,6 +63,15 @@ static void on_decided(void *arg, const struct decision *d)
     s->ops->resumed(s->owner);
 }
 
+static void log_client(struct log_line *l, const struct dialogue *s)
+{
+    const struct session_facts *f = engine_session_facts(s->engine);
+
+    log_str(l, "client", slice_of(f->client_text));
+    if (f->via.len > 0)
+        log_str(l, "via", slice_of(f->via));
+}
+
 /* `to`: the recipient that is refused beside others, or empty. */
 static void log_refusal(const struct dialogue *s, const struct decision *d, struct slice to)
 {
@@ -71,7 +80,7 @@ static void log_refusal(const struct dialogue *s, const struct decision *d, stru
 
     log_begin(&l, LOG_INFO, d->verdict == TERN_REJECT ? LOG_EV_reject : LOG_EV_defer,
               t != NULL ? t->id.ptr : engine_session_facts(s->engine)->id.ptr);
-    log_str(&l, "client", slice_of(engine_session_facts(s->engine)->client_text));
+    log_client(&l, s);
     if (t != NULL)
         log_str(&l, "from", slice_of(t->sender.address));
     if (to.len > 0)
@@ -203,7 +212,7 @@ static void log_accepted(const struct dialogue *s, const char *what)
     struct log_line l;
 
     log_begin(&l, LOG_INFO, what == NULL ? LOG_EV_accepted : LOG_EV_discarded, t->id.ptr);
-    log_str(&l, "client", slice_of(engine_session_facts(s->engine)->client_text));
+    log_client(&l, s);
     log_str(&l, "from", slice_of(t->sender.address));
     log_uint(&l, "rcpts", t->rcpt_count);
     log_uint(&l, "size", s->body != NULL ? body_octets(s->body) : 0);

@@ -65,6 +65,8 @@ static void make_metrics(struct serve_metrics *m)
     m->sessions = metric_gauge("tern_sessions", "", "Sessions now.");
     m->sessions_total = metric_counter("tern_sessions_total", "", "Sessions since the start.");
     m->limited = metric_counter("tern_sessions_refused_total", "", "Connections over a session limit.");
+    m->proxy_refused = metric_counter("tern_proxy_refused_total", "",
+                                      "Connections of proxies without a good PROXY header.");
     m->accepted = metric_counter("tern_messages_accepted_total", "", "Transactions answered with 250.");
     m->refused = metric_counter("tern_replies_total", "class=\"5xx\"", "Refusals of policy, by class.");
     m->deferred = metric_counter("tern_replies_total", "class=\"4xx\"", "Refusals of policy, by class.");
@@ -124,6 +126,7 @@ static int open_loop(struct serve *s, unsigned index, const struct server_conf *
     l->serve = s;
     l->index = index;
     list_init(&l->sessions);
+    list_init(&l->proxied);
     list_init(&l->listeners);
     s->loops[index] = l;
     l->loop = loop_new(index);

@@ -30,7 +30,7 @@
 struct serve_loop;
 
 struct serve_metrics {
-    struct metric *sessions, *sessions_total, *limited;
+    struct metric *sessions, *sessions_total, *limited, *proxy_refused;
     struct metric *accepted, *refused, *deferred, *commit_us;
 };
 
@@ -76,7 +76,7 @@ struct serve_loop {
     struct dispatch *dispatch;
     pthread_t thread;
     unsigned index;
-    struct list sessions, listeners;
+    struct list sessions, listeners, proxied;
     _Atomic unsigned session_count;
     struct loop_timer accept_again;
     bool resting; /* ahead of the mean: accepting is left to the others */
@@ -96,6 +96,17 @@ void listeners_session_ended(struct serve_loop *l);
 /* session.c. Loop thread. */
 void session_accept(struct serve_loop *l, int fd, const char *listener, const tern_address *peer,
                     const tern_address *local);
+/* What a session begins with. */
+struct session_start {
+    struct serve_loop *l;
+    struct generation *generation; /* counted; goes with the session */
+    const struct listener_conf *listener;
+    const struct policy *policy;
+    int fd;
+    tern_address peer, client, local; /* peer: who connected; client: whose connection it is, by PROXY another one */
+};
+/* Whatever was sent ahead is dealt with: limits of the client, then its session. Takes over fd and generation. */
+void session_begin(const struct session_start *start);
 /* Ends idle sessions with 421; all of them when `now`. */
 void sessions_drain(struct serve_loop *l, bool now);
 /* After the loop has stopped: frees what is left. */

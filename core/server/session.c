@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "server/commit.h"
 #include "server/dialogue.h"
+#include "server/proxied.h"
 #include "server/serve.h"
 
 #define CLOSE_LINGER_MS 5000
@@ -265,54 +266,73 @@ static void refuse(int fd, const char *reply)
     (void)close(fd);
 }
 
-static bool is_allowed(struct serve_loop *l, const struct generation *g, const tern_address *peer, int fd)
+static void say_limit(struct serve_loop *l, const tern_address *peer, int fd, enum limit_answer a)
 {
-    enum limit_answer a = session_limits_enter(l->serve->limits, peer, g->conf.limits.sessions,
-                                               g->conf.limits.sessions_per_address);
     char text[NET_ADDRESS_TEXT_MAX];
 
-    if (a == LIMIT_OK)
-        return true;
     net_address_print(peer, false, text);
     metric_add(l->serve->metrics.limited, 1);
     log_event(LOG_INFO, LOG_EV_limit, NULL, "%s refused: %s", text,
               a == LIMIT_SESSIONS ? "limits.sessions is reached" : "limits.sessions_per_address is reached");
     refuse(fd, a == LIMIT_SESSIONS ? "421 4.3.2 Too many connections, please try again later\r\n"
                                    : "421 4.7.0 Too many connections from your address\r\n");
-    return false;
 }
 
-static struct session_facts *new_facts(struct serve_loop *l, const struct listener_conf *listener,
-                                       const tern_address *peer, const tern_address *local)
+static bool is_allowed(struct serve_loop *l, const struct generation *g, const tern_address *peer, int fd)
 {
-    struct session_facts *f = session_facts_new();
-    struct arena *arena = &f->memory->arena;
+    enum limit_answer a = session_limits_enter(l->serve->limits, peer, g->conf.limits.sessions,
+                                               g->conf.limits.sessions_per_address);
+
+    if (a != LIMIT_OK)
+        say_limit(l, peer, fd, a);
+    return a == LIMIT_OK;
+}
+
+static tern_str address_text(struct arena *arena, const tern_address *a)
+{
     char text[NET_ADDRESS_TEXT_MAX];
 
-    net_address_print(peer, false, text);
-    f->client = *peer;
-    f->local = *local;
-    f->client_text = tern_str_dup(arena, slice_cstr(text));
+    net_address_print(a, false, text);
+    return tern_str_dup(arena, slice_cstr(text));
+}
+
+static bool is_same_host(const tern_address *a, const tern_address *b)
+{
+    return a->family == b->family && memcmp(a->octets, b->octets, sizeof(a->octets)) == 0;
+}
+
+static struct session_facts *new_facts(const struct session_start *start)
+{
+    struct serve_loop *l = start->l;
+    const struct listener_conf *listener = start->listener;
+    struct session_facts *f = session_facts_new();
+    struct arena *arena = &f->memory->arena;
+
+    f->client = start->client;
+    f->local = start->local;
+    f->client_text = address_text(arena, &start->client);
     f->id.ptr = arena_printf(arena, "s%llx-%llx", (unsigned long long)(l->serve->started_wall_ms / 1000),
                              (unsigned long long)atomic_fetch_add(&session_counter, 1));
     f->id.len = strlen(f->id.ptr);
     f->listener = (tern_str){ arena_dup(arena, listener->name), listener->name.len };
     f->policy = tern_str_dup(arena, slice_of(listener->policy));
-    f->helo = f->user = (tern_str){ "", 0 };
+    f->helo = f->user = f->via = (tern_str){ "", 0 };
+    if (!is_same_host(&start->peer, &start->client))
+        f->via = address_text(arena, &start->peer);
     return f;
 }
 
-static void start(struct serve_loop *l, struct generation *g, int fd, const struct listener_conf *listener,
-                  const struct policy *policy, const tern_address *peer, const tern_address *local)
+static void run(const struct session_start *start)
 {
+    struct serve_loop *l = start->l;
     struct session *s = mem_zalloc(sizeof(*s));
-    struct dialogue_options o = { .engine = l->engine, .generation = g, .listener = listener,
-                                  .policy = policy, .facts = new_facts(l, listener, peer, local), .ops = &dialogue_ops,
+    struct dialogue_options o = { .engine = l->engine, .generation = start->generation, .listener = start->listener,
+                                  .policy = start->policy, .facts = new_facts(start), .ops = &dialogue_ops,
                                   .owner = s };
 
     s->l = l;
-    s->generation = g;
-    s->peer = *peer;
+    s->generation = start->generation;
+    s->peer = start->client;
     s->end_task.run = on_end_task;
     loop_timer_init(&s->timer, on_timeout);
     list_push(&l->sessions, &s->link);
@@ -320,9 +340,9 @@ static void start(struct serve_loop *l, struct generation *g, int fd, const stru
     metric_shift(l->serve->metrics.sessions, 1);
     metric_add(l->serve->metrics.sessions_total, 1);
     s->dialogue = dialogue_new(&o);
-    s->conn = conn_new(l->loop, fd, &conn_ops, s);
+    s->conn = conn_new(l->loop, start->fd, &conn_ops, s);
     if (s->conn == NULL) {
-        (void)close(fd);
+        (void)close(start->fd);
         session_end(s);
         return;
     }
@@ -331,27 +351,35 @@ static void start(struct serve_loop *l, struct generation *g, int fd, const stru
         conn_pause(s->conn);
 }
 
+void session_begin(const struct session_start *start)
+{
+    if (is_allowed(start->l, start->generation, &start->client, start->fd))
+        run(start);
+    else
+        generation_unref(start->generation);
+}
+
 void session_accept(struct serve_loop *l, int fd, const char *listener_name, const tern_address *peer,
                     const tern_address *local)
 {
-    struct generation *g = generation_present();
-    const struct policy *policy = NULL;
-    const struct listener_conf *listener = generation_listener(g, slice_cstr(listener_name), &policy);
+    struct session_start start = { .l = l, .generation = generation_present(), .fd = fd, .peer = *peer,
+                                   .client = *peer, .local = *local };
 
-    if (listener == NULL || atomic_load(&l->serve->draining)) {
+    start.listener = generation_listener(start.generation, slice_cstr(listener_name), &start.policy);
+    if (start.listener == NULL || atomic_load(&l->serve->draining)) {
         refuse(fd, "421 4.3.2 Service not available, please try again later\r\n");
-        generation_unref(g);
-        return;
+        generation_unref(start.generation);
+    } else if (!cidrs_match(start.listener->proxy, peer)) {
+        session_begin(&start);
+    } else if (!proxied_accept(&start)) {
+        say_limit(l, peer, fd, LIMIT_SESSIONS);
+        generation_unref(start.generation);
     }
-    if (!is_allowed(l, g, peer, fd)) {
-        generation_unref(g);
-        return;
-    }
-    start(l, g, fd, listener, policy, peer, local);
 }
 
 void sessions_drain(struct serve_loop *l, bool now)
 {
+    proxied_drop_all(l);
     list_each_safe(link, &l->sessions) {
         struct session *s = list_entry(link, struct session, link);
         if (s->ending || s->commit != NULL)
@@ -363,6 +391,7 @@ void sessions_drain(struct serve_loop *l, bool now)
 
 void sessions_free(struct serve_loop *l)
 {
+    proxied_drop_all(l);
     list_each_safe(link, &l->sessions) {
         struct session *s = list_entry(link, struct session, link);
         s->ending = true;

@@ -48,6 +48,7 @@ struct session_facts {
     tern_str id;                  /* session id, unique per worker */
     tern_address client, local;
     tern_str client_text;
+    tern_str via;                 /* who connected, where that is another than client: a proxy; or empty */
     tern_str listener, policy;
     tern_str helo;
     tern_str user;

@@ -77,6 +77,7 @@ static const struct {
     { "limits", "sessions_per_address", "1", "1" },
     { "limits", "groups", "1", "1" },
     { "timeouts", "command", "1", "1" },
+    { "timeouts", "proxy", "1h", "3600" },
     { "timeouts", "data_start", "1h", "3600" },
     { "timeouts", "data_block", "2s", "2" },
     { "dns", "servers", "[127.0.0.1, \"[::1]:5353\"]", "127.0.0.1,[::1]:5353" },
@@ -104,6 +105,7 @@ static const struct {
     { "listeners.NAME", "policy", "other", "other" },
     { "listeners.NAME", "protocol", "lmtp", "1" },
     { "listeners.NAME", "withhold", "[SIZE, chunking]", "SIZE,chunking" },
+    { "listeners.NAME", "proxy", "[127.0.0.0/8]", "has 127.0.0.1" },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 
@@ -139,6 +141,10 @@ static void show(const struct tern_option *o, const void *base, struct buf *out)
     case TERN_TYPE_LIST:
         for (size_t i = 0; i < list->count; i++)
             buf_printf(out, "%s%s", i > 0 ? "," : "", list->items[i].ptr);
+        break;
+    case TERN_TYPE_CIDRS:
+        buf_add_cstr(out, cidrs_match(*(const struct tern_cidrs *const *)field, &(tern_address){ 4, { 127, 0, 0, 1 }, 0 })
+                              ? "has 127.0.0.1" : "has it not");
         break;
     default: CU_FAIL("a type this test does not know");
     }

@@ -1,0 +1,1 @@
+tern_fuzz_target(fuzz_proxy LIBS tern_net)

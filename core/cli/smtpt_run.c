@@ -129,10 +129,11 @@ static void op_nothing(void *owner)
     (void)owner;
 }
 
-static unsigned op_may_begin(void *owner)
+static bool op_may_begin(void *owner, struct smtp_answer *ret)
 {
     (void)owner;
-    return 0;
+    (void)ret;
+    return true;
 }
 
 static void op_new_id(void *owner, char out[], size_t octets)

@@ -73,6 +73,8 @@ struct engine_session_options {
     bool split;          /* a RCPT that would open a second group is put off with 452 4.5.3 */
     unsigned groups_max; /* with split: false; 16 */
     struct session_facts *facts; /* client, listener, policy; ownership moves here */
+    uint64_t (*early)(void *arg); /* octets that the client sent before the banner; may be NULL */
+    void *early_arg;
 };
 struct engine_session *engine_session_new(struct engine *engine,
                                           const struct engine_session_options *options);

@@ -107,6 +107,8 @@ struct engine_session {
     struct run run;
     engine_done done;
     void *done_arg;
+    uint64_t (*early)(void *arg);
+    void *early_arg;
 };
 
 void session_ask(struct engine_session *s, const struct plan *plan, unsigned point,

@@ -165,6 +165,8 @@ struct engine_session *engine_session_new(struct engine *engine,
 
     scope_init(&s->scope, engine, options);
     s->facts = options->facts;
+    s->early = options->early;
+    s->early_arg = options->early_arg;
     record_init(&s->record);
     run_init(&s->run);
     return s;
@@ -221,7 +223,8 @@ void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine
     s->aside = s->txn;
     s->txn = NULL;
     s->facts = session_facts_own(s->facts);
-    s->facts->helo = tern_str_dup(&s->facts->memory->arena, name);
+    if (!slice_equal(slice_of(s->facts->helo), name)) /* the same again and again takes no memory */
+        s->facts->helo = tern_str_dup(&s->facts->memory->arena, name);
     s->facts->esmtp = esmtp;
     forget_helo(s);
     session_ask(s, policy_plan(s->scope.policy), TERN_HOOK_EHLO, &session_ops, done_, arg);

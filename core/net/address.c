@@ -11,6 +11,8 @@
 #include "net/conn.h"
 #include "net/sockaddr.h"
 
+#define NET_REPLIES_OCTETS 32768 /* the kernel takes twice that, for its own book-keeping */
+
 void net_address_print(const tern_address *a, bool with_port, char out[NET_ADDRESS_TEXT_MAX])
 {
     char text[INET6_ADDRSTRLEN] = "unix";
@@ -119,7 +121,7 @@ int net_listen(const tern_address *address, int backlog)
 {
     struct sockaddr_storage sa;
     socklen_t len = net_to_sockaddr(address, &sa);
-    int one = 1;
+    int one = 1, replies = NET_REPLIES_OCTETS;
     int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
@@ -127,6 +129,8 @@ int net_listen(const tern_address *address, int backlog)
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (sa.ss_family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    /* Replies are short. Without this the kernel would keep megabytes for each client that does not read. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &replies, sizeof(replies));
     if (bind(fd, (struct sockaddr *)&sa, len) < 0 || listen(fd, backlog) < 0) {
         int r = -errno;
         (void)close(fd);

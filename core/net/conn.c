@@ -36,7 +36,9 @@ struct conn {
     unsigned busy;
     bool connecting, paused, eof, dead, corked, closing;
     bool shaking; /* the filter's handshake is not done */
+    bool nudged; /* the owner wants on_drained */
     bool half; /* the peer closed its half: watching for that would spin */
+    unsigned read_max;
     int failed; /* negative errno of a write, told later */
     struct buf out;
     size_t out_sent;
@@ -72,7 +74,7 @@ static void watch_wanted(struct conn *conn)
         loop_watch_set(conn->watch, events);
         return;
     }
-    if (conn->connecting || conn->out.len > conn->out_sent || filter_wants_room(conn))
+    if (conn->connecting || conn->nudged || conn->out.len > conn->out_sent || filter_wants_room(conn))
         events |= LOOP_WRITE;
     if (!conn->connecting && !conn->eof && !conn->paused)
         events |= LOOP_READ;
@@ -136,8 +138,8 @@ static void end(struct conn *conn, int status)
 static ssize_t take(struct conn *conn, char *data)
 {
     if (conn->filter != NULL)
-        return conn->filter->read(conn->filter_arg, data, LOOP_READ_OCTETS);
-    ssize_t n = recv(conn->fd, data, LOOP_READ_OCTETS, 0);
+        return conn->filter->read(conn->filter_arg, data, conn->read_max);
+    ssize_t n = recv(conn->fd, data, conn->read_max, 0);
     if (n >= 0)
         return n;
     return errno == EINTR ? -EAGAIN : -errno;
@@ -195,8 +197,9 @@ static void read_some(struct conn *conn)
             end(conn, 0);
             return;
         }
+        bool all = (size_t)n < conn->read_max;
         conn->ops->on_read(conn->owner, slice_make(data, (size_t)n));
-        if (n < LOOP_READ_OCTETS && (conn->dead || conn->filter == NULL))
+        if (all && (conn->dead || conn->filter == NULL))
             return; /* most likely nothing is left: one system call saved */
     }
 }
@@ -229,6 +232,7 @@ static void on_writable(struct conn *conn)
     }
     if (conn->out.len > conn->out_sent)
         return;
+    conn->nudged = false;
     watch_wanted(conn);
     if (conn->closing)
         shut(conn);
@@ -387,6 +391,7 @@ static struct conn *make(struct loop *loop, int fd, const struct conn_ops *ops, 
     conn->fd = fd;
     conn->ops = ops;
     conn->owner = owner;
+    conn->read_max = LOOP_READ_OCTETS;
     conn->later.run = on_later;
     loop_timer_init(&conn->linger, on_linger);
     conn->watch = loop_watch_new(loop, fd, on_ready, conn);
@@ -552,6 +557,19 @@ void conn_filter_start(struct conn *conn, const struct conn_filter *filter, void
 void *conn_filter_arg(const struct conn *conn)
 {
     return conn->filter != NULL ? conn->filter_arg : NULL;
+}
+
+void conn_nudge(struct conn *conn)
+{
+    conn->nudged = true;
+    if (!conn->dead)
+        watch_wanted(conn);
+}
+
+void conn_set_read_max(struct conn *conn, unsigned octets)
+{
+    assert(octets > 0 && octets <= LOOP_READ_OCTETS);
+    conn->read_max = octets;
 }
 
 static void on_loop_free(struct loop_task *task)

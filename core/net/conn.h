@@ -74,6 +74,10 @@ size_t conn_unsent(const struct conn *conn);
 /* No on_read until resumed; what was read is never lost. Hang-ups are still told. */
 void conn_pause(struct conn *conn);
 void conn_resume(struct conn *conn);
+/* on_drained comes in a later turn of the loop, when the others had theirs, even if nothing is to be written. */
+void conn_nudge(struct conn *conn);
+/* How much one read takes at most: LOOP_READ_OCTETS unless said. */
+void conn_set_read_max(struct conn *conn, unsigned octets);
 /* Sends what is left (at most `linger_ms`), then closes. The owner hears nothing more. */
 void conn_close(struct conn *conn, unsigned linger_ms);
 /* Closes now. */

@@ -59,7 +59,7 @@ static const struct tern_option spool_options[] = {
 };
 
 static const struct tern_option limits_options[] = {
-    TERN_OPTION_UINT(struct limits_conf, command_line, "2048", 512, 65536,
+    TERN_OPTION_UINT(struct limits_conf, command_line, "2048", 512, 32768,
                      "Octets of a command line (RFC 5321 4.5.3.1.4: at least 512)."),
     TERN_OPTION_UINT(struct limits_conf, data_line, "65536", 1000, 1048576,
                      "Octets of a line of the message (RFC 5321 4.5.3.1.6: at least 1000)."),
@@ -77,7 +77,31 @@ static const struct tern_option limits_options[] = {
                      "Received fields before a message counts as looping (RFC 5321 6.3: at least 100)."),
     TERN_OPTION_UINT(struct limits_conf, sessions, "5000", 1, 1000000, "Sessions at once, in all."),
     TERN_OPTION_UINT(struct limits_conf, sessions_per_address, "50", 1, 1000000,
-                     "Sessions at once from one IPv4 address or IPv6 /64."),
+                     "Sessions at once from one network (ipv4_mask, ipv6_mask)."),
+    TERN_OPTION_RATE(struct limits_conf, connection_rate, "",
+                     "Connections of one network, such as 60/1m; more get 421 4.7.0. Default: any number."),
+    TERN_OPTION_RATE(struct limits_conf, message_rate, "",
+                     "MAIL commands of one network; more get 450 4.7.1. Default: any number."),
+    TERN_OPTION_RATE(struct limits_conf, recipient_rate, "",
+                     "RCPT commands of one network, known recipients or not; more get 450 4.7.1. Default: any number."),
+    TERN_OPTION_UINT(struct limits_conf, ipv4_mask, "32", 8, 32, "Bits of an IPv4 address that make a network."),
+    TERN_OPTION_UINT(struct limits_conf, ipv6_mask, "64", 16, 128, "Bits of an IPv6 address that make a network."),
+    TERN_OPTION_CIDRS(struct limits_conf, rate_exempt, "", "Clients to whom the three rates do not apply."),
+    TERN_OPTION_SIZE(struct limits_conf, memory, "0", 0, 0,
+                     "Memory of the worker; above it new sessions get 421 4.3.2 and new messages 452 4.3.1; 0: half "
+                     "of the machine's, or of its container's."),
+    TERN_OPTION_UINT(struct limits_conf, descriptors, "0", 0, 100000000,
+                     "Descriptors of the worker, an eighth of them kept for queue and deliveries; above it as for "
+                     "memory; 0: what the process may have."),
+    TERN_OPTION_SIZE(struct limits_conf, min_data_rate, "20", 0, 1 << 30,
+                     "Octets a second that a client must send behind DATA, on average; 421 4.4.2 if not; 0: any."),
+    TERN_OPTION_SECONDS(struct limits_conf, min_data_window, "1m", 1, 3600,
+                        "Time over which min_data_rate is averaged."),
+    TERN_OPTION_UINT(struct limits_conf, errors_free, "10", 0, 10000,
+                     "Refused commands of a session before it is slowed down."),
+    TERN_OPTION_MS(struct limits_conf, error_delay, "1s", 0, 60000,
+                   "Wait behind the first refused command that is not free, twice as long behind the second, and so "
+                   "on up to ten times; 0: none."),
     TERN_OPTION_UINT(struct limits_conf, groups, "16", 1, 16,
                      "Recipient groups of a message with split: false."),
     TERN_OPTIONS_END,
@@ -86,6 +110,8 @@ static const struct tern_option limits_options[] = {
 static const struct tern_option timeouts_options[] = {
     TERN_OPTION_SECONDS(struct timeouts_conf, command, "5m", 1, 3600,
                         "Wait for the next command (RFC 5321 4.5.3.2.7: 5 minutes)."),
+    TERN_OPTION_SECONDS(struct timeouts_conf, line, "1m", 1, 3600,
+                        "Wait for the end of a command line that has begun."),
     TERN_OPTION_SECONDS(struct timeouts_conf, data_start, "2m", 1, 3600,
                         "Wait for the first octet after 354 (RFC 5321 4.5.3.2.4: 2 minutes)."),
     TERN_OPTION_SECONDS(struct timeouts_conf, data_block, "3m", 1, 3600,
@@ -398,6 +424,7 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
     (void)schema_parse(env, root, root->place, top_options, conf, NULL, NULL, top_reserved);
     (void)parse_spool(env, root, conf);
     (void)parse_part(env, root, "limits", limits_options, &conf->limits, NULL);
+    conf->load = (struct load_limits){ conf->limits.memory, conf->limits.descriptors };
     (void)parse_part(env, root, "timeouts", timeouts_options, &conf->timeouts, NULL);
     parse_log(env, root, conf);
     (void)parse_part(env, root, "retry", retry_options, &conf->retry, NULL);
@@ -425,6 +452,8 @@ void server_conf_smtp_limits(const struct server_conf *conf, struct smtp_limits 
         .rcpts = conf->limits.recipients,
         .messages = conf->limits.messages,
         .errors = conf->limits.errors,
+        .errors_free = conf->limits.errors_free,
+        .error_delay_ms = (uint32_t)conf->limits.error_delay_ms,
         .commands = conf->limits.commands,
         .received_fields = conf->limits.received,
     };

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "config/schema.h"
 #include "config/yaml.h"
+#include "server/load.h"
 #include "smtp/session.h"
 
 #define LISTENERS_MAX      64
@@ -38,11 +39,19 @@ struct limits_conf {
     unsigned recipients, messages, errors, commands, received;
     unsigned sessions, sessions_per_address;
     unsigned groups;
+    struct tern_rate connection_rate, message_rate, recipient_rate; /* per network; count 0: none */
+    unsigned ipv4_mask, ipv6_mask;
+    const struct tern_cidrs *rate_exempt;
+    uint64_t memory;      /* octets; 0: half of what there is */
+    unsigned descriptors; /* 0: what the process may have */
+    uint64_t min_data_rate, min_data_window_s; /* octets a second; 0: any */
+    unsigned errors_free;
+    uint64_t error_delay_ms;
 };
 
 /* RFC 5321 4.5.3.2, the server's side. */
 struct timeouts_conf {
-    uint64_t command_s, data_start_s, data_block_s, proxy_s;
+    uint64_t command_s, line_s, data_start_s, data_block_s, proxy_s;
 };
 
 struct spool_conf {
@@ -96,6 +105,7 @@ struct server_conf {
     unsigned node;
     struct spool_conf spool;
     struct limits_conf limits;
+    struct load_limits load; /* of limits: */
     struct timeouts_conf timeouts;
     struct dns_conf dns;
     struct log_conf log;

@@ -79,6 +79,9 @@ static unsigned get_metrics(struct serve *s, struct buf *out)
     metric_set(metric_gauge("tern_delivery_connections", "", "Outbound connections."), (int64_t)d.links);
     metric_set(metric_gauge("tern_log_dropped", "", "Log lines dropped because the ring was full."),
                (int64_t)log_dropped());
+    metric_set(metric_gauge("tern_memory_octets", "", "Memory of the worker, as limits.memory counts it."),
+               (int64_t)load_memory_octets(s->load));
+    metric_set(metric_gauge("tern_descriptors", "", "Descriptors of the worker."), (int64_t)load_descriptors(s->load));
     metrics_print(out);
     return MHD_HTTP_OK;
 }

@@ -118,10 +118,17 @@ static void on_helo_decided(void *arg, const struct decision *d)
     on_decided_logged(arg, d);
 }
 
+/* What a session's greetings leave behind lives as long as the session. */
+#define SESSION_MEMORY_MAX 32768
+
 static void op_helo(void *owner, struct slice name, bool esmtp)
 {
     struct dialogue *s = owner;
 
+    if (engine_session_facts(s->engine)->memory->arena.octets > SESSION_MEMORY_MAX) {
+        answer_code(s, 421, "4.7.0", "Too many different greetings in this session");
+        return;
+    }
     engine_helo(s->engine, name, esmtp, on_helo_decided, s);
 }
 
@@ -154,14 +161,10 @@ static void op_mail(void *owner, const struct smtp_mail_params *params)
 {
     struct dialogue *s = owner;
 
-    unsigned code = s->ops->may_begin(s->owner);
+    struct smtp_answer refusal;
 
-    if (code == 421) {
-        answer_code(s, 421, "4.3.2", "Service restarting, please try again");
-        return;
-    }
-    if (code != 0) {
-        answer_code(s, 452, "4.3.1", "Not enough room in the queue, please try again later");
+    if (!s->ops->may_begin(s->owner, &refusal)) {
+        smtp_session_answer(s->smtp, &refusal);
         return;
     }
     engine_mail(s->engine, new_txn(s, params), on_decided_logged, s);
@@ -170,7 +173,12 @@ static void op_mail(void *owner, const struct smtp_mail_params *params)
 static void op_rcpt(void *owner, const struct tern_mailbox *rcpt, struct slice orcpt, struct slice notify)
 {
     struct dialogue *s = owner;
+    struct smtp_answer refusal;
 
+    if (s->ops->may_add != NULL && !s->ops->may_add(s->owner, &refusal)) {
+        smtp_session_answer(s->smtp, &refusal);
+        return;
+    }
     engine_rcpt(s->engine, rcpt, orcpt, notify, on_decided_logged, s);
 }
 
@@ -388,8 +396,33 @@ static void op_expect(void *owner, enum smtp_phase phase)
     s->ops->expect(s->owner, phase);
 }
 
+static void op_pause(void *owner, uint32_t ms)
+{
+    struct dialogue *s = owner;
+
+    if (s->ops->pause != NULL)
+        s->ops->pause(s->owner, ms);
+    else
+        answer_code(s, 0, "", "");
+}
+
+static bool op_full(void *owner)
+{
+    struct dialogue *s = owner;
+
+    return s->ops->full != NULL && s->ops->full(s->owner);
+}
+
+static uint64_t early(void *arg)
+{
+    struct dialogue *s = arg;
+
+    return s->ops->early != NULL ? s->ops->early(s->owner) : 0;
+}
+
 static const struct smtp_ops smtp_ops = {
-    .send = op_send,       .close = op_close,   .expect = op_expect, .on_connect = op_connect,
+    .send = op_send,       .close = op_close,   .expect = op_expect, .pause = op_pause,
+    .full = op_full,       .on_connect = op_connect,
     .on_helo = op_helo,    .on_mail = op_mail,  .on_rcpt = op_rcpt,  .on_data = op_data,
     .on_message = op_message, .on_body = op_body, .on_abort = op_abort,
 };
@@ -412,7 +445,7 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
         .policy = o->policy, .generation_ref = dialogue_ref_generation,
         .generation_unref = dialogue_unref_generation, .generation = o->generation,
         .soft_bounce = conf->soft_bounce, .split = conf->split, .groups_max = conf->limits.groups,
-        .facts = o->facts,
+        .facts = o->facts, .early = early, .early_arg = s,
     };
     bool lmtp = o->listener->protocol == LISTENER_LMTP;
     struct smtp_session_options so = { .hostname = conf->hostname.ptr, .lmtp = lmtp, .prdr = !conf->split,
@@ -442,6 +475,33 @@ void dialogue_input(struct dialogue *s, struct slice octets)
 bool dialogue_waiting(const struct dialogue *s)
 {
     return smtp_session_waiting(s->smtp);
+}
+
+bool dialogue_stalled(const struct dialogue *s)
+{
+    return !s->ending && smtp_session_stalled(s->smtp);
+}
+
+void dialogue_go_on(struct dialogue *s)
+{
+    if (!s->ending)
+        smtp_session_go_on(s->smtp);
+}
+
+void dialogue_breathed(struct dialogue *s)
+{
+    if (s->ending)
+        return;
+    s->ops->gather(s->owner);
+    answer_code(s, 0, "", "");
+    s->ops->resumed(s->owner);
+}
+
+const char *dialogue_id(const struct dialogue *s)
+{
+    const struct txn_facts *t = engine_txn(s->engine);
+
+    return t != NULL ? t->id.ptr : engine_session_facts(s->engine)->id.ptr;
 }
 
 bool dialogue_in_transaction(const struct dialogue *s)

@@ -25,8 +25,14 @@ struct dialogue_ops {
     void (*resumed)(void *owner);
     /* Before a late answer is sent: gather what follows until resumed(). */
     void (*gather)(void *owner);
-    /* 0, or the reply that MAIL gets instead: 421 (over), 452 (no room). */
-    unsigned (*may_begin)(void *owner);
+    /* True, or the reply that MAIL (RCPT) gets instead of being asked about. may_add may be NULL. */
+    bool (*may_begin)(void *owner, struct smtp_answer *ret);
+    bool (*may_add)(void *owner, struct smtp_answer *ret);
+    /* As in struct smtp_ops: ended by dialogue_breathed(), dialogue_go_on(). May be NULL. */
+    void (*pause)(void *owner, uint32_t ms);
+    bool (*full)(void *owner);
+    /* Octets that came before the banner and nobody has read. May be NULL. */
+    uint64_t (*early)(void *owner);
     void (*new_id)(void *owner, char out[], size_t octets);
     struct body *(*new_body)(void *owner);
     /* Store the message; answered once by dialogue_stored(), from inside or later. */
@@ -50,6 +56,12 @@ struct dialogue *dialogue_new(const struct dialogue_options *options);
 void dialogue_start(struct dialogue *d); /* hook connect, banner */
 void dialogue_input(struct dialogue *d, struct slice octets);
 bool dialogue_waiting(const struct dialogue *d); /* a question is not answered yet: do not feed more */
+/* Octets wait until the owner is no longer full: dialogue_go_on() then. */
+bool dialogue_stalled(const struct dialogue *d);
+void dialogue_go_on(struct dialogue *d);
+void dialogue_breathed(struct dialogue *d); /* the pause is over */
+/* Of the transaction, else of the session: for the log. */
+const char *dialogue_id(const struct dialogue *d);
 bool dialogue_in_transaction(const struct dialogue *d);
 /* status: 0 durable, else a negative errno of the spool. */
 void dialogue_stored(struct dialogue *d, int status);

@@ -32,41 +32,40 @@ void session_limits_free(struct session_limits *l)
     free(l);
 }
 
-/* One host commonly has a whole /64: counting its addresses singly would count nothing. */
-static struct slice network_of(const tern_address *a)
+static struct slice key_of(const tern_address *network)
 {
-    return slice_make((const char *)a->octets, a->family == 4 ? 4 : 8);
+    return slice_make((const char *)network->octets, network->family == 4 ? 4 : 16);
 }
 
-enum limit_answer session_limits_enter(struct session_limits *l, const tern_address *client,
+enum limit_answer session_limits_enter(struct session_limits *l, const tern_address *network,
                                        unsigned sessions_max, unsigned per_address_max)
 {
     enum limit_answer answer = LIMIT_OK;
 
     (void)pthread_mutex_lock(&l->lock);
-    uintptr_t n = (uintptr_t)table_get(&l->addresses, network_of(client));
+    uintptr_t n = (uintptr_t)table_get(&l->addresses, key_of(network));
     if (l->sessions >= sessions_max) {
         answer = LIMIT_SESSIONS;
     } else if (n >= per_address_max) {
         answer = LIMIT_ADDRESS;
     } else {
         l->sessions++;
-        (void)table_put(&l->addresses, network_of(client), (void *)(n + 1));
+        (void)table_put(&l->addresses, key_of(network), (void *)(n + 1));
     }
     (void)pthread_mutex_unlock(&l->lock);
     return answer;
 }
 
-void session_limits_leave(struct session_limits *l, const tern_address *client)
+void session_limits_leave(struct session_limits *l, const tern_address *network)
 {
     (void)pthread_mutex_lock(&l->lock);
-    uintptr_t n = (uintptr_t)table_get(&l->addresses, network_of(client));
+    uintptr_t n = (uintptr_t)table_get(&l->addresses, key_of(network));
     assert(l->sessions > 0 && n > 0); /* else somebody leaves who never entered */
     l->sessions--;
     if (n <= 1)
-        (void)table_remove(&l->addresses, network_of(client));
+        (void)table_remove(&l->addresses, key_of(network));
     else
-        (void)table_put(&l->addresses, network_of(client), (void *)(n - 1));
+        (void)table_put(&l->addresses, key_of(network), (void *)(n - 1));
     (void)pthread_mutex_unlock(&l->lock);
 }
 

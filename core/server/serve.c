@@ -67,6 +67,7 @@ static void make_metrics(struct serve_metrics *m)
     m->limited = metric_counter("tern_sessions_refused_total", "", "Connections over a session limit.");
     m->proxy_refused = metric_counter("tern_proxy_refused_total", "",
                                       "Connections of proxies without a good PROXY header.");
+    m->rate_limited = metric_counter("tern_rate_limited_total", "", "MAIL and RCPT over a rate of limits:.");
     m->accepted = metric_counter("tern_messages_accepted_total", "", "Transactions answered with 250.");
     m->refused = metric_counter("tern_replies_total", "class=\"5xx\"", "Refusals of policy, by class.");
     m->deferred = metric_counter("tern_replies_total", "class=\"4xx\"", "Refusals of policy, by class.");
@@ -182,6 +183,8 @@ int serve_open(struct serve *s, const struct worker_start *start, struct generat
     s->started_wall_ms = clock_wall_ms();
     s->loop_count = wanted_loops(&g->conf);
     s->limits = session_limits_new();
+    s->rates = rates_new();
+    s->load = load_new();
     (void)pthread_mutex_init(&s->reload_lock, NULL);
     (void)pthread_barrier_init(&s->loops_stopped, NULL, s->loop_count + 1);
     (void)pthread_barrier_init(&s->deliveries_gone, NULL, s->loop_count + 1);
@@ -461,6 +464,8 @@ void serve_close(struct serve *s)
     }
     kv_close(s->kv);
     session_limits_free(s->limits);
+    rates_free(s->rates);
+    load_free(s->load);
     generation_set_present(NULL);
     modules_free(s->modules);
 }

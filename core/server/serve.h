@@ -22,6 +22,8 @@
 #include "queue/scheduler.h"
 #include "server/generation.h"
 #include "server/limits.h"
+#include "server/load.h"
+#include "server/rates.h"
 #include "server/shared.h"
 #include "server/supervisor.h"
 #include "spool/spool.h"
@@ -30,7 +32,7 @@
 struct serve_loop;
 
 struct serve_metrics {
-    struct metric *sessions, *sessions_total, *limited, *proxy_refused;
+    struct metric *sessions, *sessions_total, *limited, *rate_limited, *proxy_refused;
     struct metric *accepted, *refused, *deferred, *commit_us;
 };
 
@@ -44,6 +46,8 @@ struct serve {
     struct pool *pool;
     struct kv *kv;
     struct session_limits *limits;
+    struct rates *rates;
+    struct load *load;
     struct serve_loop *loops[SHARED_LOOPS_MAX];
     unsigned loop_count;
     struct serve_metrics metrics;

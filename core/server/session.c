@@ -4,9 +4,11 @@
  * commit of its message.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -18,7 +20,13 @@
 #include "server/serve.h"
 
 #define CLOSE_LINGER_MS 5000
-#define UNSENT_MAX      65536 /* a client that does not read its replies is not asked for more commands */
+/*
+ * What one session makes us hold before DATA, by default 64 KB at most: a read, and a command line that is not
+ * complete; and replies that are not taken. Buffers grow by doubling, hence a quarter for each.
+ */
+#define COMMAND_READ_MAX 16384
+#define COMMANDS_PER_TURN 16 /* then the other sessions of the loop get theirs, whatever was pipelined */
+#define UNSENT_MAX       16384 /* a client that does not read its replies is not asked for more commands */
 
 struct session {
     struct list link;
@@ -29,8 +37,14 @@ struct session {
     struct commit *commit;
     struct loop_timer timer;
     struct loop_task end_task;
-    tern_address peer;
+    tern_address network; /* the client's, masked: what it is counted by */
     bool ending;
+    unsigned turn; /* commands done since the loop came here */
+    bool rate_exempt;
+    bool pausing; /* the timer is that of a pause, not of a time-out */
+    bool rate_timer; /* the timer is that of the data rate */
+    uint64_t window_octets; /* of the message, since the window of min_data_rate began */
+    uint64_t window_end_ms; /* 0: none has begun */
     bool waits; /* ended, but for its commit: what became of the message is told first */
 };
 
@@ -46,7 +60,7 @@ static void session_free(struct session *s)
         commit_forget(s->commit);
     dialogue_free(s->dialogue);
     generation_unref(s->generation);
-    session_limits_leave(s->l->serve->limits, &s->peer);
+    session_limits_leave(s->l->serve->limits, &s->network);
     metric_shift(s->l->serve->metrics.sessions, -1);
     atomic_fetch_sub_explicit(&s->l->session_count, 1, memory_order_relaxed);
     listeners_session_ended(s->l);
@@ -117,6 +131,31 @@ static void end_if_drained(struct session *s)
         say_restart(s);
 }
 
+/*
+ * Sends what was gathered. A pipeline is gone through in turns of COMMANDS_PER_TURN commands or UNSENT_MAX octets
+ * of replies: who sends commands and takes no replies fills his own buffers and not our memory, and
+ * who sends many keeps nobody else waiting.
+ */
+static void let_out(struct session *s)
+{
+    while (s->conn != NULL) {
+        conn_uncork(s->conn);
+        if (s->ending || !dialogue_stalled(s->dialogue) || conn_unsent(s->conn) >= UNSENT_MAX)
+            return;
+        if (s->turn >= COMMANDS_PER_TURN) {
+            conn_nudge(s->conn);
+            return;
+        }
+        conn_cork(s->conn);
+        dialogue_go_on(s->dialogue);
+    }
+}
+
+static bool may_read(const struct session *s)
+{
+    return !dialogue_waiting(s->dialogue) && !dialogue_stalled(s->dialogue) && conn_unsent(s->conn) < UNSENT_MAX;
+}
+
 static void op_resumed(void *owner)
 {
     struct session *s = owner;
@@ -126,21 +165,88 @@ static void op_resumed(void *owner)
     end_if_drained(s);
     if (s->conn == NULL)
         return;
-    conn_uncork(s->conn);
-    if (!dialogue_waiting(s->dialogue) && conn_unsent(s->conn) < UNSENT_MAX)
+    let_out(s);
+    if (s->conn != NULL && may_read(s))
         conn_resume(s->conn);
+}
+
+static bool op_full(void *owner)
+{
+    struct session *s = owner;
+
+    return s->conn != NULL && (++s->turn > COMMANDS_PER_TURN || conn_unsent(s->conn) >= UNSENT_MAX);
+}
+
+/* Octets sent before the banner are still the kernel's: nothing is read while hook connect is asked. */
+static uint64_t op_early(void *owner)
+{
+    struct session *s = owner;
+    int octets = 0;
+
+    if (s->conn == NULL || ioctl(conn_fd(s->conn), FIONREAD, &octets) < 0)
+        return 0;
+    return octets > 0 ? (uint64_t)octets : 0;
+}
+
+static void op_pause(void *owner, uint32_t ms)
+{
+    struct session *s = owner;
+
+    s->pausing = true;
+    loop_timer_start(s->l->loop, &s->timer, ms);
+}
+
+/* Until the next look at the rate at which the message comes, or the time-out if that is sooner. */
+static uint64_t data_block_ms(struct session *s)
+{
+    const struct server_conf *c = &s->generation->conf;
+    uint64_t now = clock_now_ms(), block_ms = c->timeouts.data_block_s * 1000;
+
+    if (c->limits.min_data_rate == 0)
+        return block_ms;
+    if (s->window_end_ms == 0) {
+        s->window_end_ms = now + c->limits.min_data_window_s * 1000;
+        s->window_octets = 0;
+    }
+    uint64_t rate_ms = s->window_end_ms > now ? s->window_end_ms - now : 0;
+    s->rate_timer = rate_ms < block_ms;
+    return s->rate_timer ? rate_ms : block_ms;
+}
+
+/* The window is over. True if enough came in it; then another begins. */
+static bool is_fast_enough(struct session *s)
+{
+    const struct limits_conf *c = &s->generation->conf.limits;
+
+    if (s->window_octets < c->min_data_rate * c->min_data_window_s)
+        return false;
+    s->window_end_ms = 0;
+    loop_timer_start(s->l->loop, &s->timer, data_block_ms(s));
+    return true;
 }
 
 static void op_expect(void *owner, enum smtp_phase phase)
 {
     struct session *s = owner;
     const struct timeouts_conf *t = &s->generation->conf.timeouts;
+    bool data = phase == SMTP_PHASE_DATA_START || phase == SMTP_PHASE_DATA_BLOCK;
 
+    if (s->conn != NULL)
+        conn_set_read_max(s->conn, data ? LOOP_READ_OCTETS : COMMAND_READ_MAX);
+    s->rate_timer = false;
+    if (phase != SMTP_PHASE_DATA_BLOCK)
+        s->window_end_ms = 0;
     switch (phase) {
+    case SMTP_PHASE_LINE:
+        loop_timer_start(s->l->loop, &s->timer, (t->line_s < t->command_s ? t->line_s : t->command_s) * 1000);
+        break;
     case SMTP_PHASE_COMMAND: loop_timer_start(s->l->loop, &s->timer, t->command_s * 1000); break;
     case SMTP_PHASE_DATA_START: loop_timer_start(s->l->loop, &s->timer, t->data_start_s * 1000); break;
-    case SMTP_PHASE_DATA_BLOCK: loop_timer_start(s->l->loop, &s->timer, t->data_block_s * 1000); break;
-    case SMTP_PHASE_ANSWER: loop_timer_stop(&s->timer); break; /* we keep the client waiting, not it us */
+    case SMTP_PHASE_DATA_BLOCK: loop_timer_start(s->l->loop, &s->timer, data_block_ms(s)); break;
+    case SMTP_PHASE_ANSWER: /* we keep the client waiting, not it us */
+        if (!s->pausing)
+            loop_timer_stop(&s->timer);
+        break;
     }
 }
 
@@ -151,13 +257,44 @@ static bool generation_is_over(const struct session *s)
     return retired != 0 && clock_now_ms() >= retired + s->generation->conf.drain_s * 1000;
 }
 
-static unsigned op_may_begin(void *owner)
+static bool rate_allows(struct session *s, enum rate_kind kind, struct tern_rate rate)
+{
+    if (rate.count == 0 || s->rate_exempt)
+        return true;
+    if (rates_take(s->l->serve->rates, kind, &s->network, rate, clock_now_ms() * 1000))
+        return true;
+    metric_add(s->l->serve->metrics.rate_limited, 1);
+    return false;
+}
+
+static bool op_may_begin(void *owner, struct smtp_answer *ret)
+{
+    struct session *s = owner;
+    const struct server_conf *c = &s->generation->conf;
+
+    if (atomic_load(&s->l->serve->draining) || generation_is_over(s))
+        *ret = (struct smtp_answer){ 421, "4.3.2", SLICE("Service restarting, please try again") };
+    else if (!spool_has_room(s->l->serve->spool))
+        *ret = (struct smtp_answer){ 452, "4.3.1", SLICE("Not enough room in the queue, please try again later") };
+    else if (load_check(s->l->serve->load, &c->load, clock_now_ms()) != LOAD_OK)
+        *ret = (struct smtp_answer){ 452, "4.3.1", SLICE("Too busy, please try again later") };
+    else if (!rate_allows(s, RATE_MESSAGES, c->limits.message_rate))
+        *ret = (struct smtp_answer){ 450, "4.7.1",
+                                     SLICE("Too many messages from your network, please try again later") };
+    else
+        return true;
+    return false;
+}
+
+static bool op_may_add(void *owner, struct smtp_answer *ret)
 {
     struct session *s = owner;
 
-    if (atomic_load(&s->l->serve->draining) || generation_is_over(s))
-        return 421;
-    return spool_has_room(s->l->serve->spool) ? 0 : 452;
+    if (rate_allows(s, RATE_RECIPIENTS, s->generation->conf.limits.recipient_rate))
+        return true;
+    *ret = (struct smtp_answer){ 450, "4.7.1",
+                                 SLICE("Too many recipients from your network, please try again later") };
+    return false;
 }
 
 static void op_new_id(void *owner, char out[], size_t octets)
@@ -211,7 +348,7 @@ static void op_count(void *owner, enum dialogue_reply reply)
 static const struct dialogue_ops dialogue_ops = {
     .send = op_send, .close = op_close, .expect = op_expect, .resumed = op_resumed, .gather = op_gather,
     .may_begin = op_may_begin, .new_id = op_new_id, .new_body = op_new_body, .store = op_store,
-    .count = op_count,
+    .count = op_count, .may_add = op_may_add, .pause = op_pause, .full = op_full, .early = op_early,
 };
 
 /* ---- the connection ---- */
@@ -220,8 +357,19 @@ static void on_timeout(struct loop_timer *timer)
 {
     struct session *s = list_entry(timer, struct session, timer);
 
-    if (!s->ending)
+    if (s->ending)
+        return;
+    if (s->pausing) {
+        s->pausing = false;
+        dialogue_breathed(s->dialogue);
+    } else if (!s->rate_timer) {
         dialogue_end(s->dialogue, 421, "4.4.2", "Timeout, closing the connection");
+    } else if (!is_fast_enough(s)) {
+        log_event(LOG_INFO, LOG_EV_limit, dialogue_id(s->dialogue),
+                  "limits.min_data_rate: %llu octets of the message in %llu s", (unsigned long long)s->window_octets,
+                  (unsigned long long)s->generation->conf.limits.min_data_window_s);
+        dialogue_end(s->dialogue, 421, "4.4.2", "Too slow, closing the connection");
+    }
 }
 
 static void conn_read(void *owner, struct slice octets)
@@ -230,18 +378,21 @@ static void conn_read(void *owner, struct slice octets)
 
     if (s->ending)
         return;
+    s->window_octets += octets.len;
+    s->turn = 0;
     conn_cork(s->conn);
     dialogue_input(s->dialogue, octets);
     end_if_drained(s);
+    let_out(s);
     if (s->conn == NULL)
         return;
-    conn_uncork(s->conn);
-    if (dialogue_waiting(s->dialogue) || conn_unsent(s->conn) >= UNSENT_MAX)
+    if (!may_read(s))
         conn_pause(s->conn);
 }
 
 static void conn_drained(void *owner)
 {
+    ((struct session *)owner)->turn = 0;
     op_resumed(owner);
 }
 
@@ -266,26 +417,59 @@ static void refuse(int fd, const char *reply)
     (void)close(fd);
 }
 
-static void say_limit(struct serve_loop *l, const tern_address *peer, int fd, enum limit_answer a)
+#define TOO_MANY "421 4.3.2 Too many connections, please try again later\r\n"
+
+static void refuse_logged(struct serve_loop *l, const tern_address *peer, int fd, const char *key, const char *reply)
 {
     char text[NET_ADDRESS_TEXT_MAX];
 
     net_address_print(peer, false, text);
     metric_add(l->serve->metrics.limited, 1);
-    log_event(LOG_INFO, LOG_EV_limit, NULL, "%s refused: %s", text,
-              a == LIMIT_SESSIONS ? "limits.sessions is reached" : "limits.sessions_per_address is reached");
-    refuse(fd, a == LIMIT_SESSIONS ? "421 4.3.2 Too many connections, please try again later\r\n"
-                                   : "421 4.7.0 Too many connections from your address\r\n");
+    if (key != NULL)
+        log_event(LOG_INFO, LOG_EV_limit, NULL, "%s refused: %s is reached", text, key);
+    refuse(fd, reply);
 }
 
-static bool is_allowed(struct serve_loop *l, const struct generation *g, const tern_address *peer, int fd)
+static bool is_exempt(const struct limits_conf *c, const tern_address *peer)
 {
-    enum limit_answer a = session_limits_enter(l->serve->limits, peer, g->conf.limits.sessions,
-                                               g->conf.limits.sessions_per_address);
+    return c->rate_exempt != NULL && cidrs_match(c->rate_exempt, peer);
+}
 
-    if (a != LIMIT_OK)
-        say_limit(l, peer, fd, a);
-    return a == LIMIT_OK;
+/* What is too much for all is looked at first: it costs least, and says nothing of the client. */
+static bool is_overloaded(struct serve_loop *l, const struct generation *g, int fd)
+{
+    return load_check_descriptor(l->serve->load, &g->conf.load, fd, clock_now_ms()) != LOAD_OK;
+}
+
+static tern_address network_of(const struct session_start *start)
+{
+    const struct limits_conf *c = &start->generation->conf.limits;
+
+    return rates_network(&start->client, c->ipv4_mask, c->ipv6_mask);
+}
+
+static bool is_allowed(const struct session_start *start)
+{
+    const struct limits_conf *c = &start->generation->conf.limits;
+    const tern_address *client = &start->client;
+    struct serve *s = start->l->serve;
+    tern_address network = network_of(start);
+
+    if (!is_exempt(c, client) &&
+        !rates_take(s->rates, RATE_CONNECTIONS, &network, c->connection_rate, clock_now_ms() * 1000)) {
+        refuse_logged(start->l, client, start->fd, "limits.connection_rate",
+                      "421 4.7.0 Too many connections from your network, please try again later\r\n");
+        return false;
+    }
+    switch (session_limits_enter(s->limits, &network, c->sessions, c->sessions_per_address)) {
+    case LIMIT_SESSIONS: refuse_logged(start->l, client, start->fd, "limits.sessions", TOO_MANY); return false;
+    case LIMIT_ADDRESS:
+        refuse_logged(start->l, client, start->fd, "limits.sessions_per_address",
+                      "421 4.7.0 Too many connections from your address\r\n");
+        return false;
+    case LIMIT_OK: break;
+    }
+    return true;
 }
 
 static tern_str address_text(struct arena *arena, const tern_address *a)
@@ -332,7 +516,8 @@ static void run(const struct session_start *start)
 
     s->l = l;
     s->generation = start->generation;
-    s->peer = start->client;
+    s->network = network_of(start);
+    s->rate_exempt = is_exempt(&start->generation->conf.limits, &start->client);
     s->end_task.run = on_end_task;
     loop_timer_init(&s->timer, on_timeout);
     list_push(&l->sessions, &s->link);
@@ -346,6 +531,7 @@ static void run(const struct session_start *start)
         session_end(s);
         return;
     }
+    conn_set_read_max(s->conn, COMMAND_READ_MAX);
     dialogue_start(s->dialogue);
     if (s->conn != NULL && dialogue_waiting(s->dialogue))
         conn_pause(s->conn);
@@ -353,7 +539,7 @@ static void run(const struct session_start *start)
 
 void session_begin(const struct session_start *start)
 {
-    if (is_allowed(start->l, start->generation, &start->client, start->fd))
+    if (is_allowed(start))
         run(start);
     else
         generation_unref(start->generation);
@@ -369,10 +555,14 @@ void session_accept(struct serve_loop *l, int fd, const char *listener_name, con
     if (start.listener == NULL || atomic_load(&l->serve->draining)) {
         refuse(fd, "421 4.3.2 Service not available, please try again later\r\n");
         generation_unref(start.generation);
+    } else if (is_overloaded(l, start.generation, fd)) {
+        /* Logged once by load.c: a line for each would be load of its own. */
+        refuse_logged(l, peer, fd, NULL, "421 4.3.2 Too busy, please try again later\r\n");
+        generation_unref(start.generation);
     } else if (!cidrs_match(start.listener->proxy, peer)) {
         session_begin(&start);
     } else if (!proxied_accept(&start)) {
-        say_limit(l, peer, fd, LIMIT_SESSIONS);
+        refuse_logged(l, peer, fd, "limits.sessions", TOO_MANY);
         generation_unref(start.generation);
     }
 }

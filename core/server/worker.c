@@ -204,6 +204,7 @@ static void run(struct worker *w)
         wait_for_events(w, POLL_MS);
         tables_poll();
         generation_give_back();
+        load_relieve(w->serve.load);
     }
 }
 

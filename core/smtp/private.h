@@ -28,6 +28,7 @@ enum smtp_question {
     SMTP_QUESTION_RCPT,
     SMTP_QUESTION_DATA,
     SMTP_QUESTION_MESSAGE,
+    SMTP_QUESTION_PAUSE, /* not one: the client is kept waiting behind an error */
     SMTP_QUESTION_COUNT,
 };
 
@@ -65,6 +66,8 @@ struct smtp_session {
     enum smtp_question question;
     enum smtp_phase phase;
     unsigned depth;       /* public calls under way; octets are read at depth 1 only */
+    bool stalled;         /* octets wait until the owner is no longer full() */
+    bool erred;           /* a refusal was said since the last pause */
     bool running, doomed; /* the loop runs; free when the last call returns */
     bool progress;        /* something was read since the last expect() */
     bool esmtp;           /* the one under way is EHLO, not HELO */

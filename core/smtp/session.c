@@ -31,6 +31,12 @@ static const command_fn commands[SMTP_VERB_COUNT] = {
     [SMTP_VERB_BDAT] = smtp_cmd_bdat, [SMTP_VERB_VRFY] = smtp_cmd_vrfy, [SMTP_VERB_HELP] = smtp_cmd_help,
 };
 
+static void pause_is_over(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    (void)s;
+    (void)answer;
+}
+
 static const answered_fn answered[SMTP_QUESTION_COUNT] = {
     [SMTP_QUESTION_CONNECT] = smtp_connect_answered,
     [SMTP_QUESTION_HELO] = smtp_helo_answered,
@@ -38,6 +44,7 @@ static const answered_fn answered[SMTP_QUESTION_COUNT] = {
     [SMTP_QUESTION_RCPT] = smtp_rcpt_answered,
     [SMTP_QUESTION_DATA] = smtp_data_answered,
     [SMTP_QUESTION_MESSAGE] = smtp_message_answered,
+    [SMTP_QUESTION_PAUSE] = pause_is_over,
 };
 
 /* ---- Doors -------------------------------------------------------------- */
@@ -72,8 +79,10 @@ void smtp_session_say(struct smtp_session *s, unsigned code, const char *enhance
         smtp_session_reply(s, SMTP_REPLY_TOO_MANY_ERRORS);
         return;
     }
-    if (code / 100 == 5)
+    if (code / 100 == 5) {
         s->error_count++;
+        s->erred = true;
+    }
     if ((s->withheld & SMTP_EXT_ENHANCED) != 0)
         enhanced = "";
     smtp_reply_print(&line, code, enhanced, text, s->smtputf8);
@@ -270,10 +279,31 @@ static bool read_line(struct smtp_session *s, struct slice *in)
     return true;
 }
 
-static bool may_read(const struct smtp_session *s)
+/*
+ * Who errs and errs is kept waiting, longer each time, and no thread waits with him. The reply has
+ * been said: what waits is his next command, and the pipelined ones behind it.
+ */
+static void pause_after_error(struct smtp_session *s)
 {
-    return s->question == SMTP_QUESTION_NONE && s->state != SMTP_STATE_CONNECTED &&
-           s->state != SMTP_STATE_CLOSING;
+    bool erred = s->erred;
+
+    s->erred = false;
+    if (!erred || s->question != SMTP_QUESTION_NONE || s->state == SMTP_STATE_CLOSING || s->ops->pause == NULL)
+        return;
+    if (s->limits.error_delay_ms == 0 || s->error_count <= s->limits.errors_free)
+        return;
+    uint32_t times = s->error_count - s->limits.errors_free;
+    smtp_session_ask(s, SMTP_QUESTION_PAUSE);
+    s->ops->pause(s->owner, s->limits.error_delay_ms * (times < SMTP_PAUSES_MAX ? times : SMTP_PAUSES_MAX));
+}
+
+static bool may_read(struct smtp_session *s)
+{
+    if (s->question != SMTP_QUESTION_NONE || s->state == SMTP_STATE_CONNECTED ||
+        s->state == SMTP_STATE_CLOSING)
+        return false;
+    s->stalled = s->ops->full != NULL && s->ops->full(s->owner);
+    return !s->stalled;
 }
 
 static void run(struct smtp_session *s, struct slice *in)
@@ -282,6 +312,7 @@ static void run(struct smtp_session *s, struct slice *in)
 
     assert(!s->running);
     s->running = true;
+    s->stalled = false;
     while (more && in->len > 0 && may_read(s)) {
         if (s->chunk.open)
             smtp_chunk_read(s, in);
@@ -289,6 +320,7 @@ static void run(struct smtp_session *s, struct slice *in)
             smtp_intake_read(s, in);
         else
             more = read_line(s, in);
+        pause_after_error(s);
     }
     s->running = false;
     if (s->state == SMTP_STATE_CLOSING)
@@ -324,8 +356,10 @@ static enum smtp_phase phase_now(const struct smtp_session *s)
         return SMTP_PHASE_ANSWER;
     if (s->chunk.open)
         return SMTP_PHASE_DATA_BLOCK;
-    if (s->state != SMTP_STATE_DATA)
-        return SMTP_PHASE_COMMAND;
+    if (s->state != SMTP_STATE_DATA) {
+        bool begun = s->line_skipped || s->held.len > s->held_used;
+        return begun && !s->stalled ? SMTP_PHASE_LINE : SMTP_PHASE_COMMAND;
+    }
     return s->intake.begun ? SMTP_PHASE_DATA_BLOCK : SMTP_PHASE_DATA_START;
 }
 
@@ -421,6 +455,7 @@ void smtp_session_answer(struct smtp_session *s, const struct smtp_answer *answe
     s->question = SMTP_QUESTION_NONE;
     answered[question](s, answer);
     arena_fini(&s->memory);
+    pause_after_error(s);
     if (s->depth == 1)
         run_held(s);
     leave(s);
@@ -429,6 +464,20 @@ void smtp_session_answer(struct smtp_session *s, const struct smtp_answer *answe
 bool smtp_session_waiting(const struct smtp_session *s)
 {
     return s->question != SMTP_QUESTION_NONE;
+}
+
+bool smtp_session_stalled(const struct smtp_session *s)
+{
+    return s->stalled && s->question == SMTP_QUESTION_NONE && s->state != SMTP_STATE_CLOSING;
+}
+
+void smtp_session_go_on(struct smtp_session *s)
+{
+    if (!smtp_session_stalled(s))
+        return;
+    enter(s);
+    run_held(s);
+    leave(s);
 }
 
 void smtp_session_end(struct smtp_session *s, unsigned code, const char *enhanced, const char *text)

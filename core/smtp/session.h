@@ -38,6 +38,8 @@ struct smtp_limits {
     uint32_t rcpts;               /* RFC 5321 4.5.3.1.8: 100 at least; default 1000 */
     uint32_t messages;            /* transactions a session, then 421; 0: no bound */
     uint32_t errors;              /* 5xx replies; the one above is 421; default 20 */
+    uint32_t errors_free;         /* the first that is followed by a pause comes behind so many */
+    uint32_t error_delay_ms;      /* its length; the next ones grow, see SMTP_PAUSES_MAX; 0: none */
     /* Commands since the last message, accepted MAIL, RCPT and DATA not counted (NOOP, RSET, VRFY
      * ...), then 421; default 1000. */
     uint32_t commands;
@@ -57,7 +59,8 @@ enum smtp_phase {
     SMTP_PHASE_COMMAND,
     SMTP_PHASE_DATA_START,
     SMTP_PHASE_DATA_BLOCK,
-    SMTP_PHASE_ANSWER
+    SMTP_PHASE_ANSWER,
+    SMTP_PHASE_LINE, /* the rest of a command line */
 };
 
 struct smtp_ops {
@@ -106,6 +109,17 @@ struct smtp_ops {
      * to on_message.
      */
     void (*on_abort)(void *owner);
+
+    /*
+     * Nothing further is to be read for so long: answer it like a question, with code 0. NULL: the
+     * session never pauses.
+     */
+    void (*pause)(void *owner, uint32_t ms);
+    /*
+     * True while the client does not take what was said: nothing further is read until
+     * smtp_session_go_on(). NULL: never.
+     */
+    bool (*full)(void *owner);
 };
 
 struct smtp_session_options {
@@ -127,13 +141,18 @@ void smtp_session_start(struct smtp_session *session);
  * SMTP_HELD_OCTETS_MAX, above that 421; the owner pauses reading while smtp_session_waiting()).
  * Not from inside an op.
  */
-#define SMTP_HELD_OCTETS_MAX 131072
+#define SMTP_HELD_OCTETS_MAX 65536
+/* The pause behind an error: this many times error_delay_ms at most. */
+#define SMTP_PAUSES_MAX      10
 void smtp_session_input(struct smtp_session *session, struct slice octets);
 /* Answers the question under way; then goes on with the octets kept. */
 void smtp_session_answer(struct smtp_session *session, const struct smtp_answer *answer);
 bool smtp_session_waiting(const struct smtp_session *session);
 /* What an EHLO keyword stands for in smtp_session_options.withhold; 0: there is no such extension. */
 unsigned smtp_extension_of(struct slice keyword);
+/* Octets were left because the owner was full(); it calls go_on() when it no longer is. */
+bool smtp_session_stalled(const struct smtp_session *session);
+void smtp_session_go_on(struct smtp_session *session);
 /* Withhold an EHLO keyword from the next EHLO reply ("SIZE"). Call in on_helo before answering. */
 void smtp_session_withhold(struct smtp_session *session, struct slice keyword);
 /* The owner ends it: sends `code enhanced text` (421 ...) and closes. In the midst of DATA too. */

@@ -60,8 +60,12 @@ tern_str notes_get(const struct note *first, struct slice name)
 const struct note *notes_add(struct arena *arena, const struct note *first, struct slice name,
                              struct slice value)
 {
-    struct note *n = ARENA_NEW(arena, struct note);
+    tern_str now = notes_get(first, name);
 
+    /* Said again, as a step does at each EHLO: nothing new, and nothing that may pile up. */
+    if (now.ptr != NULL && slice_equal(slice_of(now), value))
+        return first;
+    struct note *n = ARENA_NEW(arena, struct note);
     n->next = first;
     n->name = tern_str_dup(arena, name);
     n->value = tern_str_dup(arena, value);

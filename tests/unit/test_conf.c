@@ -76,8 +76,21 @@ static const struct {
     { "limits", "sessions", "1", "1" },
     { "limits", "sessions_per_address", "1", "1" },
     { "limits", "groups", "1", "1" },
+    { "limits", "connection_rate", "60/1m", "60/60000" },
+    { "limits", "message_rate", "1/1h", "1/3600000" },
+    { "limits", "recipient_rate", "100/1s", "100/1000" },
+    { "limits", "ipv4_mask", "24", "24" },
+    { "limits", "ipv6_mask", "128", "128" },
+    { "limits", "rate_exempt", "[127.0.0.0/8]", "has 127.0.0.1" },
+    { "limits", "memory", "1GB", "1073741824" },
+    { "limits", "descriptors", "1000", "1000" },
+    { "limits", "min_data_rate", "0", "0" },
+    { "limits", "min_data_window", "1s", "1" },
+    { "limits", "errors_free", "0", "0" },
+    { "limits", "error_delay", "250ms", "250" },
     { "timeouts", "command", "1", "1" },
     { "timeouts", "proxy", "1h", "3600" },
+    { "timeouts", "line", "2m", "120" },
     { "timeouts", "data_start", "1h", "3600" },
     { "timeouts", "data_block", "2s", "2" },
     { "dns", "servers", "[127.0.0.1, \"[::1]:5353\"]", "127.0.0.1,[::1]:5353" },
@@ -145,6 +158,10 @@ static void show(const struct tern_option *o, const void *base, struct buf *out)
     case TERN_TYPE_CIDRS:
         buf_add_cstr(out, cidrs_match(*(const struct tern_cidrs *const *)field, &(tern_address){ 4, { 127, 0, 0, 1 }, 0 })
                               ? "has 127.0.0.1" : "has it not");
+        break;
+    case TERN_TYPE_RATE:
+        buf_printf(out, "%llu/%llu", (unsigned long long)((const struct tern_rate *)field)->count,
+                   (unsigned long long)((const struct tern_rate *)field)->per_ms);
         break;
     default: CU_FAIL("a type this test does not know");
     }

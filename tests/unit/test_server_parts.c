@@ -18,6 +18,8 @@
 #include "net/conn.h"
 #include "server/ipc.h"
 #include "server/limits.h"
+#include "server/load.h"
+#include "server/rates.h"
 #include "server/received.h"
 #include "server/shared.h"
 
@@ -33,14 +35,14 @@ static tern_address address(const char *text)
 
 static enum limit_answer enter(struct session_limits *l, const char *text, unsigned all, unsigned each)
 {
-    tern_address a = address(text);
+    tern_address whole = address(text), a = rates_network(&whole, 32, 64);
 
     return session_limits_enter(l, &a, all, each);
 }
 
 static void leave(struct session_limits *l, const char *text)
 {
-    tern_address a = address(text);
+    tern_address whole = address(text), a = rates_network(&whole, 32, 64);
 
     session_limits_leave(l, &a);
 }
@@ -106,6 +108,112 @@ static void test_limits_threads(void)
     }
     CU_ASSERT_EQUAL(session_limits_count(l), 0);
     session_limits_free(l);
+}
+
+/* ---- rates ---- */
+
+static void test_networks(void)
+{
+    static const struct {
+        const char *address;
+        unsigned v4, v6;
+        const char *network;
+    } rows[] = {
+        { "192.0.2.255", 32, 64, "192.0.2.255" },  { "192.0.2.255", 25, 64, "192.0.2.128" },
+        { "192.0.2.255", 8, 64, "192.0.0.0" },     { "2001:db8::ffff:1", 32, 64, "2001:db8::" },
+        { "2001:db8::1", 8, 128, "2001:db8::1" },  { "2001:db8:ffff::", 8, 33, "2001:db8:8000::" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        tern_address a = address(rows[i].address), n = rates_network(&a, rows[i].v4, rows[i].v6);
+        tern_address want = address(rows[i].network);
+        CU_ASSERT_EQUAL(memcmp(n.octets, want.octets, 16), 0);
+        CU_ASSERT_EQUAL(n.port, 0);
+    }
+}
+
+/* So many at once, one too many; then as many as the time that passed has made room for. */
+static void test_rates(void)
+{
+    static const struct tern_rate rate = { 3, 60000 };
+    struct rates *r = rates_new();
+    tern_address a = address("192.0.2.1"), b = address("192.0.2.2");
+    uint64_t now = 5000000;
+
+    for (unsigned i = 0; i < 3; i++)
+        CU_ASSERT_TRUE(rates_take(r, RATE_MESSAGES, &a, rate, now));
+    CU_ASSERT_FALSE(rates_take(r, RATE_MESSAGES, &a, rate, now));
+    CU_ASSERT_TRUE(rates_take(r, RATE_MESSAGES, &b, rate, now));
+    CU_ASSERT_TRUE(rates_take(r, RATE_RECIPIENTS, &a, rate, now)); /* kinds are counted apart */
+    CU_ASSERT_FALSE(rates_take(r, RATE_MESSAGES, &a, rate, now + 19999999));
+    CU_ASSERT_TRUE(rates_take(r, RATE_MESSAGES, &a, rate, now + 20000000));
+    CU_ASSERT_FALSE(rates_take(r, RATE_MESSAGES, &a, rate, now + 20000000));
+    now += 1000000000; /* a long rest fills the bucket, and no more than that */
+    for (unsigned i = 0; i < 3; i++)
+        CU_ASSERT_TRUE(rates_take(r, RATE_MESSAGES, &a, rate, now));
+    CU_ASSERT_FALSE(rates_take(r, RATE_MESSAGES, &a, rate, now));
+    for (unsigned i = 0; i < 10; i++)
+        CU_ASSERT_TRUE(rates_take(r, RATE_MESSAGES, &a, ((struct tern_rate){ 0, 0 }), now)); /* no rate */
+    rates_free(r);
+    rates_free(NULL);
+}
+
+/* The table has a bound; a network that floods with addresses does not make it grow. */
+static void test_rates_bound(void)
+{
+    static const struct tern_rate rate = { 10, 60000 };
+    struct rates *r = rates_new();
+    tern_address a = address("10.0.0.0");
+
+    for (unsigned i = 0; i <= RATES_NETWORKS_MAX; i++) {
+        a.octets[1] = (uint8_t)(i >> 16);
+        a.octets[2] = (uint8_t)(i >> 8);
+        a.octets[3] = (uint8_t)i;
+        CU_ASSERT_TRUE(rates_take(r, RATE_CONNECTIONS, &a, rate, 1000));
+        if (i + 1 == RATES_NETWORKS_MAX)
+            CU_ASSERT_EQUAL(rates_count(r), RATES_NETWORKS_MAX);
+    }
+    CU_ASSERT_EQUAL(rates_count(r), 1); /* all were busy: forgotten */
+    for (unsigned i = 0; i < RATES_NETWORKS_MAX; i++) {
+        a.octets[1] = (uint8_t)(i >> 16);
+        a.octets[2] = (uint8_t)(i >> 8);
+        a.octets[3] = (uint8_t)i;
+        (void)rates_take(r, RATE_CONNECTIONS, &a, rate, i < 10 ? 1000000000 : 2000);
+    }
+    CU_ASSERT_TRUE(rates_count(r) <= RATES_NETWORKS_MAX);
+    rates_free(r);
+}
+
+/* ---- memory and descriptors ---- */
+
+static void test_load(void)
+{
+    struct load *l = load_new();
+    struct load_limits none = { 0, 0 }, tight = { 1 << 20, 0 }, few = { 0, 64 };
+    uint64_t now = 1000;
+
+    CU_ASSERT_EQUAL(load_check(l, &none, now), LOAD_OK);
+    CU_ASSERT_TRUE(load_memory_octets(l) > 0 && load_descriptors(l) > 2);
+    CU_ASSERT_EQUAL(load_check(l, &tight, now + LOAD_SAMPLE_MS - 1), LOAD_OK); /* not looked at again yet */
+    char *more = malloc(4 << 20);
+    memset(more, 'x', 4 << 20);
+    CU_ASSERT_EQUAL(load_check(l, &tight, now + LOAD_SAMPLE_MS), LOAD_MEMORY);
+    CU_ASSERT_EQUAL(load_check(l, &none, now + LOAD_SAMPLE_MS * 2), LOAD_OK); /* and recovers */
+    CU_ASSERT_EQUAL(more[1000], 'x');
+    free(more);
+    /* 64, of which 16 are not for sessions. */
+    now += 1000;
+    CU_ASSERT_EQUAL(load_check_descriptor(l, &few, 47, now), LOAD_OK);
+    CU_ASSERT_EQUAL(load_check_descriptor(l, &few, 48, now), LOAD_DESCRIPTORS);
+    int fds[64], n = 0;
+    while (n < 64 && (fds[n] = dup(0)) < 47)
+        n++;
+    CU_ASSERT_EQUAL(load_check(l, &few, now + LOAD_SAMPLE_MS), LOAD_DESCRIPTORS);
+    for (int i = 0; i <= n; i++)
+        (void)close(fds[i]);
+    CU_ASSERT_EQUAL(load_check(l, &few, now + LOAD_SAMPLE_MS * 2), LOAD_OK);
+    load_free(l);
+    load_free(NULL);
 }
 
 /* ---- Received ---- */
@@ -320,6 +428,10 @@ int main(void)
     CU_add_test(suite, "limits", test_limits);
     CU_add_test(suite, "limits of IPv6 networks", test_limits_ipv6);
     CU_add_test(suite, "limits from four threads", test_limits_threads);
+    CU_add_test(suite, "networks", test_networks);
+    CU_add_test(suite, "rates", test_rates);
+    CU_add_test(suite, "rates: the table has a bound", test_rates_bound);
+    CU_add_test(suite, "memory and descriptors", test_load);
     CU_add_test(suite, "Received", test_received);
     CU_add_test(suite, "a descriptor is passed", test_ipc_descriptor);
     CU_add_test(suite, "a refusal has a reason", test_ipc_refusal);

@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "smtp/reply.h"
 #include "smtp_peer.h"
 
 /* ---- Greeting ---------------------------------------------------------------- */
@@ -385,9 +386,10 @@ static void test_phases(void)
     smtp_session_start(p.session);
     CU_ASSERT_EQUAL(p.phase, SMTP_PHASE_COMMAND);
     CU_ASSERT_EQUAL(p.expects, 1);
-    check_phase(&p, "EHLO", SMTP_PHASE_COMMAND,
-                0); /* octets that complete nothing prolong nothing */
-    check_phase(&p, " x\r\n", SMTP_PHASE_COMMAND, 1);
+    check_phase(&p, "EH", SMTP_PHASE_LINE, 1);
+    check_phase(&p, "LO", SMTP_PHASE_LINE, 0); /* octets that complete nothing prolong nothing */
+    check_phase(&p, " x\r\nNO", SMTP_PHASE_LINE, 1);
+    check_phase(&p, "OP\r\n", SMTP_PHASE_COMMAND, 1);
     check_phase(&p, "MAIL FROM:<>\r\nRCPT TO:<a@x.org>\r\n", SMTP_PHASE_COMMAND, 1);
     check_phase(&p, "DATA\r\n", SMTP_PHASE_DATA_START, 1);
     check_phase(&p, "x", SMTP_PHASE_DATA_BLOCK, 1);
@@ -399,6 +401,106 @@ static void test_phases(void)
     peer_answer(&p);
     CU_ASSERT_EQUAL(p.phase, SMTP_PHASE_COMMAND);
     CU_ASSERT_EQUAL(p.expects, 1);
+    peer_fini(&p);
+}
+
+/* What happened to the peer that can be slow; one test at a time. */
+static struct {
+    unsigned pauses, paused_ms;
+    size_t full_at; /* octets said and not taken from which it is full; 0: never */
+} slow;
+
+static void slow_pause(void *owner, uint32_t ms)
+{
+    slow.pauses++;
+    slow.paused_ms += ms;
+    peer_decide(owner, NULL);
+}
+
+static bool slow_full(void *owner)
+{
+    return slow.full_at > 0 && ((struct peer *)owner)->said.len >= slow.full_at;
+}
+
+static void slow_init(struct peer *p, const struct smtp_limits *limits)
+{
+    static struct smtp_ops ops;
+
+    memset(&slow, 0, sizeof(slow));
+    ops = peer_ops;
+    ops.pause = slow_pause;
+    ops.full = slow_full;
+    peer_init(p, limits);
+    smtp_session_free(p->session);
+    p->session = smtp_session_new(&(struct smtp_session_options){
+        .hostname = "mx.example.net", .limits = *limits, .ops = &ops, .owner = p });
+}
+
+/* Behind the free ones each error is followed by a pause, longer each time up to a bound. */
+static void test_pauses(void)
+{
+    struct smtp_limits limits = peer_limits;
+    struct peer p;
+
+    limits.errors = 100;
+    limits.errors_free = 2;
+    limits.error_delay_ms = 100;
+    slow_init(&p, &limits);
+    peer_converse(&p, SLICE("EHLO x\r\nX\r\nX\r\n"), 0, false);
+    CU_ASSERT_EQUAL(slow.pauses, 0);
+    smtp_session_input(p.session, SLICE("X\r\nX\r\n"));
+    CU_ASSERT_EQUAL(slow.pauses, 2);
+    CU_ASSERT_EQUAL(slow.paused_ms, 100 + 200);
+    smtp_session_input(p.session, SLICE("NOOP\r\n"));
+    CU_ASSERT_EQUAL(slow.pauses, 2); /* what is no error waits for nothing */
+    for (unsigned i = 0; i < SMTP_PAUSES_MAX; i++)
+        smtp_session_input(p.session, SLICE("X\r\n"));
+    CU_ASSERT_EQUAL(slow.paused_ms, 100 * (1 + 2 + 3 + 4 + 5 + 6 + 7 + 8 + 9 + 10 + 10 + 10));
+    /* The reply has been said, what is pipelined waits. */
+    p.deferred = true;
+    buf_clear(&p.said);
+    smtp_session_input(p.session, SLICE("X\r\nNOOP\r\n"));
+    CU_ASSERT_TRUE(smtp_session_waiting(p.session));
+    CU_ASSERT_EQUAL(p.phase, SMTP_PHASE_ANSWER);
+    CU_ASSERT_TRUE(slice_starts_nocase(buf_slice(&p.said), SLICE("500 ")));
+    CU_ASSERT_TRUE(slice_find(buf_slice(&p.said), '\n') == (ptrdiff_t)p.said.len - 1);
+    peer_answer(&p);
+    CU_ASSERT_TRUE(slice_starts_nocase(slice_from(buf_slice(&p.said), p.said.len - 10), SLICE("2.0.0 Ok")));
+    /* The end may come in the midst of it. */
+    smtp_session_input(p.session, SLICE("X\r\n"));
+    smtp_session_end(p.session, 421, "4.3.2", "Enough");
+    CU_ASSERT_TRUE(p.closed);
+    peer_answer(&p);
+    peer_fini(&p);
+}
+
+/* While replies are not taken no command is read, so that they do not pile up. */
+static void test_full(void)
+{
+    CLEANUP_BUF struct buf in = BUF_INIT;
+    struct peer p;
+
+    for (unsigned i = 0; i < 900; i++)
+        buf_add_cstr(&in, "NOOP\r\n");
+    slow_init(&p, &peer_limits);
+    peer_converse(&p, SLICE("EHLO x\r\n"), 0, false);
+    buf_clear(&p.said);
+    slow.full_at = 100;
+    smtp_session_input(p.session, buf_slice(&in));
+    CU_ASSERT_TRUE(smtp_session_stalled(p.session));
+    CU_ASSERT_EQUAL(p.phase, SMTP_PHASE_COMMAND);
+    CU_ASSERT_TRUE(p.said.len >= 100 && p.said.len < 100 + SMTP_REPLY_LINE_OCTETS_MAX);
+    unsigned rounds = 0;
+    size_t said = 0;
+    while (smtp_session_stalled(p.session)) {
+        said += p.said.len;
+        buf_clear(&p.said);
+        smtp_session_go_on(p.session);
+        rounds++;
+    }
+    CU_ASSERT_EQUAL(said + p.said.len, 900 * strlen("250 2.0.0 Ok\r\n"));
+    CU_ASSERT_TRUE(rounds > 100);
+    smtp_session_go_on(p.session); /* nothing waits: nothing happens */
     peer_fini(&p);
 }
 
@@ -569,6 +671,8 @@ int main(void)
         { "pipelines", test_pipelines },
         { "held", test_held },
         { "phases", test_phases },
+        { "pauses behind errors", test_pauses },
+        { "replies that are not taken", test_full },
         { "end", test_end },
         { "traps", test_traps },
         { "size", test_size },

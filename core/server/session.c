@@ -39,6 +39,7 @@ struct session {
     struct loop_task end_task;
     tern_address network; /* the client's, masked: what it is counted by */
     bool ending;
+    bool feeding;  /* octets are gone through: an answer from inside is no reason to send or read */
     unsigned turn; /* commands done since the loop came here */
     bool rate_exempt;
     bool pausing; /* the timer is that of a pause, not of a time-out */
@@ -114,7 +115,7 @@ static void op_gather(void *owner)
 {
     struct session *s = owner;
 
-    if (s->conn != NULL)
+    if (s->conn != NULL && !s->feeding)
         conn_cork(s->conn);
 }
 
@@ -147,7 +148,9 @@ static void let_out(struct session *s)
             return;
         }
         conn_cork(s->conn);
+        s->feeding = true;
         dialogue_go_on(s->dialogue);
+        s->feeding = false;
     }
 }
 
@@ -160,14 +163,16 @@ static void op_resumed(void *owner)
 {
     struct session *s = owner;
 
-    if (s->ending || s->conn == NULL)
+    if (s->ending || s->conn == NULL || s->feeding)
         return;
     end_if_drained(s);
+    let_out(s);
     if (s->conn == NULL)
         return;
-    let_out(s);
-    if (s->conn != NULL && may_read(s))
+    if (may_read(s))
         conn_resume(s->conn);
+    else
+        conn_pause(s->conn);
 }
 
 static bool op_full(void *owner)
@@ -381,7 +386,9 @@ static void conn_read(void *owner, struct slice octets)
     s->window_octets += octets.len;
     s->turn = 0;
     conn_cork(s->conn);
+    s->feeding = true;
     dialogue_input(s->dialogue, octets);
+    s->feeding = false;
     end_if_drained(s);
     let_out(s);
     if (s->conn == NULL)

@@ -125,7 +125,8 @@ static void tell(const struct load *l, const struct load_limits *limits, enum lo
 {
     if (answer == LOAD_MEMORY)
         log_event(LOG_WARNING, LOG_EV_limit, NULL,
-                  "limits.memory is reached (%llu of %llu MB): new sessions and messages are put off until there is less",
+                  "limits.memory is reached (%llu of %llu MB): new sessions and messages are put off until there "
+                  "is less",
                   (unsigned long long)(atomic_load(&l->memory) >> 20),
                   (unsigned long long)(memory_max(l, limits) >> 20));
     else if (answer == LOAD_DESCRIPTORS)

@@ -435,6 +435,174 @@ class Knot(Process):
             return len(a) > 12 and a[3] & 15 == 0 and a[7] > 0
 
 
+class Postgres(Process):
+    """PostgreSQL with its socket in a folder of its own, and a free port; as a user without rights."""
+
+    def __init__(self, sql="", password="geheim"):
+        super().__init__("tern-pg-")
+        self.port, self.password = free_port(), password
+        self.bin = self.folder()
+        self.data = os.path.join(self.dir, "data")
+        self.user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        self.words = ["setpriv", "--reuid=" + self.user, "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        secret = os.path.join(self.dir, "secret")
+        with open(secret, "w") as f:
+            f.write(password + "\n")
+        if os.geteuid() == 0:
+            for path in (self.dir, secret):
+                os.chown(path, pwd.getpwnam(self.user).pw_uid, -1)
+        self.call("initdb", "-D", self.data, "-U", "tern", "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8",
+                  "--locale=C", "--no-sync", "--no-instructions")
+        self.go()
+        if sql:
+            self.sql(sql)
+
+    @staticmethod
+    def folder():
+        """Where Debian has initdb and postgres; None: not installed."""
+        import glob
+        found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+        return os.path.dirname(found[-1]) if found else None
+
+    def call(self, name, *words, input=None):
+        r = subprocess.run([*self.words, os.path.join(self.bin, name), *words], capture_output=True, text=True, cwd=self.dir,
+                           input=input, timeout=120 * SLOW, env=dict(os.environ, PGPASSWORD=self.password, HOME=self.dir))
+        if r.returncode != 0:
+            raise AssertionError("%s: %s%s" % (name, r.stdout, r.stderr))
+        return r.stdout
+
+    def go(self):
+        self.start(*self.words, os.path.join(self.bin, "postgres"), "-D", self.data, "-k", self.dir, "-p", str(self.port),
+                   "-h", "127.0.0.1", "-F", "-c", "shared_buffers=1MB", "-c", "max_connections=20")
+        wait_for(self.answers, 60)
+
+    def answers(self):
+        """PostgreSQL answers"""
+        self.alive()
+        try:
+            return self.sql("SELECT 1") == "1\n"
+        except AssertionError:
+            return False
+
+    def sql(self, text):
+        return self.call("psql", "-h", self.dir, "-p", str(self.port), "-U", "tern", "-d", "postgres", "-qAtX",
+                         "-v", "ON_ERROR_STOP=1", input=text)
+
+    def connect(self, host=None):
+        """A connection string of libpq."""
+        return "host=%s port=%d user=tern dbname=postgres password=%s" % (host or self.dir, self.port, self.password)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)  # "fast": it does not wait for its clients
+        self.process.wait(60 * SLOW)
+
+
+class Slapd(Process):
+    """OpenLDAP's server below dc=test, on a free port and a unix socket, with STARTTLS and ldaps; as a user without rights."""
+
+    CONFIG = """
+include /etc/ldap/schema/core.schema
+include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/inetorgperson.schema
+modulepath /usr/lib/ldap
+moduleload back_mdb
+pidfile {dir}/pid
+argsfile {dir}/args
+TLSCACertificateFile {dir}/ca.pem
+TLSCertificateFile {dir}/ca.pem
+TLSCertificateKeyFile {dir}/key.pem
+allow bind_anon_cred bind_anon_dn
+database mdb
+suffix "dc=test"
+rootdn "cn=root,dc=test"
+rootpw {password}
+directory {dir}/data
+maxsize 10485760
+dbnosync
+index mail eq
+access to attrs=userPassword by dn="cn=reader,dc=test" read by anonymous auth by * none
+access to * by * read
+"""
+    ROOT = "dn: dc=test\nobjectClass: domain\ndc: test\n"
+
+    def __init__(self, ldif="", password="geheim"):
+        super().__init__("tern-slapd-")
+        self.port, self.tls_port, self.password = free_port(), free_port(), password
+        self.socket = os.path.join(self.dir, "socket")
+        self.ca = os.path.join(self.dir, "ca.pem")
+        self.words = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.geteuid() == 0 else []
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                        "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "ca.pem"],
+                       cwd=self.dir, check=True, capture_output=True)
+        os.mkdir(os.path.join(self.dir, "data"))
+        with open(os.path.join(self.dir, "slapd.conf"), "w") as f:
+            f.write(self.CONFIG.format(dir=self.dir, password=password))
+        if os.geteuid() == 0:
+            for name in (".", "data", "key.pem", "slapd.conf"):
+                os.chown(os.path.join(self.dir, name), pwd.getpwnam("nobody").pw_uid, -1)
+        os.chmod(self.ca, 0o644)
+        self.go()
+        self.add(self.ROOT + "\n" + ldif)
+
+    def go(self):
+        from urllib.parse import quote
+        self.start(*self.words, program("slapd"), "-d", "config,stats" if os.environ.get("TERN_PEERS_LOUD") else "0", "-f", os.path.join(self.dir, "slapd.conf"), "-h",
+                   "ldap://127.0.0.1:%d ldaps://127.0.0.1:%d ldapi://%s" % (self.port, self.tls_port, quote(self.socket, "")))
+        wait_for(lambda: self.alive() and can_connect(self.port) and can_connect(self.tls_port), 30)
+
+    def uri(self, kind="ldap"):
+        from urllib.parse import quote
+        return {"ldap": "ldap://127.0.0.1:%d" % self.port, "ldaps": "ldaps://127.0.0.1:%d" % self.tls_port,
+                "ldapi": "ldapi://" + quote(self.socket, "")}[kind]
+
+    def add(self, ldif):
+        r = subprocess.run(["ldapadd", "-x", "-H", self.uri(), "-D", "cn=root,dc=test", "-w", self.password], input=ldif,
+                           capture_output=True, text=True, timeout=60 * SLOW)
+        if r.returncode != 0:
+            raise AssertionError("ldapadd: " + r.stderr)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60 * SLOW)
+
+
+class Mute:
+    """A TCP port that takes connections and says `words` (nothing: b"") to each, then listens for ever."""
+
+    def __init__(self, words=b"", close=False):
+        self.words, self.close, self.open = words, close, []
+        self.listener = socket.socket()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(100)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+                s.sendall(self.words)
+                if self.close:
+                    s.close()
+                else:
+                    self.open.append(s)
+            except OSError:
+                if self.listener.fileno() < 0:
+                    return
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listener.close()
+        for s in self.open:
+            s.close()
+
+
 class Silent:
     """A UDP port that takes questions and never answers."""
 

@@ -3,3 +3,4 @@ tern_unit_test(test_password LIBS tern_module_lib)
 set(auth_file ${PROJECT_SOURCE_DIR}/modules/auth_file)
 tern_unit_test(test_users LIBS tern_module_lib dep::yaml dep::sodium
   SOURCES test_users.c ${auth_file}/users.c ${auth_file}/users_file.c ${auth_file}/users_yaml.c)
+tern_unit_test(test_template LIBS tern_module_template)

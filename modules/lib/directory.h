@@ -29,16 +29,21 @@ struct directory_conf {
 
 extern const char *const directory_scope_names[];
 /* The options of a struct `s` that begins with such fields under these names. */
-#define DIRECTORY_OPTIONS(s, word)                                                                                       \
-    TERN_OPTION_STRING(s, uri, NULL, "The server: ldap://host, ldaps://host, or ldapi://%2Frun%2Fslapd%2Fldapi."),       \
-        TERN_OPTION_BOOL(s, starttls, "false", "ldap: turn to TLS before anything is said, or fail."),                   \
-        TERN_OPTION_PATH(s, ca_file, "", "Certificates that the server's is checked against. None: the system's."),      \
-        TERN_OPTION_STRING(s, bind_dn, "", "Who asks. None: anonymous."),                                                \
-        TERN_OPTION_SECRET(s, bind_password, "", "The password of `bind_dn`."),                                          \
-        TERN_OPTION_STRING(s, base, "", "Where the search begins."),                                                     \
-        TERN_OPTION_ENUM(s, scope, "sub", directory_scope_names, "All below the base, one level, or the base itself."),  \
-        TERN_OPTION_STRING(s, filter, "",                                                                                \
-                           "What is searched, such as (mail=%{" word "}); also %{local} and %{domain}. Values are escaped.")
+#define DIRECTORY_OPTIONS(s, word) \
+    TERN_OPTION_STRING(s, uri, NULL, \
+                       "The server: ldap://host, ldaps://host, or ldapi://%2Frun%2Fslapd%2Fldapi."), \
+        TERN_OPTION_BOOL(s, starttls, "false", \
+                         "ldap: turn to TLS before anything is said, or fail."), \
+        TERN_OPTION_PATH(s, ca_file, "", \
+                         "Certificates that the server's is checked against. None: the system's."), \
+        TERN_OPTION_STRING(s, bind_dn, "", "Who asks. None: anonymous."), \
+        TERN_OPTION_SECRET(s, bind_password, "", "The password of `bind_dn`."), \
+        TERN_OPTION_STRING(s, base, "", "Where the search begins."), \
+        TERN_OPTION_ENUM(s, scope, "sub", directory_scope_names, \
+                         "All below the base, one level, or the base itself."), \
+        TERN_OPTION_STRING(s, filter, "", \
+                           "What is searched, such as (mail=%{" word "}); also %{local} and %{domain}. " \
+                           "Values are escaped.")
 
 struct directory;
 struct directory_row {

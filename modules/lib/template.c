@@ -43,7 +43,8 @@ int template_check(tern_str t, const char *word, char *error, size_t octets)
     for (size_t at = 0; at < t.len; at += len) {
         enum piece p = piece_at(t, at, &len, &name);
         if (t.ptr[at] == '\0' || p == WRONG || (p == WHOLE && !is_word(name, word))) {
-            (void)snprintf(error, octets, "at \"%.20s\": there are %%{%s}, %%{local}, %%{domain}, and %%%% for a percent sign",
+            (void)snprintf(error, octets,
+                           "at \"%.20s\": there are %%{%s}, %%{local}, %%{domain}, and %%%% for a percent sign",
                            t.ptr + at, word);
             return -EINVAL;
         }

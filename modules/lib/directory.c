@@ -59,8 +59,8 @@ static int say(const struct directory *d, int code, char *error, size_t octets)
         return -ETIMEDOUT;
     }
     (void)ldap_get_option(d->ld, LDAP_OPT_DIAGNOSTIC_MESSAGE, &text);
-    (void)snprintf(error, octets, "LDAP: %s%s%.200s", ldap_err2string(code), text != NULL && text[0] != '\0' ? ": " : "",
-                   text != NULL ? text : "");
+    (void)snprintf(error, octets, "LDAP: %s%s%.200s", ldap_err2string(code),
+                   text != NULL && text[0] != '\0' ? ": " : "", text != NULL ? text : "");
     ldap_memfree(text);
     for (char *c = error; *c != '\0'; c++)
         if ((unsigned char)*c < ' ')

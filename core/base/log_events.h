@@ -23,7 +23,7 @@
     X(bounced, "a recipient failed for good")                                                     \
     X(expired, "a recipient was given up after too long")                                         \
     X(undeliverable, "a notice or an added recipient was dropped: no such mailbox here")          \
-    X(outbound, "a next hop does not take our AUTH")                                               \
+    X(outbound, "a next hop takes our TLS or AUTH not, or badly")                                 \
     X(held, "a message was put in quarantine")                                                    \
     X(released, "a held message was made due")                                                    \
     X(discarded, "a message was accepted and dropped by policy")                                  \

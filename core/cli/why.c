@@ -82,7 +82,8 @@ static void print_record(const json_t *r)
     json_array_foreach(json_object_get(r, "steps"), i, v)
         print_step(v);
     json_array_foreach(json_object_get(r, "outcomes"), i, v)
-        printf("    %-8s %s <%s>\n", text_of(v, "outcome"), text_of(v, "text"), text_of(v, "to"));
+        printf("    %-8s %s <%s>%s%s\n", text_of(v, "outcome"), text_of(v, "text"), text_of(v, "to"),
+               text_of(v, "tls")[0] != '\0' ? " by " : "", text_of(v, "tls"));
     json_int_t quiet = json_integer_value(json_object_get(r, "next"));
     if (quiet > 0)
         printf("    %lld more answer%s of steps that had nothing to say\n", (long long)quiet, quiet == 1 ? "" : "s");

@@ -15,6 +15,7 @@
 #include "delivery/client_private.h"
 
 #define CONNECT_MS 30000
+#define TLS_MS     30000
 #define COMMAND_MS 300000 /* RFC 5321 4.5.3.2.1 to 4.5.3.2.3 */
 #define DATA_MS    600000 /* RFC 5321 4.5.3.2.6 */
 
@@ -22,6 +23,7 @@ static const char *const waiting_for[EXPECT_COUNT] = {
     [EXPECT_GREETING] = "the greeting",
     [EXPECT_HELLO] = "the reply to EHLO",
     [EXPECT_HELO] = "the reply to HELO",
+    [EXPECT_STARTTLS] = "the reply to STARTTLS",
     [EXPECT_AUTH] = "the reply to AUTH",
     [EXPECT_RSET] = "the reply to RSET",
     [EXPECT_MAIL] = "the reply to MAIL",
@@ -44,6 +46,7 @@ static void leave(struct client *c)
     if (--c->busy > 0 || !c->dead)
         return;
     client_parser_free(&c->parser);
+    client_tls_free(c);
     buf_free(&c->text);
     free(c->queue);
     free(c->host);
@@ -101,15 +104,26 @@ struct client_reply client_own(struct client *c, unsigned code, const char *enha
     return reply;
 }
 
+/* Whatever it was, without TLS it would perhaps not have been. */
+static bool is_between_clear_and_tls(const struct client *c)
+{
+    return c->state == CLIENT_SECURING || c->tls_unproven ||
+           (c->queue_count > 0 && c->queue[c->queue_first].kind == EXPECT_STARTTLS);
+}
+
 void client_end(struct client *c, const struct client_reply *reply)
 {
+    struct client_reply last = *reply;
+
     if (c->state == CLIENT_ENDED)
         return;
+    if (last.cause == CLIENT_CAUSE_OTHER && is_between_clear_and_tls(c))
+        last.cause = CLIENT_CAUSE_TLS;
     let_go(c);
-    client_settle_all(c, reply);
+    client_settle_all(c, &last);
     client_transaction_free(c);
     if (!c->dead)
-        c->ops->on_end(c->owner, reply);
+        c->ops->on_end(c->owner, &last);
 }
 
 /* ---- expecting ---- */
@@ -142,6 +156,8 @@ static uint64_t patience_ms(const struct client *c)
 {
     if (c->state == CLIENT_CONNECTING)
         return c->connect_ms;
+    if (c->state == CLIENT_SECURING)
+        return c->tls_ms;
     if (c->queue_count == 0)
         return c->command_ms / 5 * 3; /* a block of data: 3 minutes to a command's 5 */
     switch (c->queue[c->queue_first].kind) {
@@ -166,6 +182,8 @@ static const char *what_is_awaited(const struct client *c)
 {
     if (c->state == CLIENT_CONNECTING)
         return "a connection";
+    if (c->state == CLIENT_SECURING)
+        return "the TLS handshake";
     if (c->queue_count > 0)
         return waiting_for[c->queue[c->queue_first].kind];
     return c->t.sending ? "the message to be taken" : "another message";
@@ -175,6 +193,10 @@ static void lost(struct client *c, int status)
 {
     struct client_reply reply;
 
+    if (c->state == CLIENT_SECURING || c->tls_unproven) {
+        client_tls_lost(c, status < 0 ? strerrordesc_np(-status) : "closed by the other side");
+        return;
+    }
     if (c->state == CLIENT_CONNECTING)
         reply = client_own(c, 451, "4.4.1", "could not connect: %s", strerrordesc_np(-status));
     else
@@ -225,6 +247,8 @@ static bool fits(enum client_expect_kind kind, unsigned code)
 
     if (class_ == 4 || class_ == 5)
         return true;
+    if (kind == EXPECT_STARTTLS)
+        return code == 220;
     if (kind == EXPECT_AUTH)
         return code == 235 || code == 334;
     return kind == EXPECT_DATA ? class_ == 3 : class_ == 2;
@@ -239,6 +263,7 @@ static void take_reply(struct client *c)
     buf_clear(&c->text);
     client_parser_text(&c->parser, &c->text);
     reply.text = buf_slice(&c->text);
+    c->tls_unproven = false;
 
     /* 421 may come at any time and is the last word (RFC 5321 4.2.2). */
     if (reply.code == 421) {
@@ -271,7 +296,7 @@ static void take_reply(struct client *c)
 static void read_octets(struct client *c, struct slice octets)
 {
     c->reads++;
-    while (octets.len > 0 && c->state != CLIENT_ENDED) {
+    while (octets.len > 0 && c->state != CLIENT_ENDED && !c->tls_due) {
         if (!client_parser_is_midway(&c->parser))
             c->reply_read = c->reads;
         switch (client_parser_feed(&c->parser, &octets)) {
@@ -281,6 +306,13 @@ static void read_octets(struct client *c, struct slice octets)
         case CLIENT_PARSE_TOO_LONG: out_of_step(c, "an endless reply came"); return;
         }
     }
+    if (!c->tls_due || c->state == CLIENT_ENDED)
+        return;
+    c->tls_due = false;
+    if (octets.len > 0)
+        client_tls_lost(c, "something came in clear behind the reply to STARTTLS");
+    else
+        client_tls_begin(c);
 }
 
 /* ---- the connection ---- */
@@ -289,9 +321,22 @@ static void on_open(void *owner)
 {
     struct client *c = owner;
 
-    c->state = CLIENT_GREETING;
-    client_expect(c, EXPECT_GREETING, 0);
+    enter(c);
+    if (c->tls_implicit)
+        client_tls_begin(c);
+    else
+        client_open_greeting(c);
     client_arm(c);
+    leave(c);
+}
+
+static void on_secured(void *owner)
+{
+    struct client *c = owner;
+
+    enter(c);
+    client_tls_secured(c);
+    leave(c);
 }
 
 static void on_read(void *owner, struct slice octets)
@@ -334,7 +379,7 @@ static void on_conn_end(void *owner, int status)
     struct client *c = owner;
 
     enter(c);
-    if (status < 0 && c->state != CLIENT_CONNECTING)
+    if (status < 0 && c->state != CLIENT_CONNECTING && !c->tls_on)
         read_last_words(c);
     if (c->state != CLIENT_ENDED)
         lost(c, status);
@@ -343,6 +388,7 @@ static void on_conn_end(void *owner, int status)
 
 static const struct conn_ops conn_ops = {
     .on_open = on_open,
+    .on_secured = on_secured,
     .on_read = on_read,
     .on_drained = on_drained,
     .on_end = on_conn_end,
@@ -379,6 +425,8 @@ struct client *client_new(struct loop *loop, const struct client_options *option
     c->connect_ms = options->connect_timeout_ms != 0 ? options->connect_timeout_ms : CONNECT_MS;
     c->command_ms = options->command_timeout_ms != 0 ? options->command_timeout_ms : COMMAND_MS;
     c->data_ms = options->data_timeout_ms != 0 ? options->data_timeout_ms : DATA_MS;
+    c->tls_ms = options->tls_timeout_ms != 0 ? options->tls_timeout_ms : TLS_MS;
+    client_tls_options(c, options);
     set_host(c, options);
     loop_timer_init(&c->timer, on_timer);
     loop_timer_init(&c->later, on_later);

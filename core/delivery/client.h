@@ -12,10 +12,19 @@
 
 #include "base/slice.h"
 #include "net/loop.h"
+#include "tls/tls.h"
 
 struct client;
 
 enum client_protocol { CLIENT_SMTP, CLIENT_LMTP };
+
+/* In this order: each asks for more than the one before. */
+enum client_tls {
+    CLIENT_TLS_OFF,
+    CLIENT_TLS_MAY,      /* where it is offered, with whatever certificate; else in clear */
+    CLIENT_TLS_REQUIRED, /* encrypted, with whatever certificate; else not at all */
+    CLIENT_TLS_VERIFY,   /* chain and name of the certificate are good */
+};
 
 /* Who we are at a next hop that wants to know. */
 struct client_auth {
@@ -39,11 +48,18 @@ struct client_options {
     uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms;
     const struct client_auth *auth; /* NULL: none. Borrowed for as long as the client lives */
     bool chunking;                  /* BDAT for every message, where it is offered */
+    enum client_tls tls;
+    bool tls_implicit; /* TLS comes before the greeting */
+    /* With OFF none of them. For VERIFY one that verifies; the client holds a reference. */
+    struct tls_client *tls_client;
+    const char *tls_sni, *tls_name, *tls_key; /* as in struct tls_target */
+    uint64_t tls_timeout_ms;                  /* of a handshake; 0: 30 s */
 };
 
 /* Why there is no connection, if not for what the network or the server did. */
 enum client_cause {
     CLIENT_CAUSE_OTHER,
+    CLIENT_CAUSE_TLS,  /* no handshake, or none that was asked for: as REQUIRED and VERIFY want it */
     CLIENT_CAUSE_AUTH, /* it does not take our user and password, or may not be given them */
 };
 
@@ -51,7 +67,8 @@ enum client_cause {
 struct client_reply {
     /*
      * 2xx delivered, 4xx, 5xx. Own ones: 451 4.4.1 (no connection), 4.4.2 (lost, time-out), 4.5.0
-     * (out of step), 4.3.0 (the message could not be read), 4.7.0, 4.7.8 (AUTH); 552 5.3.4, 553 5.6.7, 554 5.6.3
+     * (out of step), 4.3.0 (the message could not be read), 4.7.0, 4.7.8 (AUTH), 4.7.4,
+     * 4.7.5 (TLS); 552 5.3.4, 553 5.6.7, 554 5.6.3
      * (what is not offered), 501 5.1.7, 553 5.1.3 (an address that cannot be sent).
      */
     unsigned code;
@@ -103,6 +120,9 @@ struct client *client_new(struct loop *loop, const struct client_options *option
 void client_send(struct client *client, const struct client_message *message);
 /* QUIT, then closes and frees by itself; no further call of ops. */
 void client_quit(struct client *client);
+/* "TLSv1.3 TLS_AES_256_GCM_SHA384 verified", for people; empty: the connection is not encrypted. */
+#define CLIENT_TLS_TEXT_MAX 128
+void client_tls_text(const struct client *client, char *out, size_t octets);
 void client_free(struct client *client); /* closes at once; also from inside a call of ops */
 
 #endif

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * client_open.c - from the connection to the first message: greeting, EHLO, AUTH.
+ * client_open.c - from the connection to the first message: greeting, EHLO, TLS, AUTH.
  *
- * Sources: RFC 5321 (3.1, 3.2), RFC 2033 (LHLO), RFC 4954 (AUTH).
+ * Sources: RFC 5321 (3.1, 3.2), RFC 2033 (LHLO), RFC 3207 (STARTTLS), RFC 4954 (AUTH).
  */
 #include "delivery/client_private.h"
+
+void client_open_greeting(struct client *c)
+{
+    c->state = CLIENT_GREETING;
+    client_expect(c, EXPECT_GREETING, 0);
+}
 
 static void say_hello(struct client *c, enum client_expect_kind kind)
 {
@@ -15,6 +21,11 @@ static void say_hello(struct client *c, enum client_expect_kind kind)
     client_command(c, "%s %s", verb, c->helo);
 }
 
+void client_open_hello(struct client *c)
+{
+    say_hello(c, EXPECT_HELLO);
+}
+
 void client_open_done(struct client *c)
 {
     c->state = CLIENT_READY;
@@ -22,9 +33,11 @@ void client_open_done(struct client *c)
     c->ops->on_ready(c->owner);
 }
 
-static void hello_done(struct client *c)
+void client_open_go_on(struct client *c)
 {
-    if (c->auth != NULL)
+    if (client_tls_wanted(c))
+        client_tls_ask(c);
+    else if (c->auth != NULL)
         client_auth_begin(c);
     else
         client_open_done(c);
@@ -37,6 +50,8 @@ void client_open_reply(struct client *c, struct client_expect expect,
 
     if (expect.kind == EXPECT_AUTH) {
         client_auth_reply(c, reply);
+    } else if (expect.kind == EXPECT_STARTTLS) {
+        client_tls_reply(c, reply);
     } else if (expect.kind == EXPECT_GREETING && class_ == 2) {
         say_hello(c, EXPECT_HELLO);
     } else if (expect.kind == EXPECT_HELLO && class_ == 5 && c->protocol == CLIENT_SMTP) {
@@ -47,6 +62,6 @@ void client_open_reply(struct client *c, struct client_expect expect,
     } else {
         if (expect.kind == EXPECT_HELLO)
             client_parser_features(&c->parser, &c->features);
-        hello_done(c);
+        client_open_go_on(c);
     }
 }

@@ -4,6 +4,7 @@
  *
  *   client.c              life, connection, greeting, time-outs, the end
  *   client_open.c         the greeting, EHLO, and what comes before the first message
+ *   client_tls.c          STARTTLS and implicit TLS
  *   client_auth.c         AUTH; client_sasl.c and client_scram.c its mechanisms
  *   client_transaction.c  MAIL to the last reply
  *   client_body.c         the octets of the message
@@ -31,6 +32,7 @@ enum client_expect_kind {
     EXPECT_GREETING,
     EXPECT_HELLO, /* EHLO, LHLO */
     EXPECT_HELO,
+    EXPECT_STARTTLS,
     EXPECT_AUTH, /* the last one before CLIENT_READY */
     EXPECT_RSET,
     EXPECT_MAIL,
@@ -49,6 +51,7 @@ struct client_expect {
 
 enum client_state {
     CLIENT_CONNECTING,
+    CLIENT_SECURING, /* the handshake of TLS */
     CLIENT_GREETING, /* up to the last reply before the first message */
     CLIENT_READY,    /* between messages */
     CLIENT_BUSY,     /* has a message */
@@ -106,7 +109,16 @@ struct client {
     enum client_mechanism mechanism;
     bool first_waits; /* the first response did not go along with AUTH */
     bool chunking;
-    bool encrypted;
+    enum client_tls tls;
+    struct tls_client *tls_client;
+    char *tls_sni, *tls_name, *tls_key;
+    uint64_t tls_ms;
+    bool tls_implicit;
+    bool tls_refused;  /* by the server, and it goes on in clear */
+    bool tls_due;      /* after 220 */
+    bool tls_on;       /* the handshake has begun: the socket's octets are nobody's but TLS's */
+    bool encrypted;    /* it is over */
+    bool tls_unproven; /* nothing has come through it yet */
     struct client_expect *queue;
     unsigned queue_first, queue_count, queue_size;
     uint64_t reads, reply_read;
@@ -135,8 +147,26 @@ void client_end(struct client *c, const struct client_reply *reply);
 /* A reply to a command before the first message. */
 void client_open_reply(struct client *c, struct client_expect expect,
                        const struct client_reply *reply);
+void client_open_greeting(struct client *c);
+void client_open_hello(struct client *c);
+/* What comes behind EHLO: TLS, AUTH, or nothing more. */
+void client_open_go_on(struct client *c);
 /* The server knows who we are, or need not. */
 void client_open_done(struct client *c);
+
+/* ---- client_tls.c ---- */
+
+void client_tls_options(struct client *c, const struct client_options *options);
+void client_tls_free(struct client *c);
+/* Whether STARTTLS comes next; client_tls_ask() then. */
+bool client_tls_wanted(struct client *c);
+void client_tls_ask(struct client *c);
+void client_tls_reply(struct client *c, const struct client_reply *reply);
+void client_tls_begin(struct client *c);
+void client_tls_secured(struct client *c);
+/* Ends the client, for TLS's sake. */
+void client_tls_fail(struct client *c, const char *status, const char *text);
+void client_tls_lost(struct client *c, const char *why);
 
 /* ---- client_auth.c ---- */
 

@@ -199,6 +199,7 @@ struct dispatch_set *dispatch_set_new(const struct dispatch_set_options *options
     (void)pthread_mutex_init(&set->lock, NULL);
     table_init(&set->shares);
     table_init(&set->unknown);
+    table_init(&set->tls_broken);
     delivery_module_init();
     return set;
 }
@@ -214,6 +215,8 @@ void dispatch_set_free(struct dispatch_set *set)
         assert(set->dispatches[i] == NULL);
     table_free(&set->shares, free);
     table_free(&set->unknown, NULL);
+    table_free(&set->tls_broken, free);
+    tls_client_unref(set->tls_any);
     (void)pthread_mutex_destroy(&set->lock);
     free(set->dispatches);
     free(set->hostname);

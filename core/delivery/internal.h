@@ -6,6 +6,7 @@
  *     facts.c     what the policy sees of it
  *     shipment.c  recipients of a message on one path, out and home
  *     path.c      a route made into endpoints, and the name of its site
+ *     encrypt.c   which TLS a connection gets
  *     link.c      a slot of a site: a connection, shipments one after another
  *     notice.c    the bounce of a visit, through the policy `generated`
  *     transport.c the same for transports of modules, on the pool
@@ -31,15 +32,11 @@
 #include "state/envelope.h"
 
 #define VISIT_RCPTS_MAX       1000    /* recipients of a message routed in one visit */
-#define LINK_TRIES_MAX        10      /* endpoints tried for one connection */
-#define ENDPOINT_DEAD_MS      120000u /* so long others are tried before it */
-#define ENDPOINTS_DEAD_MAX    1024    /* per loop */
 #define OUTCOME_TEXT_MAX      512
 #define UNDURABLE_WAIT_MS     1000u /* before an outcome is written again; doubles */
 #define UNDURABLE_WAIT_MAX_MS 30000u
 #define BUSY_WAIT_MS          (30u * 60000u) /* of one turned away; it is woken sooner */
 #define NOTICE_WAIT_MS        (15u * 60000u) /* before a notice that was not taken is made again */
-#define LINK_IDLE_MODULE_MS   1000u
 
 struct message;
 struct link;
@@ -55,6 +52,8 @@ struct dispatch_set {
     unsigned undurable;
     struct table shares;  /* type of a module's transport -> how many run in the pool */
     struct table unknown; /* policies that are gone: logged once */
+    struct tls_client *tls_any; /* of tls: may and required; NULL until it is needed */
+    struct table tls_broken;    /* endpoint -> until when: encrypt.c */
     _Atomic uint64_t message_count, link_count;
     _Atomic bool paused; /* undurable > 0: links carry nothing more */
 };
@@ -106,6 +105,7 @@ struct delivery_rcpt {
     char enhanced[12];
     struct slice text; /* "550 5.1.1 No such user"; the message's memory */
     struct slice host; /* who said so; empty: ourselves */
+    struct slice tls;  /* of the connection by which it was said; empty: none */
 };
 
 struct shipment_outcome {
@@ -130,6 +130,7 @@ struct shipment {
     bool stale, retried;
     struct buf texts;
     char host[320];
+    char tls[CLIENT_TLS_TEXT_MAX];
 };
 
 /* A message between prepare() and its durable outcome: one visit. */

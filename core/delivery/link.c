@@ -18,8 +18,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "delivery/encrypt.h"
 #include "delivery/internal.h"
 #include "delivery/client_sasl.h"
+
+#define LINK_TRIES_MAX        10      /* endpoints tried for one connection */
+#define ENDPOINT_DEAD_MS      120000u /* so long others are tried before it */
+#define ENDPOINTS_DEAD_MAX    1024    /* per loop */
+#define LINK_IDLE_MODULE_MS   1000u
 
 struct link {
     struct list link;
@@ -278,7 +284,7 @@ static void on_end(void *owner, const struct client_reply *reply)
 {
     struct link *link = owner;
     bool was_ready = link->ready;
-    enum client_cause cause = reply->cause;
+    enum client_cause cause = reply->cause; /* it goes with the client */
     char text[OUTCOME_TEXT_MAX], status[sizeof(reply->enhanced)];
 
     memcpy(status, reply->enhanced, sizeof(status));
@@ -288,6 +294,11 @@ static void on_end(void *owner, const struct client_reply *reply)
     link->ready = false;
     if (was_ready) {
         lost_connection(link);
+        return;
+    }
+    if (cause == CLIENT_CAUSE_TLS &&
+        delivery_tls_failed(link->dispatch, link->path, link->order[link->order_at], text)) {
+        try_endpoint(link);
         return;
     }
     if (cause == CLIENT_CAUSE_AUTH) {
@@ -301,7 +312,7 @@ static void on_end(void *owner, const struct client_reply *reply)
     if (++link->order_at < link->order_count)
         try_endpoint(link);
     else
-        give_up(link, "4.4.1", slice_cstr(text));
+        give_up(link, cause == CLIENT_CAUSE_TLS ? status : "4.4.1", slice_cstr(text));
 }
 
 static const struct client_ops client_ops = {
@@ -330,7 +341,7 @@ static void try_endpoint(struct link *link)
 {
     const struct smtp_transport_conf *conf = link->path->conf;
     const struct endpoint *e = link->order[link->order_at];
-    const struct client_options options = {
+    struct client_options options = {
         .protocol =
             slice_equal(link->path->transport->type, SLICE("lmtp")) ? CLIENT_LMTP : CLIENT_SMTP,
         .to = e->address,
@@ -346,6 +357,7 @@ static void try_endpoint(struct link *link)
         .chunking = conf->chunking,
     };
 
+    delivery_tls_choose(link->dispatch, link->path, e, &options);
     link->ready = false;
     link->client = client_new(link->dispatch->loop, &options, &client_ops, link);
 }
@@ -396,6 +408,7 @@ static void send_next(struct link *link)
     link->current = s;
     link->body_begun = false;
     (void)snprintf(s->host, sizeof(s->host), "%s", link->order[link->order_at]->host);
+    client_tls_text(link->client, s->tls, sizeof(s->tls));
     client_send(link->client, &link->message);
 }
 

@@ -241,6 +241,8 @@ static void tell_log(const struct message *m, const struct delivery_rcpt *r, uin
     log_str(&line, "to", m->envelope.rcpts[r->index].address);
     if (r->host.len > 0)
         log_str(&line, "host", r->host);
+    if (r->tls.len > 0)
+        log_str(&line, "tls", r->tls);
     log_str(&line, "reply", r->text);
     log_uint(&line, "delay_ms", now_ms > m->entry.arrival_ms ? now_ms - m->entry.arrival_ms : 0);
     log_end(&line);
@@ -248,7 +250,8 @@ static void tell_log(const struct message *m, const struct delivery_rcpt *r, uin
 
 static bool alike(const struct delivery_rcpt *a, const struct delivery_rcpt *b)
 {
-    return a->fate == b->fate && a->expired == b->expired && slice_equal(a->text, b->text);
+    return a->fate == b->fate && a->expired == b->expired && slice_equal(a->text, b->text) &&
+           slice_equal(a->tls, b->tls);
 }
 
 /* Record and hook `result`, once for each run of recipients with the same outcome. */
@@ -264,7 +267,8 @@ static void tell_policy(struct message *m)
         run[count++] = first->index;
         while (i + 1 < m->rcpt_count && m->rcpts[i + 1].in_job && alike(first, &m->rcpts[i + 1]))
             run[count++] = m->rcpts[++i].index;
-        engine_result(m->delivery, run, count, outcome_name(first), first->text);
+        engine_result(m->delivery, run, count, outcome_name(first), first->text,
+                      first->tls);
     }
     free(run);
 }

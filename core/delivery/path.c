@@ -334,6 +334,8 @@ static void name_site(struct lookup *l, const char **names, unsigned count)
         buf_add_cstr(&name, names[i]);
     }
     buf_printf(&name, "|%s", source);
+    if (path->conf != NULL && path->conf->tls != TRANSPORT_TLS_OFF)
+        buf_printf(&name, "|tls%d", path->conf->tls); /* a reload may change it */
     path->site = slice_make(arena_dup(&path->arena, buf_slice(&name)), name.len);
     buf_free(&name);
 }

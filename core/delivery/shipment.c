@@ -48,7 +48,8 @@ static enum fate fate_of(unsigned code)
     return code / 100 == 2 ? FATE_DELIVERED : code / 100 == 5 ? FATE_FAILED : FATE_DEFERRED;
 }
 
-static void take_outcome(struct message *m, const struct shipment *s, unsigned i, struct slice host)
+static void take_outcome(struct message *m, const struct shipment *s, unsigned i, struct slice host,
+                         struct slice tls)
 {
     const struct shipment_outcome *o = &s->outcomes[i];
     struct delivery_rcpt *r = &m->rcpts[s->rcpts[i]];
@@ -59,17 +60,19 @@ static void take_outcome(struct message *m, const struct shipment *s, unsigned i
     memcpy(r->enhanced, o->enhanced, sizeof(r->enhanced));
     r->text = arena_slice(&m->memory->arena, slice_make(s->texts.data + o->text_at, o->text_len));
     r->host = o->own ? slice_make(NULL, 0) : host;
+    r->tls = o->own ? slice_make(NULL, 0) : tls;
 }
 
 void delivery_message_returned(struct shipment *s)
 {
     struct message *m = s->message;
     struct slice host = arena_slice(&m->memory->arena, slice_cstr(s->host));
+    struct slice tls = arena_slice(&m->memory->arena, slice_cstr(s->tls));
 
     m->busy |= s->back == PARCEL_BUSY;
     m->again |= s->stale || s->back == PARCEL_STOPPED;
     for (unsigned i = 0; i < s->rcpt_count; i++)
-        take_outcome(m, s, i, host);
+        take_outcome(m, s, i, host, tls);
     delivery_shipment_free(s);
     delivery_outcome_advance(m);
 }

@@ -166,9 +166,9 @@ void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned cou
 void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
                     struct tern_route *route, engine_done done, void *arg);
 /* Hook `result`, detached; copies what it needs. outcome: delivered, deferred, bounced, expired;
- * discarded is for the record only. */
+ * discarded is for the record only. `tls`: of the connection, for the record; empty: none. */
 void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
-                   struct slice outcome, struct slice text);
+                   struct slice outcome, struct slice text, struct slice tls);
 /* Writes the attempt's decision record. */
 void engine_delivery_free(struct engine_delivery *d);
 

@@ -228,7 +228,7 @@ void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned c
 /* ---- result ---- */
 
 static void note_outcome(struct engine_delivery *d, const struct rcpt_facts *rcpt,
-                         struct slice outcome, struct slice text)
+                         struct slice outcome, struct slice text, struct slice tls)
 {
     struct buf *out = &d->outcomes;
 
@@ -240,11 +240,15 @@ static void note_outcome(struct engine_delivery *d, const struct rcpt_facts *rcp
     buf_add_json(out, slice_head(outcome, 64));
     buf_add_cstr(out, ",\"text\":");
     buf_add_json(out, slice_head(text, OUTCOME_TEXT_OCTETS_MAX));
+    if (tls.len > 0) {
+        buf_add_cstr(out, ",\"tls\":");
+        buf_add_json(out, slice_head(tls, OUTCOME_TEXT_OCTETS_MAX));
+    }
     buf_add_cstr(out, "}\n");
 }
 
 void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
-                   struct slice outcome, struct slice text)
+                   struct slice outcome, struct slice text, struct slice tls)
 {
     struct txn_facts *concerned = txn_facts_subset(d->txn, rcpts, count);
     struct detached_facts facts = {
@@ -253,7 +257,7 @@ void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned co
     const struct plan *plan;
 
     for (unsigned i = 0; i < count; i++)
-        note_outcome(d, concerned->rcpts[i], outcome, text);
+        note_outcome(d, concerned->rcpts[i], outcome, text, tls);
     if (slice_equal(outcome, SLICE("discarded"))) { /* none of the outcomes of the hook */
         txn_facts_unref(concerned);
         return;

@@ -180,6 +180,7 @@ void policies_free(struct policies *policies)
     for (struct script *s = policies->scripts; s != NULL; s = s->next)
         if (s->host->script_free != NULL)
             s->host->script_free(s->raw);
+    transports_free(policies);
     table_free(&policies->table_memo, NULL);
     table_free(&policies->when_memo, NULL);
     table_free(&policies->failed, NULL);

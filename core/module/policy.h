@@ -64,16 +64,24 @@ const struct policy *policies_find(const struct policies *policies, struct slice
 void policies_print(const struct policies *policies, struct buf *out, bool json);
 
 /* The transports of this generation: `transports:` and the built-in types. */
+struct tls_client;
 struct transport {
     struct slice name, type;             /* type: smtp, lmtp, or a module's */
     const struct tern_transport *module; /* NULL for smtp and lmtp */
     const void *conf;                    /* of module->options, or struct smtp_transport_conf */
+    struct tls_client *tls; /* tls: verify; NULL: not */
     struct place place;
 };
 /* The options of smtp and lmtp. Also what a route may override. */
 struct smtp_auth_conf {
     tern_str user, password;
     struct tern_list mechanisms; /* names that delivery/ knows */
+};
+enum transport_tls {
+    TRANSPORT_TLS_OFF,
+    TRANSPORT_TLS_MAY,
+    TRANSPORT_TLS_REQUIRED,
+    TRANSPORT_TLS_VERIFY,
 };
 struct smtp_transport_conf {
     struct tern_list to; /* fixed hosts; empty: by MX */
@@ -88,6 +96,10 @@ struct smtp_transport_conf {
     struct tern_records auth; /* none, or one struct smtp_auth_conf */
     bool auth_plaintext;      /* the password may leave without TLS */
     bool chunking;
+    int tls;       /* enum transport_tls */
+    bool implicit; /* TLS before the greeting */
+    tern_str ca_file, tls_name;
+    uint64_t tls_timeout_ms;
 };
 const struct transport *policies_transport(const struct policies *policies, struct slice name);
 

@@ -151,6 +151,7 @@ void profiles_check(struct building *b);
 
 /* policy_transport.c */
 void transports_build(struct building *b);
+void transports_free(struct policies *policies);
 bool policies_has_transport(void *policies, struct slice name);
 
 /* loader.c */

@@ -12,7 +12,9 @@
 
 #include "module/policy_internal.h"
 #include "net/conn.h"
+#include "tls/tls.h"
 
+#define TLS_SESSIONS_MAX 1000 /* hosts of a transport whose TLS session is kept */
 #define AUTH_TEXT_MAX 255 /* octets of a user or password */
 
 static const struct tern_option auth_options[] = {
@@ -24,7 +26,13 @@ static const struct tern_option auth_options[] = {
     TERN_OPTIONS_END,
 };
 
-#define SMTP_OPTIONS(port_text)                                                                    \
+static const char *const tls_words[] = {
+    [TRANSPORT_TLS_OFF] = "off",           [TRANSPORT_TLS_MAY] = "may",
+    [TRANSPORT_TLS_REQUIRED] = "required", [TRANSPORT_TLS_VERIFY] = "verify",
+    [TRANSPORT_TLS_VERIFY + 1] = NULL,
+};
+
+#define SMTP_OPTIONS(port_text, tls_text)                                                          \
     {                                                                                              \
         TERN_OPTION_LIST(struct smtp_transport_conf, to, "", 0, 16,                                \
                          "Fixed next hops, tried in order: host, host:port, [address]:port, "      \
@@ -51,6 +59,20 @@ static const struct tern_option auth_options[] = {
                            "For the reply to the final dot (RFC 5321 4.5.3.2.6)."),                \
             TERN_OPTION_MS(struct smtp_transport_conf, idle, "10s", 0, 600000,                     \
                            "How long a connection waits for the next message."),                   \
+            TERN_OPTION_ENUM(struct smtp_transport_conf, tls, tls_text, tls_words,                 \
+                             "off: never. may: where it is offered, with any certificate. "        \
+                             "required: encrypted, with any certificate, or not at all. verify: "  \
+                             "with a good certificate, or not at all. Unix sockets have none."),   \
+            TERN_OPTION_BOOL(struct smtp_transport_conf, implicit, "false",                        \
+                             "TLS from the first octet, as always on port 465."),                  \
+            TERN_OPTION_PATH(struct smtp_transport_conf, ca_file, "",                              \
+                             "PEM file of those who may sign, for verify; the system's unless "    \
+                             "said."),                                                             \
+            TERN_OPTION_STRING(struct smtp_transport_conf, tls_name, "",                           \
+                               "The name to ask for (SNI) and to verify; the next hop's unless "   \
+                               "said."),                                                           \
+            TERN_OPTION_MS(struct smtp_transport_conf, tls_timeout, "30s", 100, 600000,            \
+                           "For a TLS handshake."),                                                \
             TERN_OPTION_RECORDS(struct smtp_transport_conf, auth, auth_options,                    \
                                 struct smtp_auth_conf, 0, 1,                                       \
                                 "User and password for AUTH, which then must succeed. Needs to."), \
@@ -62,8 +84,8 @@ static const struct tern_option auth_options[] = {
             TERN_OPTIONS_END,                                                                      \
     }
 
-static const struct tern_option smtp_options[] = SMTP_OPTIONS("25");
-static const struct tern_option lmtp_options[] = SMTP_OPTIONS("24");
+static const struct tern_option smtp_options[] = SMTP_OPTIONS("25", "may");
+static const struct tern_option lmtp_options[] = SMTP_OPTIONS("24", "off");
 
 static const char *const builtin_types[] = { "smtp", "lmtp" };
 
@@ -207,18 +229,67 @@ static void check_auth(struct building *b, const struct yaml_node *map,
                             auth->mechanisms.items[i].ptr);
 }
 
-static void refuse_tls(struct building *b, const struct yaml_node *map)
+static const struct place *place_of(const struct yaml_node *map, const char *key)
 {
-    const struct yaml_node *tls = yaml_get(map, "tls");
+    const struct yaml_node *node = yaml_get(map, key);
 
-    if (tls != NULL)
-        config_error_at(b->env->errors, &tls->place, "tls: is not supported yet");
+    return node != NULL ? &node->place : &map->place;
+}
+
+static void warn_of_passwords(struct building *b, const struct yaml_node *map,
+                              const struct smtp_transport_conf *conf)
+{
+    bool any_plain = conf->auth_plaintext;
+
+    if (conf->auth.count > 0 && conf->tls == TRANSPORT_TLS_VERIFY)
+        return;
+    for (size_t i = 0; i < conf->auth.count; i++) {
+        const struct smtp_auth_conf *auth = conf->auth.items;
+        for (size_t k = 0; k < auth->mechanisms.count; k++)
+            any_plain |= !slice_starts_nocase(slice_of(auth->mechanisms.items[k]), SLICE("SCRAM-"));
+    }
+    if (conf->auth.count > 0 && any_plain)
+        config_warning_at(b->env->errors, place_of(map, "auth"),
+                          "auth: without tls: verify whoever stands in between can have the password");
+}
+
+static struct tls_client *check_tls(struct building *b, const struct yaml_node *map,
+                                    const struct smtp_transport_conf *conf)
+{
+    struct config_errors *errors = b->env->errors;
+    struct tls_client_options options = {
+        .verify = true,
+        .ca_file = conf->ca_file.len > 0 ? conf->ca_file.ptr : NULL,
+        .version_min = TLS_VERSION_1_2,
+        .sessions_max = TLS_SESSIONS_MAX,
+    };
+    char error[TLS_ERROR_OCTETS] = "";
+
+    if (conf->implicit && conf->tls == TRANSPORT_TLS_OFF)
+        config_error_at(errors, place_of(map, "implicit"), "implicit: true means TLS, and tls: is off");
+    if (conf->tls_name.len > 0 && !is_host(slice_of(conf->tls_name)))
+        config_error_at(errors, place_of(map, "tls_name"), "tls_name: \"%s\" is no host name",
+                        conf->tls_name.ptr);
+    if (conf->ca_file.len > 0 && conf->tls != TRANSPORT_TLS_VERIFY)
+        config_error_at(errors, place_of(map, "ca_file"), "ca_file: is for tls: verify only");
+    if (conf->tls != TRANSPORT_TLS_VERIFY)
+        return NULL;
+    struct tls_client *client = tls_client_new(&options, error);
+    if (client == NULL)
+        config_error_at(errors, place_of(map, "ca_file"), "tls: verify: %s", error);
+    return client;
+}
+
+void transports_free(struct policies *policies)
+{
+    for (unsigned i = 0; i < policies->transport_count; i++)
+        tls_client_unref(policies->transports[i].tls);
 }
 
 static void transport_build(struct building *b, const struct yaml_node *name,
                             const struct yaml_node *map)
 {
-    static const char *const reserved[] = { "type", "tls", NULL };
+    static const char *const reserved[] = { "type", NULL };
     const struct yaml_node *type = map->kind == YAML_MAP ? yaml_get(map, "type") : NULL;
     struct schema_env env;
 
@@ -239,20 +310,22 @@ static void transport_build(struct building *b, const struct yaml_node *name,
             return;
         options = t->module->options;
         octets = t->module->conf_size;
-    } else {
-        refuse_tls(b, map);
     }
     void *conf = arena_zalloc(b->env->arena, octets + 1);
     policy_schema_env(b->out, b->env->arena, b->env->errors, &env);
     /* After an error the name still counts, so that routes: does not complain of it too. */
     (void)schema_parse(&env, map, name->place, options, conf, NULL, NULL,
-                       t->module == NULL ? reserved : (const char *const[]){ "type", NULL });
+                       reserved);
     if (t->module == NULL) {
         const struct smtp_transport_conf *c = conf;
 
         check_hops(b, map, "to", c->to);
         check_hops(b, map, "fallback", c->fallback);
+        unsigned before = b->env->errors->errors;
         check_auth(b, map, c);
+        if (b->env->errors->errors == before)
+            warn_of_passwords(b, map, c);
+        t->tls = check_tls(b, map, c);
     }
     t->conf = conf;
     b->out->transport_count++;

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""What leaves by a next hop that wants to know who we are: AUTH, CHUNKING."""
+"""What leaves by TLS, and by a next hop that wants to know who we are: TLS, AUTH, CHUNKING; each also done wrong."""
 import os
+import shutil
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from relay import Relay
-from ternlib import Client, Tern, dotted, queue_id, run, wait_for
+from relay import Certificates, Relay
+from ternlib import ROOT, Client, Tern, need, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -55,6 +57,201 @@ def deferred(t):
     ident = send(t)
     wait_for(lambda: lines(t, ident, "deferred"), 20)
     return lines(t, ident, "deferred")[0]
+
+
+# ---- TLS ----
+
+FOLDER = tempfile.mkdtemp(prefix="tern-outbound-")
+CERTIFICATES = None
+
+
+def certificates():
+    global CERTIFICATES
+    CERTIFICATES = CERTIFICATES or Certificates(FOLDER)
+    return CERTIFICATES
+
+
+def good():
+    return certificates().leaf("good", "IP:127.0.0.1,DNS:relay.test")
+
+
+def verified():
+    return "    tls: verify\n    ca_file: %s\n" % certificates().ca
+
+
+def relay_tls(log_line):
+    return log_line.split('tls="')[1].split('"')[0] if 'tls="' in log_line else None
+
+
+def test_starttls_whatever_the_certificate():
+    """may, the default: encrypted though nobody vouches for it; EHLO again behind the handshake."""
+    with Relay(tls="starttls", certificate=certificates().leaf("other", "DNS:somebody.else")) as relay:
+        with server(relay) as t:
+            line = delivered(t, relay)
+            assert relay.mails[0].encrypted and relay_tls(line).startswith("TLSv1.3 TLS_"), line
+            assert "unverified" in line, line
+            assert relay.said("EHLO", False) and relay.said("EHLO", True) and not relay.said("MAIL", False)
+            ident = send(t)
+            wait_for(lambda: lines(t, ident, "delivered"), 20)
+            outcomes = wait_for(lambda: [o for r in t.why(ident) for o in r.get("outcomes", [])], 20)
+            assert outcomes[0]["tls"].startswith("TLSv1.3 "), outcomes
+            assert "by TLSv1.3" in t.cli("why", ident).stdout
+
+
+def test_tls_off():
+    with Relay(tls="starttls", certificate=good()) as relay:
+        with server(relay, "    tls: off\n") as t:
+            line = delivered(t, relay)
+            assert not relay.mails[0].encrypted and relay.said("STARTTLS") == [] and relay_tls(line) is None
+
+
+def test_verify():
+    with Relay(tls="starttls", certificate=good()) as relay:
+        with server(relay, verified()) as t:
+            line = delivered(t, relay)
+            assert relay.mails[0].encrypted and " verified" in line and "unverified" not in line, line
+
+
+def test_verify_by_name():
+    """The name is asked for (SNI) and verified; tls_name is another one than that of the address."""
+    with Relay(tls="starttls", certificate=certificates().leaf("named", "DNS:smtp.provider.test")) as relay:
+        with server(relay, verified() + "    tls_name: smtp.provider.test\n") as t:
+            delivered(t, relay)
+            assert relay.names == ["smtp.provider.test"], relay.names
+
+
+def refused(certificate, why, options=None, **values):
+    with Relay(tls="starttls", certificate=certificate, users=USERS, **values) as relay:
+        with server(relay, (options or verified()) + AUTH) as t:
+            line = deferred(t)
+            assert why in line and "4.7." in line, line
+            assert relay.said("MAIL") == [] and relay.said("AUTH") == [], relay.commands
+            warnings = [l for l in t.log_text().splitlines() if " warning " in l and " outbound " in l]
+            assert warnings and "transport smarthost" in warnings[0], t.log_text()
+
+
+def test_verify_refuses_another_name():
+    refused(certificates().leaf("wrong", "DNS:somebody.else"), "mismatch")
+
+
+def test_verify_refuses_an_expired_certificate():
+    refused(certificates().leaf("expired", "IP:127.0.0.1", expired=True), "expired")
+
+
+def test_verify_refuses_an_unknown_issuer():
+    with tempfile.TemporaryDirectory() as folder:
+        refused(Certificates(folder).leaf("foreign", "IP:127.0.0.1"), "certificate")
+
+
+def test_required_takes_no_clear_text():
+    """Not offered, refused, or a handshake that fails: the mail waits."""
+    with Relay(ehlo=("PIPELINING",)) as relay:
+        with server(relay, "    tls: required\n") as t:
+            line = deferred(t)
+            assert "4.7.4" in line and "not offered" in line and relay.said("MAIL") == [], line
+    for how, why in (("454 4.7.0 TLS is broken", "454 4.7.0"), ("close", "TLS failed"), ("plain", "TLS")):
+        with Relay(tls="starttls", certificate=good(), starttls=how) as relay:
+            with server(relay, "    tls: required\n    tls_timeout: 1s\n") as t:
+                line = deferred(t)
+                assert why in line and relay.said("MAIL") == [], (how, line)
+
+
+def test_may_goes_on_in_clear_where_starttls_is_refused():
+    for reply in ("454 4.7.0 TLS is broken", "502 5.5.1 Not really"):
+        with Relay(tls="starttls", certificate=good(), starttls=reply) as relay:
+            with server(relay) as t:
+                line = delivered(t, relay)
+                assert not relay.mails[0].encrypted and relay.connections == 1, (relay.connections, line)
+
+
+def test_may_falls_back_on_a_new_connection():
+    """A handshake that is broken, hangs, or is answered in clear: the mail goes in clear at once, and for a while without trying."""
+    for how in ("close", "hang", "plain"):
+        with Relay(tls="starttls", certificate=good(), starttls=how) as relay:
+            with server(relay, "    tls_timeout: 500ms\n    idle: 0s\n") as t:
+                delivered(t, relay)
+                assert relay.connections == 2 and len(relay.said("STARTTLS")) == 1, (how, relay.commands)
+                delivered(t, relay, 2)
+                assert relay.connections == 3 and len(relay.said("STARTTLS")) == 1, (how, relay.commands)
+                assert [l for l in t.log_text().splitlines() if " outbound " in l and "in clear" in l], t.log_text()
+
+
+def test_a_reply_injected_behind_the_220():
+    """CVE-2021-38371 and its like: what came in clear is never taken for a reply under TLS."""
+    with Relay(tls="starttls", certificate=good(), starttls="inject") as relay:
+        with server(relay, "    tls: required\n") as t:
+            line = deferred(t)
+            assert "in clear behind the reply to STARTTLS" in line, line
+            assert relay.said("MAIL") == []
+
+
+def test_what_was_offered_in_clear_is_forgotten():
+    """AUTH and SIZE stood in the first EHLO; in TLS there is nothing: no AUTH, no SIZE=."""
+    with Relay(tls="starttls", certificate=good(), starttls="empty", ehlo=("PIPELINING", "SIZE 1000000")) as relay:
+        with server(relay) as t:
+            delivered(t, relay)
+            assert relay.mails[0].encrypted and "SIZE" not in relay.mails[0].mail_line, relay.mails[0].mail_line
+    with Relay(tls="starttls", certificate=good(), starttls="empty", users=USERS, auth_in_clear=True) as relay:
+        with server(relay, AUTH) as t:
+            assert "does not offer AUTH" in deferred(t)
+            assert relay.said("AUTH") == []
+
+
+def test_implicit():
+    with Relay(tls="implicit", certificate=good()) as relay:
+        with server(relay, verified() + "    implicit: true\n") as t:
+            line = delivered(t, relay)
+            assert relay.mails[0].encrypted and relay_tls(line) and not relay.said("STARTTLS")
+    # A server that greets in clear there: there is nothing to fall back on.
+    with Relay() as relay:
+        with server(relay, "    implicit: true\n    tls_timeout: 1s\n") as t:
+            assert "TLS failed" in deferred(t)
+            assert relay.commands == [] and relay.mails == []
+
+
+def test_sessions_are_resumed():
+    with Relay(tls="starttls", certificate=good()) as relay:
+        with server(relay, "    idle: 0s\n") as t:
+            for n in (1, 2, 3):
+                line = delivered(t, relay, n)
+            assert [h[1] for h in relay.handshakes] == [False, True, True], relay.handshakes
+            assert "resumed" in line, line
+
+
+def test_auth_under_tls_by_each_mechanism():
+    for mechanism in ("SCRAM-SHA-256", "PLAIN", "LOGIN"):
+        with Relay(tls="starttls", certificate=good(), users=USERS, mechanisms=(mechanism,)) as relay:
+            with server(relay, verified() + AUTH) as t:
+                delivered(t, relay)
+                assert relay.mails[0].user == "tern@example.org" and relay.mails[0].encrypted
+                assert relay.said("AUTH", True) and not relay.said("AUTH", False)
+
+
+def test_the_recipe():
+    """conf/smarthost.yaml as it is, but for addresses and who is believed."""
+    with open(os.path.join(ROOT, "conf", "smarthost.yaml")) as f:
+        config = f.read()
+    users = {"host@office.example": os.environ["SMARTHOST_PASSWORD"]}
+    with Relay(tls="starttls", certificate=certificates().leaf("provider", "DNS:smtp.provider.example"), users=users) as relay:
+        for old, new in (("127.0.0.1:25", "127.0.0.1:{port}"), ("spool: /var/spool/tern\n", ""),
+                         ("smtp.provider.example:587", "127.0.0.1:%d" % relay.port),
+                         ("tls: verify", "tls: verify\n    tls_name: smtp.provider.example\n    ca_file: " + certificates().ca)):
+            assert old in config, old
+            config = config.replace(old, new)
+        with Tern(config).start() as t:
+            line = delivered(t, relay)
+            assert relay.mails[0].user == "host@office.example" and " verified" in line
+
+
+def test_a_reload_changes_the_policy():
+    """tls: belongs to the site: what goes by the new configuration does not take the old one's connections."""
+    with Relay(tls="starttls", certificate=good()) as relay:
+        with server(relay, "    tls: off\n") as t:
+            delivered(t, relay)
+            t.write_config(CONFIG.replace("{options}", "    tls: required\n"))
+            t.cli("reload")
+            delivered(t, relay, 2)
+            assert [m.encrypted for m in relay.mails] == [False, True]
 
 
 # ---- AUTH ----
@@ -133,6 +330,16 @@ def test_chunking():
 
 
 if __name__ == "__main__":
-    run([test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls,
-         test_a_wrong_password_is_the_operators_to_mend, test_auth_put_off, test_a_server_that_does_not_know_the_password,
-         test_chunking])
+    need("openssl")
+    try:
+        run([test_starttls_whatever_the_certificate, test_tls_off, test_verify, test_verify_by_name,
+             test_verify_refuses_another_name, test_verify_refuses_an_expired_certificate,
+             test_verify_refuses_an_unknown_issuer, test_required_takes_no_clear_text,
+             test_may_goes_on_in_clear_where_starttls_is_refused, test_may_falls_back_on_a_new_connection,
+             test_a_reply_injected_behind_the_220, test_what_was_offered_in_clear_is_forgotten, test_implicit,
+             test_sessions_are_resumed, test_auth_under_tls_by_each_mechanism, test_the_recipe, test_a_reload_changes_the_policy,
+             test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls,
+             test_a_wrong_password_is_the_operators_to_mend, test_auth_put_off,
+             test_a_server_that_does_not_know_the_password, test_chunking])
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)

@@ -11,7 +11,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from ternlib import BINARY, MODULES, ROOT, SLOW, need, run
 
-ENV = dict(os.environ, TERN_MODULE_PATH=MODULES, SMARTHOST_PASSWORD="secret")
+ENV = dict(os.environ, TERN_MODULE_PATH=MODULES)
 PARTS = {  # what a fragment lacks is taken from here
     "hostname": "hostname: mx.test\n",
     "spool": "spool: spool\n",

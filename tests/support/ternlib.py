@@ -17,6 +17,7 @@ BUILD = os.path.abspath(os.environ.get("TERN_BUILD", os.path.join(ROOT, "build",
 BINARY = os.path.join(BUILD, "core", "cli", "tern")
 MODULES = os.path.join(BUILD, "modules")
 SHARED = os.environ.get("TERN_SHARED", os.path.join(os.path.dirname(ROOT), "shared"))
+os.environ.setdefault("SMARTHOST_PASSWORD", "correct horse")  # conf/smarthost.yaml
 SLOW = int(os.environ.get("TERN_SLOW", "1"))  # sanitizers: waits are multiplied
 
 

@@ -235,11 +235,12 @@ void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned c
 }
 
 void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
-                   struct slice outcome, struct slice text)
+                   struct slice outcome, struct slice text, struct slice tls)
 {
     static const char *const names[] = { "delivered", "deferred", "bounced", "expired" };
     unsigned i = 0;
 
+    (void)tls;
     (void)rcpts;
     CU_ASSERT(d != NULL && text.len > 0);
     while (i < 4 && !slice_equal(outcome, slice_cstr(names[i])))
@@ -525,6 +526,12 @@ void client_free(struct client *c)
     if (c->later != NULL)
         c->later->cancelled = true;
     free(c);
+}
+
+void client_tls_text(const struct client *client, char *out, size_t octets)
+{
+    (void)client;
+    (void)snprintf(out, octets, "%s", "");
 }
 
 void client_quit(struct client *c)

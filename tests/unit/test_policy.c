@@ -228,11 +228,26 @@ static const struct {
     { "a transport without a type", "transports:\n  mine: { to: [a.example] }\n",
       "t.yaml:2:9: error: transport mine: expected a map with type: smtp, lmtp or the name of a "
       "module\n" },
-    { "transport tls comes later", "transports:\n  mine: { type: smtp, tls: required }\n",
-      "t.yaml:2:28: error: tls: is not supported yet\n" },
+    { "transport tls", "transports:\n  a: { type: smtp, tls: off }\n  b: { type: smtp, tls: required }\n"
+      "  c: { type: lmtp, tls: verify, tls_name: mx.example, implicit: true, tls_timeout: 5s }\n", "" },
+    { "transport tls of another kind", "transports:\n  mine: { type: smtp, tls: always }\n",
+      "t.yaml:2:28: error: tls: expected one of off, may, required, verify; got \"always\"\n" },
+    { "transport tls: implicit and off",
+      "transports:\n  mine: { type: smtp, tls: off, implicit: true }\n",
+      "t.yaml:2:43: error: implicit: true means TLS, and tls: is off\n" },
+    { "transport tls: a file that nothing reads",
+      "transports:\n  mine: { type: smtp, ca_file: ca.pem }\n",
+      "t.yaml:2:32: error: ca_file: is for tls: verify only\n" },
+    { "transport tls: a file that is not there",
+      "transports:\n  mine: { type: smtp, tls: verify, ca_file: /nonexistent/ca.pem }\n",
+      "t.yaml:2:45: error: tls: verify: /nonexistent/ca.pem: No such file or directory: calling "
+      "fopen(/nonexistent/ca.pem, r)\n" },
+    { "transport tls: a name that is none",
+      "transports:\n  mine: { type: smtp, tls_name: \"mx example\" }\n",
+      "t.yaml:2:33: error: tls_name: \"mx example\" is no host name\n" },
     { "auth at a smarthost",
-      "transports:\n  mine: { type: smtp, to: [a.example], auth: { user: u, password: p } }\n"
-      "  other: { type: lmtp, to: [a.example], auth: { user: u, password: p, mechanisms: [login] },\n"
+      "transports:\n  mine: { type: smtp, to: [a.example], tls: verify, auth: { user: u, password: p } }\n"
+      "  other: { type: lmtp, tls: verify, to: [a.example], auth: { user: u, password: p, mechanisms: [login] },\n"
       "           auth_plaintext: true, chunking: true }\n",
       "" },
     { "auth for whatever host an MX names",

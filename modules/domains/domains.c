@@ -106,14 +106,14 @@ static bool is_routed(tern_str local)
 }
 
 /* Any mailbox of the domain. Our own notices have no client: whoever wrote to us is answered. */
-static tern_verdict claim_any_relay(tern_call *call, const struct domains_conf *c)
+static tern_verdict claim_any(tern_call *call, const struct domains_conf *c, enum tern_class class_)
 {
     const struct tern_address *client = tern->client_address(call);
 
     if (client != NULL && client->family != 0 && is_routed(mailbox(call)->local) && !is_own_client(call, c))
         return tern->reply(call, TERN_REJECT, 550, "5.7.1", "<%s>: no way to elsewhere by an address of this domain",
                            mailbox(call)->address.ptr);
-    return claim(call, TERN_CLASS_RELAY);
+    return class_ == TERN_CLASS_LOCAL ? claim_local(call, c) : claim(call, class_);
 }
 
 static tern_verdict on_network(tern_call *call, const struct domains_conf *c)
@@ -160,16 +160,17 @@ static tern_verdict found(tern_call *call, const struct domains_conf *c, struct 
     switch (w->stage) {
     case LOCAL_DOMAIN:
         if (all || equal_nocase(mailbox(call)->local, "postmaster"))
-            return claim_local(call, c);
+            return claim_any(call, c, TERN_CLASS_LOCAL);
         w->stage = LOCAL_USER;
         return advance(call, c, w);
     case RELAY_DOMAIN:
         if (all)
-            return claim_any_relay(call, c);
+            return claim_any(call, c, TERN_CLASS_RELAY);
         w->stage = RELAY_USER;
         return advance(call, c, w);
     case RELAY_USER: return claim(call, TERN_CLASS_RELAY);
-    case RELAY_ANY: return claim_any_relay(call, c);
+    case RELAY_ANY: return claim_any(call, c, TERN_CLASS_RELAY);
+    case LOCAL_ANY: return claim_any(call, c, TERN_CLASS_LOCAL);
     default: return claim_local(call, c);
     }
 }

@@ -86,6 +86,16 @@ const struct session_facts *engine_session_facts(const struct engine_session *se
 void engine_connect(struct engine_session *session, engine_done done, void *arg);
 void engine_helo(struct engine_session *session, struct slice name, bool esmtp, engine_done done,
                  void *arg);
+/*
+ * It is another client's session from here on (XCLIENT): what was known is forgotten, and hook connect is asked.
+ * All is given, also what stays as it was. Not during a question or a transaction.
+ */
+struct engine_client {
+    tern_address client, local;
+    struct slice client_text, name, via, helo, user;
+    bool name_forged, esmtp;
+};
+void engine_reconnect(struct engine_session *session, const struct engine_client *client, engine_done done, void *arg);
 /* EHLO keywords withheld by steps, for the reply. */
 unsigned engine_withheld_count(const struct engine_session *session);
 struct slice engine_withheld(const struct engine_session *session, unsigned index);

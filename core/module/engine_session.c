@@ -230,6 +230,27 @@ void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine
     session_ask(s, policy_plan(s->scope.policy), TERN_HOOK_EHLO, &session_ops, done_, arg);
 }
 
+void engine_reconnect(struct engine_session *s, const struct engine_client *c, engine_done done_, void *arg)
+{
+    assert(s->txn == NULL && !s->run.active);
+    s->facts = session_facts_own(s->facts);
+    struct session_facts *f = s->facts;
+    struct arena *arena = &f->memory->arena;
+    f->client = c->client;
+    f->local = c->local;
+    f->client_text = tern_str_dup(arena, c->client_text);
+    f->client_name = tern_str_dup(arena, c->name);
+    f->client_name_forged = c->name_forged;
+    f->via = tern_str_dup(arena, c->via);
+    f->helo = tern_str_dup(arena, c->helo);
+    f->user = tern_str_dup(arena, c->user);
+    f->esmtp = c->esmtp;
+    f->tags = f->results = f->vars = NULL;
+    s->kept = NULL;
+    s->kept_count = s->withheld_count = 0;
+    engine_connect(s, done_, arg);
+}
+
 unsigned engine_withheld_count(const struct engine_session *session)
 {
     return session->withheld_count;

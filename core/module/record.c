@@ -173,6 +173,8 @@ static void add_session(struct buf *out, const struct session_facts *s)
     add_word(out, "client", slice_of(s->client_text));
     if (s->via.len > 0)
         add_word(out, "via", slice_of(s->via));
+    if (s->client_name.len > 0)
+        add_word(out, "client_name", slice_of(s->client_name));
     add_word(out, "listener", slice_of(s->listener));
     add_word(out, "policy", slice_of(s->policy));
     add_word(out, "helo", slice_of(s->helo));
@@ -252,6 +254,8 @@ void record_write_txn(struct record *r, const struct session_facts *session,
     begin(&out, "transaction", slice_of(txn->id), r);
     add_word(&out, "session", slice_of(session->id));
     add_session(&out, session);
+    if (txn->forwarded.len > 0)
+        add_word(&out, "forwarded", slice_of(txn->forwarded));
     buf_add_cstr(&out, ",\"from\":");
     buf_add_json(&out, slice_head(slice_of(txn->sender.address), WORD_OCTETS_MAX));
     bool fits = add_rcpts(&out, txn);

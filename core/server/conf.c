@@ -179,6 +179,10 @@ static const struct tern_option listener_options[] = {
     TERN_OPTION_CIDRS(struct listener_conf, proxy, "",
                       "Proxies: connections from there must begin with a PROXY header (version 1 or 2), which names "
                       "the client. All others are clients themselves."),
+    TERN_OPTION_CIDRS(struct listener_conf, xclient, "",
+                      "Clients that may speak for others by XCLIENT: set their address, name and login."),
+    TERN_OPTION_CIDRS(struct listener_conf, xforward, "",
+                      "Clients that may tell by XFORWARD whose a mail was on an earlier hop, for the log."),
     TERN_OPTIONS_END,
 };
 

@@ -29,6 +29,7 @@ struct listener_conf {
     struct tern_list withhold; /* EHLO keywords */
     unsigned withheld;         /* the same for smtp_session_options */
     const struct tern_cidrs *proxy; /* who must send a PROXY header */
+    const struct tern_cidrs *xclient, *xforward;
     struct place place;
 };
 

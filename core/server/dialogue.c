@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "server/another.h"
 #include "server/received.h"
 
 struct dialogue {
@@ -20,6 +21,8 @@ struct dialogue {
     struct body *body;
     /* Of the message that is being stored; the engine's, until the transaction ends. */
     const struct engine_message_result *result;
+    struct buf forwarded; /* XFORWARD, for the next mail */
+    bool login;           /* the user comes by XCLIENT */
     bool ending;
 };
 
@@ -70,6 +73,8 @@ static void log_client(struct log_line *l, const struct dialogue *s)
     log_str(l, "client", slice_of(f->client_text));
     if (f->via.len > 0)
         log_str(l, "via", slice_of(f->via));
+    if (engine_txn(s->engine) != NULL && engine_txn(s->engine)->forwarded.len > 0)
+        log_str(l, "forwarded", slice_of(engine_txn(s->engine)->forwarded));
 }
 
 /* `to`: the recipient that is refused beside others, or empty. */
@@ -120,6 +125,8 @@ static void on_helo_decided(void *arg, const struct decision *d)
 
 /* What a session's greetings leave behind lives as long as the session. */
 #define SESSION_MEMORY_MAX 32768
+/* For the log, where it is cut anyway; a little above, as a whole command goes in. */
+#define FORWARDED_OCTETS_MAX 1024
 
 static void op_helo(void *owner, struct slice name, bool esmtp)
 {
@@ -130,6 +137,41 @@ static void op_helo(void *owner, struct slice name, bool esmtp)
         return;
     }
     engine_helo(s->engine, name, esmtp, on_helo_decided, s);
+}
+
+static void op_xclient(void *owner, const struct smtp_xclient *said)
+{
+    struct dialogue *s = owner;
+    const struct session_facts *f = engine_session_facts(s->engine);
+    struct smtp_answer refusal;
+    struct engine_client client;
+    struct arena memory;
+
+    if (f->memory->arena.octets > SESSION_MEMORY_MAX) {
+        answer_code(s, 421, "4.7.0", "Too many XCLIENT commands in this session");
+        return;
+    }
+    if ((said->given & SMTP_XATTR_BIT(ADDR)) != 0 && s->ops->moved != NULL &&
+        !s->ops->moved(s->owner, &said->client, &refusal)) {
+        smtp_session_answer(s->smtp, &refusal);
+        return;
+    }
+    arena_init(&memory);
+    another_client(f, s->login, said, &memory, &client);
+    s->login |= (said->given & SMTP_XATTR_BIT(LOGIN)) != 0;
+    buf_clear(&s->forwarded);
+    engine_reconnect(s->engine, &client, on_decided_logged, s);
+    arena_fini(&memory);
+}
+
+static void op_xforward(void *owner, const struct smtp_xattrs *attrs)
+{
+    struct dialogue *s = owner;
+
+    if ((attrs->given & (SMTP_XATTR_BIT(NAME) | SMTP_XATTR_BIT(ADDR))) != 0)
+        buf_clear(&s->forwarded); /* of another mail, that was not sent */
+    if (s->forwarded.len < FORWARDED_OCTETS_MAX)
+        another_forwarded(attrs, &s->forwarded);
 }
 
 static struct tern_mailbox copy_mailbox(struct arena *arena, const struct tern_mailbox *m)
@@ -154,6 +196,8 @@ static struct txn_facts *new_txn(struct dialogue *s, const struct smtp_mail_para
     t->each = p->each;
     t->declared_octets = p->size;
     t->envid = t->ret = (tern_str){ "", 0 };
+    t->forwarded = tern_str_dup(arena, buf_slice(&s->forwarded));
+    buf_free(&s->forwarded);
     return t;
 }
 
@@ -425,6 +469,7 @@ static const struct smtp_ops smtp_ops = {
     .full = op_full,       .on_connect = op_connect,
     .on_helo = op_helo,    .on_mail = op_mail,  .on_rcpt = op_rcpt,  .on_data = op_data,
     .on_message = op_message, .on_body = op_body, .on_abort = op_abort,
+    .on_xclient = op_xclient, .on_xforward = op_xforward,
 };
 
 void dialogue_ref_generation(void *generation)
@@ -449,7 +494,10 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
     };
     bool lmtp = o->listener->protocol == LISTENER_LMTP;
     struct smtp_session_options so = { .hostname = conf->hostname.ptr, .lmtp = lmtp, .prdr = !conf->split,
-                                       .withhold = o->listener->withheld, .ops = &smtp_ops, .owner = s };
+                                       .withhold = o->listener->withheld,
+                                       .xclient = cidrs_match(o->listener->xclient, &o->facts->client),
+                                       .xforward = cidrs_match(o->listener->xforward, &o->facts->client),
+                                       .ops = &smtp_ops, .owner = s };
 
     o->facts->lmtp = lmtp;
     s->ops = o->ops;
@@ -528,6 +576,7 @@ void dialogue_free(struct dialogue *s)
     engine_session_free(s->engine);
     smtp_session_free(s->smtp);
     body_unref(s->body);
+    buf_free(&s->forwarded);
     generation_unref(s->generation);
     free(s);
 }

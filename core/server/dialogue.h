@@ -38,6 +38,8 @@ struct dialogue_ops {
     /* Store the message; answered once by dialogue_stored(), from inside or later. */
     void (*store)(void *owner, const struct session_facts *session, const struct engine_message_result *result);
     void (*count)(void *owner, enum dialogue_reply reply);
+    /* XCLIENT: whose session it is now. False, and the reply: that one has too many. May be NULL. */
+    bool (*moved)(void *owner, const tern_address *client, struct smtp_answer *ret);
     /* Every decision of the policy, before its reply is sent. May be NULL. */
     void (*decided)(void *owner, const struct decision *decision);
 };

@@ -32,8 +32,13 @@ void received_add(struct buf *out, const struct session_facts *session, const st
 
     buf_add_cstr(out, "Received: from ");
     add_helo(out, slice_of(session->helo));
-    buf_printf(out, " ([%s%s])\r\n\tby %s with ", session->client.family == 6 ? "IPv6:" : "",
-               session->client_text.ptr, hostname);
+    buf_add_cstr(out, " (");
+    if (session->client_name.len > 0) {
+        add_helo(out, slice_of(session->client_name));
+        buf_add_char(out, ' ');
+    }
+    buf_printf(out, "[%s%s]%s)\r\n\tby %s with ", session->client.family == 6 ? "IPv6:" : "",
+               session->client_text.ptr, session->client_name_forged ? " (may be forged)" : "", hostname);
     add_protocol(out, session, txn);
     buf_printf(out, " id %s", txn->id.ptr);
     if (txn->rcpt_count == 1) {

@@ -262,6 +262,11 @@ static bool generation_is_over(const struct session *s)
     return retired != 0 && clock_now_ms() >= retired + s->generation->conf.drain_s * 1000;
 }
 
+static bool is_exempt(const struct limits_conf *c, const tern_address *peer)
+{
+    return c->rate_exempt != NULL && cidrs_match(c->rate_exempt, peer);
+}
+
 static bool rate_allows(struct session *s, enum rate_kind kind, struct tern_rate rate)
 {
     if (rate.count == 0 || s->rate_exempt)
@@ -299,6 +304,29 @@ static bool op_may_add(void *owner, struct smtp_answer *ret)
         return true;
     *ret = (struct smtp_answer){ 450, "4.7.1",
                                  SLICE("Too many recipients from your network, please try again later") };
+    return false;
+}
+
+/* It has its place among all; it leaves the one among those of its old network. */
+static bool op_moved(void *owner, const tern_address *client, struct smtp_answer *ret)
+{
+    struct session *s = owner;
+    const struct limits_conf *c = &s->generation->conf.limits;
+    tern_address network = rates_network(client, c->ipv4_mask, c->ipv6_mask);
+    struct session_limits *limits = s->l->serve->limits;
+
+    if (session_limits_enter(limits, &network, UINT32_MAX, c->sessions_per_address) != LIMIT_OK) {
+        *ret = (struct smtp_answer){ 421, "4.7.0", SLICE("Too many connections from your address") };
+        metric_add(s->l->serve->metrics.limited, 1);
+        return false;
+    }
+    session_limits_leave(limits, &s->network);
+    s->network = network;
+    s->rate_exempt = is_exempt(c, client);
+    if (rate_allows(s, RATE_CONNECTIONS, c->connection_rate))
+        return true;
+    *ret = (struct smtp_answer){ 421, "4.7.0",
+                                 SLICE("Too many connections from your network, please try again later") };
     return false;
 }
 
@@ -354,6 +382,7 @@ static const struct dialogue_ops dialogue_ops = {
     .send = op_send, .close = op_close, .expect = op_expect, .resumed = op_resumed, .gather = op_gather,
     .may_begin = op_may_begin, .new_id = op_new_id, .new_body = op_new_body, .store = op_store,
     .count = op_count, .may_add = op_may_add, .pause = op_pause, .full = op_full, .early = op_early,
+    .moved = op_moved,
 };
 
 /* ---- the connection ---- */
@@ -437,11 +466,6 @@ static void refuse_logged(struct serve_loop *l, const tern_address *peer, int fd
     refuse(fd, reply);
 }
 
-static bool is_exempt(const struct limits_conf *c, const tern_address *peer)
-{
-    return c->rate_exempt != NULL && cidrs_match(c->rate_exempt, peer);
-}
-
 /* What is too much for all is looked at first: it costs least, and says nothing of the client. */
 static bool is_overloaded(struct serve_loop *l, const struct generation *g, int fd)
 {
@@ -468,7 +492,9 @@ static bool is_allowed(const struct session_start *start)
                       "421 4.7.0 Too many connections from your network, please try again later\r\n");
         return false;
     }
-    switch (session_limits_enter(s->limits, &network, c->sessions, c->sessions_per_address)) {
+    /* Who speaks for others has as many as they have together; each is counted by XCLIENT. */
+    bool many = cidrs_match(start->listener->xclient, client);
+    switch (session_limits_enter(s->limits, &network, c->sessions, many ? UINT32_MAX : c->sessions_per_address)) {
     case LIMIT_SESSIONS: refuse_logged(start->l, client, start->fd, "limits.sessions", TOO_MANY); return false;
     case LIMIT_ADDRESS:
         refuse_logged(start->l, client, start->fd, "limits.sessions_per_address",

@@ -23,6 +23,8 @@ static const struct {
     { SMTP_EXT_CHUNKING, SLICE("CHUNKING") },
     { SMTP_EXT_BINARYMIME, SLICE("BINARYMIME") },
     { SMTP_EXT_LIMITS, SLICE("LIMITS") },
+    { SMTP_EXT_XCLIENT, SLICE("XCLIENT") },
+    { SMTP_EXT_XFORWARD, SLICE("XFORWARD") },
 };
 #define OFFER_COUNT (sizeof(offers) / sizeof(offers[0]))
 
@@ -34,6 +36,10 @@ unsigned smtp_session_extensions(const struct smtp_session *s)
         all |= offers[i].extension;
     if (!s->prdr)
         all &= ~SMTP_EXT_PRDR;
+    if (!s->xclient)
+        all &= ~SMTP_EXT_XCLIENT;
+    if (!s->xforward)
+        all &= ~SMTP_EXT_XFORWARD;
     all &= ~(s->withheld | s->never);
     if ((all & SMTP_EXT_CHUNKING) == 0)
         all &= ~SMTP_EXT_BINARYMIME; /* RFC 3030 section 3: not without */
@@ -75,6 +81,13 @@ void smtp_cmd_helo(struct smtp_session *s, const struct smtp_command *c)
     s->ops->on_helo(s->owner, arena_slice(&s->memory, c->arg), s->esmtp);
 }
 
+static void offer_attributes(unsigned attributes, struct buf *out)
+{
+    for (unsigned i = 0; i < SMTP_XATTR_COUNT; i++)
+        if ((attributes & 1u << i) != 0)
+            buf_printf(out, " %s", smtp_xattr_name((enum smtp_xattr)i));
+}
+
 /* What stands behind the keyword. */
 static void offer_values(const struct smtp_session *s, unsigned extension, struct buf *out)
 {
@@ -84,6 +97,10 @@ static void offer_values(const struct smtp_session *s, unsigned extension, struc
         buf_printf(out, " RCPTMAX=%u", s->limits.rcpts);
     if (extension == SMTP_EXT_LIMITS && s->limits.messages != 0)
         buf_printf(out, " MAILMAX=%u", s->limits.messages);
+    if (extension == SMTP_EXT_XCLIENT)
+        offer_attributes(SMTP_XCLIENT_ATTRS, out);
+    if (extension == SMTP_EXT_XFORWARD)
+        offer_attributes(SMTP_XFORWARD_ATTRS, out);
 }
 
 static void offer(const struct smtp_session *s, struct buf *out)

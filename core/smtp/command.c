@@ -25,6 +25,7 @@ static const struct {
     [SMTP_VERB_VRFY] = { SLICE("VRFY"), MUST },        [SMTP_VERB_HELP] = { SLICE("HELP"), MAY },
     [SMTP_VERB_EXPN] = { SLICE("EXPN"), MAY },         [SMTP_VERB_AUTH] = { SLICE("AUTH"), MAY },
     [SMTP_VERB_STARTTLS] = { SLICE("STARTTLS"), MAY }, [SMTP_VERB_BDAT] = { SLICE("BDAT"), MAY },
+    [SMTP_VERB_XCLIENT] = { SLICE("XCLIENT"), MAY },   [SMTP_VERB_XFORWARD] = { SLICE("XFORWARD"), MAY },
 };
 
 static bool has_control(struct slice line)

@@ -27,6 +27,8 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
 #define SMTP_EXT_CHUNKING   (1u << 6)
 #define SMTP_EXT_BINARYMIME (1u << 7)
 #define SMTP_EXT_LIMITS     (1u << 8)
+#define SMTP_EXT_XCLIENT    (1u << 20)
+#define SMTP_EXT_XFORWARD   (1u << 21)
 
 enum smtp_param_fault {
     SMTP_PARAM_OK,

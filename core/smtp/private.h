@@ -29,6 +29,7 @@ enum smtp_question {
     SMTP_QUESTION_DATA,
     SMTP_QUESTION_MESSAGE,
     SMTP_QUESTION_PAUSE, /* not one: the client is kept waiting behind an error */
+    SMTP_QUESTION_XCLIENT,
     SMTP_QUESTION_COUNT,
 };
 
@@ -60,7 +61,7 @@ struct smtp_session {
     const struct smtp_ops *ops;
     void *owner;
     struct smtp_limits limits;
-    bool lmtp, prdr;
+    bool lmtp, prdr, xclient, xforward;
 
     enum smtp_state state;
     enum smtp_question question;
@@ -104,6 +105,8 @@ void smtp_session_confirm(struct smtp_session *s, const struct smtp_answer *answ
 void smtp_session_close(struct smtp_session *s);            /* drops a transaction first */
 void smtp_session_drop_transaction(struct smtp_session *s); /* on_abort, if there is one */
 void smtp_session_ask(struct smtp_session *s, enum smtp_question question);
+/* Back to where the banner is due; outside of a transaction. */
+void smtp_session_restart(struct smtp_session *s);
 unsigned smtp_session_extensions(const struct smtp_session *s);
 /*
  * What is said at the end of the data: `answer`, or with `each` one for each recipient. By the session's own
@@ -126,10 +129,13 @@ void smtp_cmd_rset(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_noop(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_quit(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_vrfy(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_xclient(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_xforward(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_help(struct smtp_session *s, const struct smtp_command *c);
 
 /* Answers, by question. The question is over when they run. */
 void smtp_connect_answered(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_xclient_answered(struct smtp_session *s, const struct smtp_answer *answer);
 void smtp_helo_answered(struct smtp_session *s, const struct smtp_answer *answer);
 void smtp_mail_answered(struct smtp_session *s, const struct smtp_answer *answer);
 void smtp_rcpt_answered(struct smtp_session *s, const struct smtp_answer *answer);

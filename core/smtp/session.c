@@ -29,6 +29,7 @@ static const command_fn commands[SMTP_VERB_COUNT] = {
     [SMTP_VERB_DATA] = smtp_cmd_data, [SMTP_VERB_RSET] = smtp_cmd_rset,
     [SMTP_VERB_NOOP] = smtp_cmd_noop, [SMTP_VERB_QUIT] = smtp_cmd_quit,
     [SMTP_VERB_BDAT] = smtp_cmd_bdat, [SMTP_VERB_VRFY] = smtp_cmd_vrfy, [SMTP_VERB_HELP] = smtp_cmd_help,
+    [SMTP_VERB_XCLIENT] = smtp_cmd_xclient, [SMTP_VERB_XFORWARD] = smtp_cmd_xforward,
 };
 
 static void pause_is_over(struct smtp_session *s, const struct smtp_answer *answer)
@@ -45,6 +46,7 @@ static const answered_fn answered[SMTP_QUESTION_COUNT] = {
     [SMTP_QUESTION_DATA] = smtp_data_answered,
     [SMTP_QUESTION_MESSAGE] = smtp_message_answered,
     [SMTP_QUESTION_PAUSE] = pause_is_over,
+    [SMTP_QUESTION_XCLIENT] = smtp_xclient_answered,
 };
 
 /* ---- Doors -------------------------------------------------------------- */
@@ -391,6 +393,8 @@ struct smtp_session *smtp_session_new(const struct smtp_session_options *options
     s->limits = options->limits;
     s->lmtp = options->lmtp;
     s->prdr = options->prdr && !options->lmtp;
+    s->xclient = options->xclient;
+    s->xforward = options->xforward;
     s->never = options->withhold;
     s->state = SMTP_STATE_CONNECTED;
     s->phase = SMTP_PHASE_ANSWER; /* on_connect is the first thing awaited */
@@ -502,21 +506,46 @@ const char *smtp_session_state_name(const struct smtp_session *s)
 
 /* ---- The banner ---------------------------------------------------------- */
 
-void smtp_connect_answered(struct smtp_session *s, const struct smtp_answer *answer)
+static void greet(struct smtp_session *s)
 {
     CLEANUP_BUF struct buf text = BUF_INIT;
-    unsigned class = answer->code / 100;
 
-    if (smtp_answer_is_refusal(answer)) {
-        /* RFC 5321 3.1 and 4.3.2 know two refusals here: 554, then QUIT is awaited; and 421. */
-        struct smtp_answer refusal = *answer;
-        refusal.code = class == 4 ? 421 : 554;
-        smtp_session_refuse(s, &refusal);
-        if (class == 5)
-            smtp_session_move(s, SMTP_STATE_TURNED_AWAY);
-        return;
-    }
     buf_printf(&text, "%s %s Tern", s->hostname, s->lmtp ? "LMTP" : "ESMTP");
     smtp_session_say(s, 220, "", buf_slice(&text));
     smtp_session_move(s, SMTP_STATE_GREETED);
+}
+
+/* RFC 5321 3.1 and 4.3.2 know two refusals here: 554, then QUIT is awaited; and 421. */
+static void turn_away(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    struct smtp_answer refusal = *answer;
+
+    refusal.code = answer->code / 100 == 4 ? 421 : 554;
+    smtp_session_refuse(s, &refusal);
+    if (refusal.code == 554)
+        smtp_session_move(s, SMTP_STATE_TURNED_AWAY);
+}
+
+void smtp_connect_answered(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    if (smtp_answer_is_refusal(answer))
+        turn_away(s, answer);
+    else
+        greet(s);
+}
+
+void smtp_session_restart(struct smtp_session *s)
+{
+    assert(!smtp_session_in_transaction(s));
+    s->withheld = s->withholding = 0;
+    s->esmtp = false;
+    smtp_session_move(s, SMTP_STATE_GREETED);
+}
+
+void smtp_xclient_answered(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    if (smtp_answer_is_refusal(answer))
+        turn_away(s, answer);
+    else
+        greet(s);
 }

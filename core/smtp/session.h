@@ -13,6 +13,7 @@
 #include <tern/module.h>
 
 #include "base/slice.h"
+#include "smtp/xclient.h"
 #include "state/facts.h"
 
 struct smtp_session;
@@ -120,6 +121,13 @@ struct smtp_ops {
      * smtp_session_go_on(). NULL: never.
      */
     bool (*full)(void *owner);
+    /*
+     * A question: it is another client's session from here on, what is known of it was said of the one
+     * before. Answered like on_connect. Only with options.xclient.
+     */
+    void (*on_xclient)(void *owner, const struct smtp_xclient *client);
+    /* Whose the next mail was, for the log. Borrowed during the call. Only with options.xforward. */
+    void (*on_xforward)(void *owner, const struct smtp_xattrs *attrs);
 };
 
 struct smtp_session_options {
@@ -127,6 +135,7 @@ struct smtp_session_options {
     struct smtp_limits limits;
     bool lmtp; /* RFC 2033: LHLO, and a reply for each recipient */
     bool prdr; /* offered; not with lmtp */
+    bool xclient, xforward; /* this client may speak for others */
     unsigned withhold; /* smtp_extension_of() each: never offered, and not taken */
     const struct smtp_ops *ops;
     void *owner;

@@ -19,10 +19,13 @@
 /* What may be asked at any time (4.1.4), and what ends it all. */
 #define ANY_TIME(state) TO(NOOP, state), TO(VRFY, state), TO(HELP, state), TO(QUIT, CLOSING)
 
+/* Between two transactions; XCLIENT is behind it where a session begins. */
+#define FOR_ANOTHER(state) TO(XCLIENT, GREETED), TO(XFORWARD, state)
+
 static const enum smtp_state next_state[SMTP_STATE_COUNT][SMTP_VERB_COUNT] = {
     [SMTP_STATE_TURNED_AWAY] = { TO(QUIT, CLOSING) },
-    [SMTP_STATE_GREETED] = { GREETINGS, TO(RSET, GREETED), ANY_TIME(GREETED) },
-    [SMTP_STATE_READY] = { GREETINGS, TO(MAIL, MAIL), TO(RSET, READY),
+    [SMTP_STATE_GREETED] = { GREETINGS, TO(RSET, GREETED), FOR_ANOTHER(GREETED), ANY_TIME(GREETED) },
+    [SMTP_STATE_READY] = { GREETINGS, FOR_ANOTHER(READY), TO(MAIL, MAIL), TO(RSET, READY),
                            ANY_TIME(READY) },
     [SMTP_STATE_MAIL] = { GREETINGS, TO(RCPT, RCPT), TO(RSET, READY),
                           ANY_TIME(MAIL) },

@@ -48,6 +48,8 @@ struct session_facts {
     tern_str id;                  /* session id, unique per worker */
     tern_address client, local;
     tern_str client_text;
+    tern_str client_name;         /* by XCLIENT, or empty */
+    bool client_name_forged;      /* it does not lead back to the address */
     tern_str via;                 /* who connected, where that is another than client: a proxy; or empty */
     tern_str listener, policy;
     tern_str helo;
@@ -86,6 +88,7 @@ struct txn_facts {
     bool smtputf8;
     bool each;                    /* each RCPT gets its own reply at the dot: LMTP, PRDR */
     uint64_t declared_octets;     /* SIZE=, 0 if none */
+    tern_str forwarded;           /* what XFORWARD said of the first client, or empty */
     tern_str envid, ret;          /* DSN, kept for later */
     const struct rcpt_facts **rcpts; /* immutable once in here; the array is cloned */
     unsigned rcpt_count, rcpt_size;

@@ -151,9 +151,27 @@ static void on_abort(void *owner)
     buf_add_cstr(&o->log, "[abort]");
 }
 
+static void on_xclient(void *owner, const struct smtp_xclient *client)
+{
+    struct owner *o = owner;
+
+    assert(!o->open && client->given != 0);
+    buf_printf(&o->log, "[xclient %x %s]", client->given, client->login.ptr);
+    decide(o, client->login);
+}
+
+static void on_xforward(void *owner, const struct smtp_xattrs *attrs)
+{
+    struct owner *o = owner;
+
+    assert(!o->open && attrs->given != 0);
+    buf_printf(&o->log, "[xforward %x]", attrs->given);
+}
+
 static const struct smtp_ops ops = {
     on_send, on_close, on_expect,  on_connect, on_helo,  on_mail,
     on_rcpt, on_data,  on_message, on_body,    on_abort,
+    .on_xclient = on_xclient, .on_xforward = on_xforward,
 };
 
 static void answer_all(struct owner *o)
@@ -180,6 +198,8 @@ static void run(struct owner *o, struct slice in, unsigned limits, size_t step, 
                     .received_fields = tight ? 1 : 100 },
         .lmtp = (limits & 8) != 0,
         .prdr = (limits & 16) != 0,
+        .xclient = (limits & 32) != 0,
+        .xforward = (limits & 32) != 0,
         .ops = &ops,
         .owner = o,
     });

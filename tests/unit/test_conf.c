@@ -119,6 +119,8 @@ static const struct {
     { "listeners.NAME", "protocol", "lmtp", "1" },
     { "listeners.NAME", "withhold", "[SIZE, chunking]", "SIZE,chunking" },
     { "listeners.NAME", "proxy", "[127.0.0.0/8]", "has 127.0.0.1" },
+    { "listeners.NAME", "xclient", "[127.0.0.1]", "has 127.0.0.1" },
+    { "listeners.NAME", "xforward", "[127.0.0.1]", "has 127.0.0.1" },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 

@@ -224,6 +224,8 @@ static const struct {
     unsigned rcpts;
     const char *want;
     bool lmtp;
+    const char *name_of; /* by XCLIENT */
+    bool forged;
 } fields[] = {
     { "HELO", "192.0.2.1", "client.example", false, false, false, 2,
       "Received: from client.example ([192.0.2.1])\r\n\tby mx.test with SMTP id ID;\r\n"
@@ -251,6 +253,14 @@ static const struct {
       "Received: from client.example ([192.0.2.1])\r\n\tby mx.test with UTF8LMTPS id ID;\r\n"
       "\tThu, 1 Jan 2026 00:00:00 +0000\r\n",
       true },
+    { "a name", "192.0.2.1", "client.example", true, false, false, 2,
+      "Received: from client.example (one.example [192.0.2.1])\r\n\tby mx.test with ESMTP id ID;\r\n"
+      "\tThu, 1 Jan 2026 00:00:00 +0000\r\n",
+      false, "one.example" },
+    { "a name that leads nowhere", "192.0.2.1", "client.example", true, false, false, 2,
+      "Received: from client.example (o?e [192.0.2.1] (may be forged))\r\n\tby mx.test with ESMTP id ID;\r\n"
+      "\tThu, 1 Jan 2026 00:00:00 +0000\r\n",
+      false, "o(e", true },
     { "no HELO at all", "192.0.2.1", "", true, false, false, 2,
       "Received: from unknown ([192.0.2.1])\r\n\tby mx.test with ESMTP id ID;\r\n"
       "\tThu, 1 Jan 2026 00:00:00 +0000\r\n" },
@@ -272,6 +282,8 @@ static void test_received(void)
         s->esmtp = fields[i].esmtp;
         s->tls = fields[i].tls;
         s->lmtp = fields[i].lmtp;
+        s->client_name = tern_str_dup(&s->memory->arena, slice_cstr(fields[i].name_of));
+        s->client_name_forged = fields[i].forged;
         t->smtputf8 = fields[i].utf8;
         t->id = tern_str_dup(&t->memory->arena, SLICE("ID"));
         for (unsigned k = 0; k < fields[i].rcpts; k++) {

@@ -44,6 +44,12 @@ static const struct row rows[] = {
       LETTER RCPT RCPT RCPT RCPT RCPT "DATA\r\n.\r\nFOO\r\nFOO\r\nFOO\r\n",
       "220;250;250 2.1.0;250 2.1.5;250 2.1.5;250 2.1.5;250 2.1.5;250 2.1.5;354;550 5.7.1;550 "
       "5.7.1;550 5.7.1;550 5.7.1;550 5.7.1;500 5.5.2;500 5.5.2;421 4.7.0;" },
+    { "LMTP: BDAT has one reply, and behind LAST one for each", true, false, NULL, &mixed,
+      LETTER RCPT RCPT "BDAT 3\r\nx\r\nBDAT 2 LAST\r\n\r\nNOOP\r\n",
+      "220;250;250 2.1.0;250 2.1.5;250 2.1.5;250 2.0.0;250 2.0.0;550 5.7.1;250 2.0.0;" },
+    { "PRDR: the same by BDAT", false, true, NULL, &mixed,
+      HELLO "MAIL FROM:<a@x.org> PRDR\r\n" RCPT RCPT "BDAT 5 LAST\r\nabc\r\nNOOP\r\n",
+      "220;250;250 2.1.0;250 2.1.5;250 2.1.5;353;250 2.0.0;550 5.7.1;250 2.0.0;250 2.0.0;" },
     { "LMTP: 421 is for the session", true, false, NULL, &closed, LETTER RCPT RCPT "DATA\r\n.\r\nNOOP\r\n",
       "220;250;250 2.1.0;250 2.1.5;250 2.1.5;354;421 4.3.2;" },
     { "LMTP: neither HELO nor EHLO, DATA needs a recipient, 503", true, false, NULL, NULL,

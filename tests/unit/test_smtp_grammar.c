@@ -127,13 +127,13 @@ static void test_states(void)
     static const struct {
         enum smtp_state state;
         const char
-            *next; /* EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP EXPN AUTH STARTTLS BDAT */
+            *next; /* EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP EXPN AUTH STARTTLS BDAT XCLIENT XFORWARD */
     } rows[] = {
-        { SMTP_STATE_CONNECTED, "..............." }, { SMTP_STATE_TURNED_AWAY, "........c......" },
-        { SMTP_STATE_GREETED, "rrr...ggcgg...." },   { SMTP_STATE_READY, "rrrm..rrcrr...." },
-        { SMTP_STATE_MAIL, "rrr.R.rmcmm...." },      { SMTP_STATE_RCPT, "rrr.RDrRcRR...B" },
-        { SMTP_STATE_DATA, "..............." },      { SMTP_STATE_BDAT, "rrr...rBcBB...B" },
-        { SMTP_STATE_CLOSING, "..............." },
+        { SMTP_STATE_CONNECTED, "................." }, { SMTP_STATE_TURNED_AWAY, "........c........" },
+        { SMTP_STATE_GREETED, "rrr...ggcgg....gg" },   { SMTP_STATE_READY, "rrrm..rrcrr....gr" },
+        { SMTP_STATE_MAIL, "rrr.R.rmcmm......" },      { SMTP_STATE_RCPT, "rrr.RDrRcRR...B.." },
+        { SMTP_STATE_DATA, "................." },      { SMTP_STATE_BDAT, "rrr...rBcBB...B.." },
+        { SMTP_STATE_CLOSING, "................." },
     };
     static const char letters[SMTP_STATE_COUNT + 1] = ".?tgrmRDBc";
 

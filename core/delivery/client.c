@@ -61,8 +61,7 @@ static void let_go(struct client *c)
     loop_timer_stop(&c->later);
     conn_free(c->conn);
     c->conn = NULL;
-    client_sasl_free(c->sasl);
-    c->sasl = NULL;
+    client_auth_free(c);
 }
 
 void client_free(struct client *c)

@@ -29,7 +29,7 @@ enum client_tls {
 /* Who we are at a next hop that wants to know. */
 struct client_auth {
     struct slice user, password;
-    unsigned mechanisms; /* that may be used: a bit (1 << enum client_mechanism) each */
+    unsigned mechanisms; /* that may be used: a bit (1 << enum sasl_mechanism) each */
     bool plaintext;      /* PLAIN and LOGIN also where the connection is not encrypted */
 };
 

@@ -7,11 +7,21 @@
  * connection that is encrypted, unless the operator said otherwise.
  */
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 
 #include "delivery/client_private.h"
+#include "sasl/base64.h"
 
 #define COMMAND_LINE_MAX 512 /* RFC 4954 4: AUTH with its first response fits into that, or it waits */
+
+void client_auth_free(struct client *c)
+{
+    if (c->in_auth)
+        sasl_client_fini(&c->sasl);
+    c->in_auth = false;
+    buf_wipe(&c->first_response);
+}
 
 static void give_up(struct client *c, const struct client_reply *reply)
 {
@@ -21,14 +31,14 @@ static void give_up(struct client *c, const struct client_reply *reply)
     client_end(c, &own);
 }
 
-static void not_usable(struct client *c, unsigned offered)
+static void not_usable(struct client *c)
 {
     struct client_reply reply;
 
     if (!c->features.auth)
         reply = client_own(c, 451, "4.7.0", "AUTH is configured for it, but it does not offer AUTH%s",
                            c->encrypted ? "" : " without TLS");
-    else if ((offered & c->auth->mechanisms) != 0)
+    else if ((c->features.auth_mechanisms & c->auth->mechanisms) != 0)
         reply = client_own(c, 451, "4.7.0",
                            "it wants the password in clear, and the connection is not encrypted");
     else
@@ -36,75 +46,95 @@ static void not_usable(struct client *c, unsigned offered)
     give_up(c, &reply);
 }
 
-static bool choose(struct client *c)
+static const char *name_of(const struct client *c)
 {
-    for (unsigned m = 0; m < CLIENT_SASL_COUNT; m++) {
+    return sasl_mechanism_name(c->sasl.mechanism);
+}
+
+/* The first of those offered; they stand in the order of their worth. */
+static enum sasl_mechanism choose(const struct client *c)
+{
+    for (unsigned m = 0; m < SASL_MECHANISM_COUNT; m++) {
+        const char *name = sasl_mechanism_name((enum sasl_mechanism)m);
         if ((c->features.auth_mechanisms & c->auth->mechanisms & 1u << m) == 0)
             continue;
-        if (client_sasl_is_plaintext((enum client_mechanism)m) && !c->encrypted && !c->auth->plaintext)
-            continue;
-        c->mechanism = (enum client_mechanism)m;
-        return true;
+        if (!sasl_is_plaintext(slice_cstr(name)) || c->encrypted || c->auth->plaintext)
+            return (enum sasl_mechanism)m;
     }
-    return false;
+    return SASL_MECHANISM_COUNT;
 }
 
 /* "PREFIX BASE64", wiped afterwards. */
 static void write_secret(struct client *c, const char *prefix, struct slice octets)
 {
-    struct buf line = BUF_INIT;
+    CLEANUP_SECRET struct buf line = BUF_INIT;
 
     buf_reserve(&line, strlen(prefix) + octets.len * 2 + 8); /* one piece: no copy stays behind */
     buf_add_cstr(&line, prefix);
-    client_base64_add(&line, octets);
+    base64_add(&line, octets);
     buf_add_cstr(&line, "\r\n");
     client_expect(c, EXPECT_AUTH, 0);
     conn_write(c->conn, buf_slice(&line));
-    client_wipe(&line);
 }
 
 void client_auth_begin(struct client *c)
 {
-    struct buf first = BUF_INIT;
+    enum sasl_mechanism mechanism = choose(c);
+    bool has_first = false;
     char prefix[40];
 
-    if (!choose(c)) {
-        not_usable(c, c->features.auth_mechanisms);
+    if (mechanism == SASL_MECHANISM_COUNT) {
+        not_usable(c);
         return;
     }
-    c->sasl = client_sasl_new(c->mechanism, c->auth->user, c->auth->password, NULL);
-    bool has_first = client_sasl_first(c->sasl, &first);
-    (void)snprintf(prefix, sizeof(prefix), "AUTH %s ", client_sasl_name(c->mechanism));
-    c->first_waits = has_first && strlen(prefix) + (first.len + 2) / 3 * 4 + 2 > COMMAND_LINE_MAX;
+    c->in_auth = true;
+    (void)snprintf(prefix, sizeof(prefix), "AUTH %s ", sasl_mechanism_name(mechanism));
+    if (sasl_client_begin(&c->sasl, mechanism, c->auth->user, c->auth->password,
+                          slice_make(NULL, 0), &c->first_response, &has_first) < 0) {
+        struct client_reply reply =
+            client_own(c, 451, "4.7.0", "AUTH %s is not for this user and password", prefix + 5);
+        give_up(c, &reply);
+        return;
+    }
+    c->first_waits =
+        has_first && strlen(prefix) + (c->first_response.len + 2) / 3 * 4 + 2 > COMMAND_LINE_MAX;
     if (has_first && !c->first_waits) {
-        write_secret(c, prefix, buf_slice(&first));
+        write_secret(c, prefix, buf_slice(&c->first_response));
+        buf_wipe(&c->first_response);
     } else {
         client_expect(c, EXPECT_AUTH, 0);
-        client_command(c, "AUTH %s", client_sasl_name(c->mechanism));
+        client_command(c, "AUTH %s", sasl_mechanism_name(mechanism));
     }
-    client_wipe(&first);
+}
+
+static void bad_challenge(struct client *c, int error)
+{
+    struct client_reply reply =
+        client_own(c, 451, "4.7.0", "AUTH %s: %s", name_of(c),
+                   error == -EACCES ? "it does not know the password itself"
+                                    : "what it asks is not of this mechanism");
+
+    give_up(c, &reply);
 }
 
 static void answer(struct client *c)
 {
-    struct buf challenge CLEANUP_BUF = BUF_INIT, response = BUF_INIT;
-    const char *error = "its challenge is no base64";
-    bool fine = true;
+    struct buf challenge CLEANUP_BUF = BUF_INIT;
+    CLEANUP_SECRET struct buf response = BUF_INIT;
+    int r = -EPROTO;
 
-    if (c->first_waits)
-        (void)client_sasl_first(c->sasl, &response);
-    else
-        fine = client_base64_decode(client_parser_first_line(&c->parser), &challenge) &&
-               client_sasl_step(c->sasl, buf_slice(&challenge), &response, &error);
-    c->first_waits = false;
-    if (fine) {
-        write_secret(c, "", buf_slice(&response));
-    } else {
-        struct client_reply reply = client_own(c, 451, "4.7.0", "AUTH %s: %s",
-                                               client_sasl_name(c->mechanism), error);
-        give_up(c, &reply);
+    if (c->first_waits) {
+        write_secret(c, "", buf_slice(&c->first_response));
+        buf_wipe(&c->first_response);
+        c->first_waits = false;
+        return;
     }
-    client_wipe(&response);
+    if (base64_decode(&challenge, client_parser_first_line(&c->parser)))
+        r = sasl_client_input(&c->sasl, buf_slice(&challenge), &response);
+    if (r < 0)
+        bad_challenge(c, r);
+    else
+        write_secret(c, "", buf_slice(&response));
 }
 
 static void refused(struct client *c, const struct client_reply *reply)
@@ -112,27 +142,25 @@ static void refused(struct client *c, const struct client_reply *reply)
     struct buf said CLEANUP_BUF = BUF_INIT;
 
     buf_add(&said, reply->text); /* which lives where our own will be made */
-    struct client_reply own = client_own(
-        c, 451, reply->code / 100 == 5 ? "4.7.8" : "4.7.0", "AUTH %s was refused: %s",
-        client_sasl_name(c->mechanism), said.data); /* a bounce may say so: no user name */
+    struct client_reply own =
+        client_own(c, 451, reply->code / 100 == 5 ? "4.7.8" : "4.7.0", "AUTH %s was refused: %s",
+                   name_of(c), said.data); /* a bounce may say so: no user name */
     give_up(c, &own);
 }
 
 void client_auth_reply(struct client *c, const struct client_reply *reply)
 {
-    assert(c->sasl != NULL);
+    assert(c->in_auth);
     if (reply->code == 334) {
         answer(c);
     } else if (reply->code != 235) {
         refused(c, reply);
-    } else if (!client_sasl_may_end(c->sasl)) {
-        struct client_reply own =
-            client_own(c, 451, "4.7.0", "AUTH %s: it did not show that it knows the password",
-                       client_sasl_name(c->mechanism));
+    } else if (!sasl_client_may_end(&c->sasl)) {
+        struct client_reply own = client_own(
+            c, 451, "4.7.0", "AUTH %s: it said yes before it showed that it may", name_of(c));
         give_up(c, &own);
     } else {
-        client_sasl_free(c->sasl);
-        c->sasl = NULL;
+        client_auth_free(c);
         client_open_done(c);
     }
 }

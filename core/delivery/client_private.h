@@ -5,7 +5,7 @@
  *   client.c              life, connection, greeting, time-outs, the end
  *   client_open.c         the greeting, EHLO, and what comes before the first message
  *   client_tls.c          STARTTLS and implicit TLS
- *   client_auth.c         AUTH; client_sasl.c and client_scram.c its mechanisms
+ *   client_auth.c         AUTH
  *   client_transaction.c  MAIL to the last reply
  *   client_body.c         the octets of the message
  *   client_reply.c        reads replies (pure)
@@ -21,7 +21,7 @@
 #include "delivery/client.h"
 #include "delivery/client_reply.h"
 #include "net/conn.h"
-#include "delivery/client_sasl.h"
+#include "sasl/client.h"
 
 #define CLIENT_COMMAND_MAX 2048  /* octets of a command; longer addresses are refused here */
 #define CLIENT_CHUNK       32768 /* octets of the message read at once */
@@ -105,9 +105,10 @@ struct client {
     struct client_parser parser;
     struct client_features features;
     const struct client_auth *auth;
-    struct client_sasl *sasl; /* while AUTH is under way */
-    enum client_mechanism mechanism;
-    bool first_waits; /* the first response did not go along with AUTH */
+    struct sasl_client sasl; /* while AUTH is under way */
+    struct buf first_response;
+    bool in_auth;
+    bool first_waits; /* first_response did not go along with AUTH */
     bool chunking;
     enum client_tls tls;
     struct tls_client *tls_client;
@@ -173,6 +174,7 @@ void client_tls_lost(struct client *c, const char *why);
 /* Ends in client_open_done() or client_end(). */
 void client_auth_begin(struct client *c);
 void client_auth_reply(struct client *c, const struct client_reply *reply);
+void client_auth_free(struct client *c);
 
 /* ---- client_transaction.c ---- */
 

@@ -2,7 +2,7 @@
 #include "delivery/client_reply.h"
 
 #include "base/utf8.h"
-#include "delivery/client_sasl.h"
+#include "sasl/client.h"
 
 #define CODE_OCTETS  3
 #define ENHANCED_MAX 9 /* "5.123.123"; room for it is 12 */
@@ -199,8 +199,8 @@ static unsigned read_mechanisms(struct slice names)
     while (names.len > 0) {
         ptrdiff_t blank = slice_find(names, ' ');
         struct slice name = blank >= 0 ? slice_head(names, (size_t)blank) : names;
-        enum client_mechanism m = client_sasl_mechanism(name);
-        if (m != CLIENT_SASL_COUNT)
+        enum sasl_mechanism m = sasl_client_named(name);
+        if (m != SASL_MECHANISM_COUNT)
             bits |= 1u << m;
         names = slice_trim(slice_from(names, name.len));
     }

@@ -20,7 +20,7 @@
 #include "base/mem.h"
 #include "delivery/encrypt.h"
 #include "delivery/internal.h"
-#include "delivery/client_sasl.h"
+#include "sasl/client.h"
 
 #define LINK_TRIES_MAX        10      /* endpoints tried for one connection */
 #define ENDPOINT_DEAD_MS      120000u /* so long others are tried before it */
@@ -333,7 +333,7 @@ static const struct client_auth *auth_of(struct link *link)
                                        .password = slice_of(auth->password),
                                        .plaintext = conf->auth_plaintext };
     for (size_t i = 0; i < auth->mechanisms.count; i++)
-        link->auth.mechanisms |= 1u << client_sasl_mechanism(slice_of(auth->mechanisms.items[i]));
+        link->auth.mechanisms |= 1u << sasl_client_named(slice_of(auth->mechanisms.items[i]));
     return &link->auth;
 }
 

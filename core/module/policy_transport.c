@@ -12,6 +12,7 @@
 
 #include "module/policy_internal.h"
 #include "net/conn.h"
+#include "sasl/client.h"
 #include "tls/tls.h"
 
 #define TLS_SESSIONS_MAX 1000 /* hosts of a transport whose TLS session is kept */
@@ -21,7 +22,7 @@ static const struct tern_option auth_options[] = {
     TERN_OPTION_STRING(struct smtp_auth_conf, user, NULL, "Who we are there."),
     TERN_OPTION_SECRET(struct smtp_auth_conf, password, NULL,
                        "Its password: !file PATH or !env NAME."),
-    TERN_OPTION_LIST(struct smtp_auth_conf, mechanisms, "[SCRAM-SHA-256, PLAIN, LOGIN]", 1, 3,
+    TERN_OPTION_LIST(struct smtp_auth_conf, mechanisms, "[SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, LOGIN]", 1, 4,
                      "What may be used; of these the first one offered is, in this order."),
     TERN_OPTIONS_END,
 };
@@ -200,13 +201,6 @@ static bool is_sayable(struct slice text)
     return fine;
 }
 
-/* Those that delivery/ speaks. */
-static bool is_mechanism(struct slice name)
-{
-    return slice_equal_nocase(name, SLICE("SCRAM-SHA-256")) ||
-           slice_equal_nocase(name, SLICE("PLAIN")) || slice_equal_nocase(name, SLICE("LOGIN"));
-}
-
 static void check_auth(struct building *b, const struct yaml_node *map,
                        const struct smtp_transport_conf *conf)
 {
@@ -223,9 +217,9 @@ static void check_auth(struct building *b, const struct yaml_node *map,
                         "auth: user and password have 1 to %u octets each, without controls",
                         AUTH_TEXT_MAX);
     for (size_t i = 0; i < auth->mechanisms.count; i++)
-        if (!is_mechanism(slice_of(auth->mechanisms.items[i])))
+        if (sasl_client_named(slice_of(auth->mechanisms.items[i])) == SASL_MECHANISM_COUNT)
             config_error_at(b->env->errors, &node->place,
-                            "auth: mechanism %s is none of SCRAM-SHA-256, PLAIN, LOGIN",
+                            "auth: mechanism %s is none of SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, LOGIN",
                             auth->mechanisms.items[i].ptr);
 }
 

@@ -11,6 +11,17 @@ bool sasl_client_knows(enum sasl_mechanism mechanism)
            mechanism == SASL_SCRAM_SHA_256;
 }
 
+enum sasl_mechanism sasl_client_named(struct slice name)
+{
+    unsigned m = 0;
+
+    while (m < SASL_MECHANISM_COUNT &&
+           !(sasl_client_knows((enum sasl_mechanism)m) &&
+             slice_equal_nocase(name, slice_cstr(sasl_mechanism_name((enum sasl_mechanism)m)))))
+        m++;
+    return (enum sasl_mechanism)m;
+}
+
 static int begin_scram(struct sasl_client *c, struct slice nonce, struct buf *out)
 {
     if (nonce.len > 0)

@@ -21,6 +21,8 @@ struct sasl_client {
 
 /* Whether this end knows the mechanism. */
 bool sasl_client_knows(enum sasl_mechanism mechanism);
+/* Its number, by its name in any case; SASL_MECHANISM_COUNT: this end does not know it. */
+enum sasl_mechanism sasl_client_named(struct slice name);
 /*
  * Begins. *ret_has_initial: `out` got an initial response to go along with AUTH. `nonce`: empty for
  * a fresh one. 0, or -EINVAL: user or password cannot be used with it.

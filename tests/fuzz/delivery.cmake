@@ -1,2 +1,1 @@
 tern_fuzz_target(fuzz_client_reply LIBS tern_delivery)
-tern_fuzz_target(fuzz_client_sasl LIBS tern_delivery)

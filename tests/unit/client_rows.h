@@ -7,6 +7,7 @@
  *   | TEXT   send a line together with the one before (in one packet)
  *   =N       send N octets of 'a'   .        read the message up to its dot
  *   oN       read N octets of the message
+ *   r        read once, whatever comes (the first words of TLS)
  *   ~        read one octet of the message and stop reading
  *   x        close                  !        close with a reset
  *   h        read to the end        ?        nothing more may come: the client closes
@@ -51,6 +52,9 @@ struct row {
     unsigned command_ms, data_ms;
     unsigned free_in;
     unsigned auth;
+    enum client_tls tls;
+    bool implicit;
+    enum client_cause cause; /* of the end; looked at where there is TLS */
     bool chunking;
     bool idle;        /* the owner does not quit */
     const char *text; /* stands in one of the replies' texts */
@@ -60,6 +64,7 @@ struct row {
 #define PIPE                                                                                       \
     HI "> 250-mx\n> 250-PIPELINING\n> 250-8BITMIME\n> 250-SMTPUTF8\n> 250 SIZE 1000000000\n"
 #define BIN     HI "> 250-mx\n> 250-PIPELINING\n> 250-CHUNKING\n> 250 BINARYMIME\n"
+#define TLS     HI "> 250-mx\n> 250 STARTTLS\n"
 #define PLAINLY HI "> 250 mx\n"
 #define LHI     "> 220 mx LMTP\n< LHLO client.test\n> 250-mx\n> 250 PIPELINING\n"
 #define GROUP2                                                                                     \
@@ -308,6 +313,44 @@ static const struct row rows[] = {
       "> 250 2.0.0 a\n> 452 4.2.2 full\n?\n",
       "ready\n1: 550 5.1.1\n0: 250 2.0.0\n2: 452 4.2.2\nsent\n", .messages = 1, .shape = THREE,
       .protocol = CLIENT_LMTP, .chunking = true },
+    /* TLS, as far as it comes without a handshake that succeeds */
+    { "STARTTLS refused: may goes on in clear",
+      TLS "< STARTTLS\r\n> 454 4.7.0 not now\n< MAIL\n> 550 5.7.1 no\n?\n",
+      "ready\n0: 550 5.7.1\nsent\n", .messages = 1, .shape = ONE, .tls = CLIENT_TLS_MAY },
+    { "STARTTLS refused: required does not", TLS "< STARTTLS\r\n> 454 4.7.0 not now\n?\n",
+      "end: own 451 4.7.4\n", .tls = CLIENT_TLS_REQUIRED, .cause = CLIENT_CAUSE_TLS,
+      .text = "refused: 454 4.7.0 not now" },
+    { "STARTTLS not offered: may goes on", PLAINLY "< MAIL\n> 550 5.7.1 no\n?\n",
+      "ready\n0: 550 5.7.1\nsent\n", .messages = 1, .shape = ONE, .tls = CLIENT_TLS_MAY },
+    { "STARTTLS not offered: required does not", PLAINLY "?\n", "end: own 451 4.7.4\n",
+      .tls = CLIENT_TLS_REQUIRED, .cause = CLIENT_CAUSE_TLS, .text = "not offered" },
+    { "HELO knows no TLS", HI "> 502 what\n< HELO client.test\n> 250 mx\n?\n", "end: own 451 4.7.4\n",
+      .tls = CLIENT_TLS_REQUIRED, .cause = CLIENT_CAUSE_TLS },
+    { "STARTTLS offered: off does not ask", TLS "< MAIL\n> 550 5.7.1 no\n?\n",
+      "ready\n0: 550 5.7.1\nsent\n", .messages = 1, .shape = ONE },
+    { "a reply behind the 220, in its packet", TLS "< STARTTLS\r\n> 220 go\n| 250 injected\nh\n",
+      "end: own 451 4.7.5\n", .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS,
+      .text = "in clear behind the reply" },
+    { "250 to STARTTLS", TLS "< STARTTLS\r\n> 250 go\nh\n", "end: own 451 4.5.0\n",
+      .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS },
+    { "421 to STARTTLS", TLS "< STARTTLS\r\n> 421 4.3.2 bye\nx\n", "end: 421 4.3.2\n",
+      .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS },
+    { "closed at STARTTLS", TLS "< STARTTLS\r\nx\n", "end: own 451 4.4.2\n", .tls = CLIENT_TLS_MAY,
+      .cause = CLIENT_CAUSE_TLS, .text = "reply to STARTTLS" },
+    { "no answer to STARTTLS", TLS "< STARTTLS\r\nh\n", "end: own 451 4.4.2\n", .tls = CLIENT_TLS_MAY,
+      .cause = CLIENT_CAUSE_TLS, .command_ms = 400, .text = "reply to STARTTLS" },
+    { "closed in the handshake", TLS "< STARTTLS\r\n> 220 go\nr\nx\n", "end: own 451 4.7.5\n",
+      .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS, .text = "TLS failed" },
+    { "reset in the handshake", TLS "< STARTTLS\r\n> 220 go\nr\n!\nx\n", "end: own 451 4.7.5\n",
+      .tls = CLIENT_TLS_REQUIRED, .cause = CLIENT_CAUSE_TLS, .text = "TLS failed" },
+    { "a handshake answered in clear", TLS "< STARTTLS\r\n> 220 go\nr\n> 250 what do you want?\nh\n",
+      "end: own 451 4.7.5\n", .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS, .text = "TLS failed" },
+    { "a handshake that is not answered", TLS "< STARTTLS\r\n> 220 go\nr\nh\n", "end: own 451 4.4.2\n",
+      .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS, .text = "waiting for the TLS handshake" },
+    { "implicit: a greeting in clear", "> 220 mx ESMTP\nh\n", "end: own 451 4.7.5\n",
+      .tls = CLIENT_TLS_MAY, .implicit = true, .cause = CLIENT_CAUSE_TLS },
+    { "421 before TLS is asked for is none of its business", "> 421 4.3.2 busy\nx\n",
+      "end: 421 4.3.2\n", .tls = CLIENT_TLS_REQUIRED },
     /* AUTH */
     { "AUTH PLAIN, its response along with it",
       HI "> 250-mx\n> 250 AUTH LOGIN PLAIN GSSAPI\n< AUTH PLAIN AHVzZXIAc2VjcmV0\r\n> 235 2.7.0 ok\nh\n",
@@ -319,7 +362,7 @@ static const struct row rows[] = {
     { "AUTH LOGIN that never has enough",
       HI "> 250-mx\n> 250 AUTH LOGIN\n< AUTH LOGIN\r\n> 334 VXNlcm5hbWU6\n< dXNlcg==\r\n> 334 "
          "UGFzc3dvcmQ6\n< c2VjcmV0\r\n> 334 TW9yZTo=\n?\n",
-      "end: own 451 4.7.0\n", .auth = AUTH_CLEAR, .text = "more than user and password" },
+      "end: own 451 4.7.0\n", .auth = AUTH_CLEAR, .text = "not of this mechanism" },
     { "AUTH SCRAM before all others, and refused for good: the operator's to mend",
       HI "> 250-mx\n> 250 AUTH PLAIN SCRAM-SHA-1 SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 "
          "biwsbj11c2VyLHI9\n> 535 5.7.8 who?\n?\n",
@@ -334,9 +377,9 @@ static const struct row rows[] = {
       .auth = AUTH_CLEAR, .text = "reply to AUTH" },
     { "AUTH: no answer", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\nh\n", "end: own 451 4.4.2\n",
       .auth = AUTH_CLEAR, .command_ms = 400, .text = "time-out" },
-    { "AUTH PLAIN: a challenge it does not have",
-      HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 334 \n?\n", "end: own 451 4.7.0\n",
-      .auth = AUTH_CLEAR },
+    { "AUTH PLAIN, asked for its response once more, and then again",
+      HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 334 \n< AHVzZXIAc2VjcmV0\r\n> 334 \n?\n",
+      "end: own 451 4.7.0\n", .auth = AUTH_CLEAR },
     { "no password in clear without TLS", HI "> 250-mx\n> 250 AUTH PLAIN LOGIN\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "not encrypted" },
     { "no AUTH is offered", PIPE "?\n", "end: own 451 4.7.0\n", .auth = AUTH_CLEAR,
@@ -347,13 +390,13 @@ static const struct row rows[] = {
       .auth = AUTH_CLEAR, .text = "no AUTH mechanism" },
     { "SCRAM: yes without a proof is no",
       HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 235 2.7.0 welcome\n?\n",
-      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "knows the password" },
+      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "before it showed" },
     { "SCRAM: a challenge that is no base64",
       HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 334 r=x,s=y\n?\n",
-      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "no base64" },
+      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "not of this mechanism" },
     { "SCRAM: a nonce that is not ours", /* r=x,s=YWJj,i=4096 */
       HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 334 cj14LHM9WVdKaixpPTQwOTY=\n?\n",
-      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "nonce" },
+      "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "not of this mechanism" },
     /* addresses */
     { "a recipient that would end the path is not sent",
       PIPE "< MAIL\n< RCPT TO:<a@example.org>\r\n< RCPT TO:<\"c >\"@example.org>\r\n< DATA\n> 250 "

@@ -173,6 +173,9 @@ static void run_script(struct client_server *s)
         } else if (*p == '~') {
             char c;
             (void)recv(s->fd, &c, 1, 0);
+        } else if (*p == 'r') {
+            char data[4096];
+            (void)recv(s->fd, data, sizeof(data), 0);
         } else if (*p == 'h' || *p == '?') {
             expect_end(s, *p == '?');
         } else if (*p == 'w') {

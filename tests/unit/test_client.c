@@ -30,6 +30,7 @@ struct owner {
     struct buf texts;
     unsigned free_in;
     bool idle;
+    enum client_cause cause;
     struct loop_timer stop;
 };
 
@@ -106,6 +107,7 @@ static void on_end(void *owner, const struct client_reply *reply)
 {
     struct owner *o = owner;
 
+    o->cause = reply->cause;
     buf_add_cstr(&o->heard, "end:");
     hear_reply(o, reply);
     buf_add_char(&o->heard, '\n');
@@ -225,6 +227,19 @@ static struct buf stuffed(const struct client_message *m)
     return out;
 }
 
+static struct tls_client *tls_context; /* that takes any certificate */
+
+static struct tls_client *any_tls(void)
+{
+    static const struct tls_client_options options = { .version_min = TLS_VERSION_1_2 };
+    char error[TLS_ERROR_OCTETS];
+
+    if (tls_context == NULL)
+        tls_context = tls_client_new(&options, error);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(tls_context);
+    return tls_context;
+}
+
 static void run_row(const struct row *row, bool slowly)
 {
     struct client_server server;
@@ -247,12 +262,17 @@ static void run_row(const struct row *row, bool slowly)
         .data_timeout_ms = row->data_ms != 0 ? row->data_ms : 5000,
         .auth = row->auth != AUTH_NONE ? &auth : NULL,
         .chunking = row->chunking,
+        .tls = row->tls,
+        .tls_implicit = row->implicit,
+        .tls_client = row->tls != CLIENT_TLS_OFF ? any_tls() : NULL,
+        .tls_timeout_ms = 500,
     };
     o.client = client_new(o.loop, &options, &ops, &o);
     loop_run(o.loop);
     client_server_join(&server);
 
     const char *heard = o.heard.len > 0 ? o.heard.data : "";
+    CU_ASSERT_TRUE(row->tls == CLIENT_TLS_OFF || o.cause == row->cause);
     bool fine = strcmp(heard, row->heard) == 0 && server.wrong[0] == '\0' &&
                 (row->text == NULL || (o.texts.len > 0 && strstr(o.texts.data, row->text) != NULL));
     if (!fine)
@@ -479,6 +499,7 @@ int main(void)
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
     CU_cleanup_registry();
+    tls_client_unref(tls_context);
     free(big_text);
     return failures != 0;
 }

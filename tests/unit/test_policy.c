@@ -260,7 +260,7 @@ static const struct {
       "t.yaml:2:38: error: auth: user and password have 1 to 255 octets each, without controls\n" },
     { "auth by a mechanism that is not there",
       "transports:\n  mine: { type: smtp, to: [a], auth: { user: u, password: p, mechanisms: [cram-md5] } }\n",
-      "t.yaml:2:38: error: auth: mechanism cram-md5 is none of SCRAM-SHA-256, PLAIN, LOGIN\n" },
+      "t.yaml:2:38: error: auth: mechanism cram-md5 is none of SCRAM-SHA-256, SCRAM-SHA-1, PLAIN, LOGIN\n" },
     { "two of auth",
       "transports:\n  mine: { type: smtp, to: [a], auth: [{ user: u, password: p }, { user: v, password: p }] }\n",
       "t.yaml:2:38: error: auth: expected 0 to 1 entry; got 2\n" },

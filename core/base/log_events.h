@@ -37,6 +37,7 @@
     X(control, "an operator's command")                                                           \
     X(worker, "the worker process started, ended or hung")                                        \
     X(limit, "a configured limit was reached")                                                    \
+    X(auth, "a client logged in, or tried to")                                                    \
     X(kv, "the key-value store")                                                                  \
     X(table, "a table was read or could not be")
 

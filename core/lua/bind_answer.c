@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define AUTH_OCTETS_MAX 4096 /* of a user, password, salt or key */
 #define HOST_OCTETS_MAX 300 /* a domain name, or unix: and a path, with a port */
 
 struct answer {
@@ -70,6 +71,10 @@ static int reply(lua_State *L, tern_verdict verdict, unsigned code, const char *
     unsigned class_ = verdict == TERN_REJECT ? 5 : 4;
     struct answer *a = push_answer(L, verdict);
 
+    if (lua_run_of(L)->hook == TERN_HOOK_AUTH) { /* RFC 4954 6 */
+        code = verdict == TERN_REJECT ? 535 : 454;
+        enhanced = verdict == TERN_REJECT ? "5.7.8" : "4.7.0";
+    }
     a->code = code;
     if (lua_type(L, 1) == LUA_TNUMBER) {
         a->code = (unsigned)luaL_checkinteger(L, arg++);
@@ -215,6 +220,52 @@ int lua_tern_route(lua_State *L)
     return 1;
 }
 
+/* ---- auth ---- */
+
+/* Stays on the stack, so that there is no copy of a secret to forget. */
+static tern_str keys_text(lua_State *L, const char *key)
+{
+    if (lua_getfield(L, 1, key) == LUA_TNIL)
+        return (tern_str){ "", 0 };
+    return lua_check_octets(L, -1, AUTH_OCTETS_MAX);
+}
+
+/* { password = } or { hash =, salt =, iterations =, stored_key =, server_key = }, and user =. */
+static void give_keys(lua_State *L)
+{
+    struct tern_auth_keys keys = { .size = sizeof(keys) };
+
+    if (lua_getfield(L, 1, "hash") != LUA_TNIL)
+        keys.hash = lua_check_text(L, -1, 16);
+    if (lua_getfield(L, 1, "iterations") != LUA_TNIL)
+        keys.iterations = (unsigned)luaL_checkinteger(L, -1);
+    keys.salt = keys_text(L, "salt");
+    keys.stored_key = keys_text(L, "stored_key");
+    keys.server_key = keys_text(L, "server_key");
+    keys.password = keys_text(L, "password");
+    lua_check_result(L, "tern.accept", lua_api->auth_keys(lua_run_of(L)->call, &keys));
+    lua_settop(L, 1);
+}
+
+int lua_tern_accept(lua_State *L)
+{
+    const struct lua_run *run = lua_run_of(L);
+
+    if (run->hook != TERN_HOOK_AUTH)
+        return lua_tern_route(L);
+    lua_settop(L, 1);
+    if (lua_istable(L, 1)) {
+        give_keys(L);
+        (void)lua_getfield(L, 1, "user");
+        lua_replace(L, 1);
+    }
+    if (!lua_isnil(L, 1))
+        lua_check_result(L, "tern.accept",
+                         lua_api->auth_login(run->call, lua_check_octets(L, 1, AUTH_OCTETS_MAX)));
+    (void)push_answer(L, TERN_ACCEPT);
+    return 1;
+}
+
 /* ---- applying ---- */
 
 static unsigned declared_answers(const struct lua_run *run)
@@ -247,6 +298,8 @@ tern_verdict lua_answer_apply(lua_State *L, struct lua_run *run)
         lua_check_result(L, "tern.route", lua_api->set_route(run->call, a->route));
         return a->verdict;
     }
+    if (a->verdict == TERN_ACCEPT)
+        return TERN_ACCEPT;
     if (a->verdict == TERN_HOLD)
         return lua_api->hold(run->call, "%s", a->text);
     if (a->verdict == TERN_DISCARD) {

@@ -15,6 +15,16 @@ SESSION_TEXT(helo, helo_name)
 SESSION_TEXT(user, user)
 #undef SESSION_TEXT
 
+#define CREDENTIAL(name, function)                                                                 \
+    int lua_credentials_##name(lua_State *L)                                                       \
+    {                                                                                              \
+        return lua_push_str(L, lua_api->function(lua_run_of(L)->call));                            \
+    }
+CREDENTIAL(user, auth_user)
+CREDENTIAL(password, auth_password)
+CREDENTIAL(mechanism, auth_mechanism)
+#undef CREDENTIAL
+
 int lua_session_esmtp(lua_State *L)
 {
     lua_pushboolean(L, lua_api->is_esmtp(lua_run_of(L)->call));

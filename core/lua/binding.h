@@ -24,6 +24,7 @@ enum lua_owner {
     OWNER_PART,
     OWNER_TABLE,
     OWNER_CIDRS,
+    OWNER_CREDENTIALS,
     OWNER_COUNT,
 };
 
@@ -127,6 +128,7 @@ int lua_tern_close(lua_State *L);
 int lua_tern_hold(lua_State *L);
 int lua_tern_discard(lua_State *L);
 int lua_tern_route(lua_State *L);
+int lua_tern_accept(lua_State *L);
 
 int lua_tern_contains(lua_State *L); /* bind_tern.c */
 int lua_tern_note(lua_State *L);
@@ -158,6 +160,9 @@ int lua_session_esmtp(lua_State *L);
 int lua_session_tls(lua_State *L);
 int lua_session_vars(lua_State *L);
 int lua_session_withhold(lua_State *L);
+int lua_credentials_user(lua_State *L);
+int lua_credentials_password(lua_State *L);
+int lua_credentials_mechanism(lua_State *L);
 int lua_any_tag(lua_State *L);
 int lua_any_has_tag(lua_State *L);
 int lua_any_results(lua_State *L);

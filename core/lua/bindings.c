@@ -31,12 +31,15 @@ const struct lua_binding lua_bindings[] = {
        "the "
        "running step; it is read only."),
     FN(TERN, "on", lua_tern_on, AT_LOAD,
-       "hook: string, f: function, how?: { claims?: boolean, once?: boolean, answers?: string[] }",
+       "hook: string, f: function, how?: { claims?: boolean, once?: boolean, answers?: string[], "
+       "mechanisms?: string[], form?: string }",
        "",
        "Calls `f` at that hook. `claims`: at rcpt, it may claim recipients. `once`: at message, "
        "once for all "
        "recipients and not per group. `answers`: the only answers it gives; by default all that "
-       "the hook allows."),
+       "the hook allows. At auth `form` is \"verify\" (unless said: user and password are there) or "
+       "\"lookup\" (answers with the user's keys), and `mechanisms` are other ones than PLAIN and LOGIN, or "
+       "SCRAM."),
     FN(TERN, "result", lua_tern_result, AT_LOAD,
        "result: { name: string, values?: string[], doc?: string }", "",
        "Declares a result that the script sets, so that `when` of later steps may name it."),
@@ -95,11 +98,11 @@ const struct lua_binding lua_bindings[] = {
        "At route: the way for the recipient. At deliver: changes the way that was found. Hosts are "
        "written "
        "\"host\", \"host:port\", \"[addr]:port\" or \"unix:/path\"."),
-    FN(TERN, "accept", lua_tern_route, AT(ROUTE),
-       "route: { transport?: string, to?: string|string[], fallback?: string|string[], source?: "
-       "string, "
-       "discard?: string }",
-       "tern.answer", "The same as tern.route, at route."),
+    FN(TERN, "accept", lua_tern_accept, AT(ROUTE) | AT(AUTH), "what?: string|table", "tern.answer",
+       "At auth: that is who it says; the session's user is `what`, or else credentials.user. With form "
+       "= \"lookup\" `what` is the user's keys: { password = ... } in clear, or { hash = \"SHA-256\", "
+       "salt, iterations, stored_key, server_key }, and maybe user = ... At route: the same as "
+       "tern.route."),
 
     /* -- helpers -- */
     FN(TERN, "contains", lua_tern_contains, AT_ALWAYS, "list: table, value: any", "boolean",
@@ -154,7 +157,7 @@ const struct lua_binding lua_bindings[] = {
           "Whether the connection is encrypted."),
     FIELD(
         SESSION, "vars", lua_session_vars, AT_HOOKS, "table<string, string|number|boolean>",
-        "What steps want to remember of the session; assigned at connect and ehlo, read anywhere."),
+        "What steps want to remember of the session; assigned at connect, ehlo and auth, read anywhere."),
     FIELD(SESSION, "results", lua_any_results, AT_HOOKS, "table<string, string>",
           "What earlier steps found; \"not_run\" before."),
     METHOD(SESSION, "withhold", lua_session_withhold, AT(EHLO), "keyword: string", "",
@@ -163,6 +166,14 @@ const struct lua_binding lua_bindings[] = {
            "Sets a declared tag on the session."),
     METHOD(SESSION, "has_tag", lua_any_has_tag, AT_HOOKS, "name: string", "boolean",
            "Whether a tag is set."),
+
+    /* -- credentials, the second argument at auth -- */
+    FIELD(CREDENTIALS, "user", lua_credentials_user, AT(AUTH), "string",
+          "Who wants to log in; with EXTERNAL empty if the client leaves it to its certificate."),
+    FIELD(CREDENTIALS, "password", lua_credentials_password, AT(AUTH), "string",
+          "The password, or the token; empty with form = \"lookup\"."),
+    FIELD(CREDENTIALS, "mechanism", lua_credentials_mechanism, AT(AUTH), "string",
+          "\"PLAIN\", \"SCRAM-SHA-256\", ..."),
 
     /* -- transaction or message -- */
     FIELD(TXN, "id", lua_txn_id, AT_TXN, "string", "The queue id."),

@@ -365,7 +365,7 @@ static unsigned check_hook(lua_State *L)
     for (unsigned i = 0; i < TERN_HOOK_COUNT; i++) {
         if (strcmp(lua_hook_name(i), name) != 0)
             continue;
-        if (i == TERN_HOOK_TLS || i == TERN_HOOK_AUTH)
+        if (i == TERN_HOOK_TLS)
             luaL_error(L, "the hook %s is not supported yet", name);
         return i;
     }
@@ -409,9 +409,27 @@ static unsigned check_answers(lua_State *L, unsigned hook)
     return answers;
 }
 
+/* { form = "lookup", mechanisms = { "SCRAM-SHA-256" } } */
+static void check_auth(lua_State *L, struct tern_hook *h)
+{
+    static const char *const forms[] = { "verify", "lookup", NULL };
+
+    h->auth_form = TERN_AUTH_VERIFY;
+    if (lua_isnoneornil(L, 3))
+        return;
+    if (lua_getfield(L, 3, "form") != LUA_TNIL)
+        h->auth_form = luaL_checkoption(L, -1, NULL, forms) == 0 ? TERN_AUTH_VERIFY : TERN_AUTH_LOOKUP;
+    lua_pop(L, 1);
+    if (lua_getfield(L, 3, "mechanisms") != LUA_TNIL) {
+        luaL_checktype(L, -1, LUA_TTABLE);
+        h->mechanisms = keep_values(L);
+    }
+    lua_pop(L, 1);
+}
+
 static void add_hook(lua_State *L, struct lua_script *s, unsigned hook)
 {
-    static const char *const keys[] = { "claims", "once", "answers", NULL };
+    static const char *const keys[] = { "claims", "once", "answers", "mechanisms", "form", NULL };
     struct tern_hook h = { .size = sizeof(h), .hook = hook, .answers = lua_hook_answers(hook) };
 
     if (!lua_isnoneornil(L, 3)) {
@@ -427,6 +445,11 @@ static void add_hook(lua_State *L, struct lua_script *s, unsigned hook)
         luaL_error(L, "only rcpt can have claims = true");
     if ((h.flags & TERN_ONCE) != 0 && hook != TERN_HOOK_MESSAGE)
         luaL_error(L, "only message can have once = true");
+    if (hook == TERN_HOOK_AUTH)
+        check_auth(L, &h);
+    else if (!lua_isnoneornil(L, 3) &&
+             (lua_getfield(L, 3, "form") != LUA_TNIL || lua_getfield(L, 3, "mechanisms") != LUA_TNIL))
+        luaL_error(L, "only auth can have form and mechanisms");
     h.on_abort = lua_run_abort;
     s->hooks[s->hook_count++] = h;
 }

@@ -83,13 +83,17 @@ static void push_rcpts(lua_State *L, const struct lua_run *run)
     }
 }
 
-/* f(session), f(txn), f(txn, rcpt), f(message, rcpts). */
+/* f(session), f(session, credentials), f(txn), f(txn, rcpt), f(message, rcpts). */
 static int push_arguments(lua_State *L, const struct lua_run *run)
 {
     switch (run->hook) {
     case TERN_HOOK_CONNECT:
     case TERN_HOOK_EHLO:
     case TERN_HOOK_CLOSE: (void)lua_object_push(L, OWNER_SESSION, 0, 0); return 1;
+    case TERN_HOOK_AUTH:
+        (void)lua_object_push(L, OWNER_SESSION, 0, 0);
+        (void)lua_object_push(L, OWNER_CREDENTIALS, 0, 0);
+        return 2;
     case TERN_HOOK_RCPT:
         (void)lua_object_push(L, OWNER_TXN, 0, 0);
         (void)lua_object_push(L, OWNER_RCPT, 0, RCPT_CURRENT);

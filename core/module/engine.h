@@ -75,6 +75,7 @@ struct engine_session_options {
     struct session_facts *facts; /* client, listener, policy; ownership moves here */
     uint64_t (*early)(void *arg); /* octets that the client sent before the banner; may be NULL */
     void *early_arg;
+    const struct engine_auth_options *auth; /* engine_auth.h; NULL: nobody can log in */
 };
 struct engine_session *engine_session_new(struct engine *engine,
                                           const struct engine_session_options *options);

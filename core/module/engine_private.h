@@ -109,6 +109,11 @@ struct engine_session {
     void *done_arg;
     uint64_t (*early)(void *arg);
     void *early_arg;
+    /* hook auth */
+    const struct engine_auth_options *auth_options; /* NULL: nobody can log in */
+    struct engine_auth *auth;                       /* the exchange under way, or NULL */
+    int (*binding)(void *arg, struct slice name, unsigned char *out);
+    void *binding_arg;
 };
 
 void session_ask(struct engine_session *s, const struct plan *plan, unsigned point,

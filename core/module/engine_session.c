@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "module/engine_auth.h"
 #include "module/engine_private.h"
 
 /* ---- questions and answers ---- */
@@ -167,6 +168,7 @@ struct engine_session *engine_session_new(struct engine *engine,
     s->facts = options->facts;
     s->early = options->early;
     s->early_arg = options->early_arg;
+    s->auth_options = options->auth;
     record_init(&s->record);
     run_init(&s->run);
     return s;
@@ -174,6 +176,7 @@ struct engine_session *engine_session_new(struct engine *engine,
 
 void engine_session_free(struct engine_session *s)
 {
+    engine_auth_cancel(s);
     run_abort(&s->run);
     take_back(s);
     engine_txn_end(s, slice_make(NULL, 0), 0);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "module/engine_auth.h"
 #include "module/policy_internal.h"
 
 static bool lists(const char *const *names, const char *name)
@@ -151,8 +152,11 @@ static struct slice *declared(struct arena *arena, const struct policy *policy, 
                               unsigned *ret_count)
 {
     struct slice *names =
-        arena_zalloc(arena, (policy->step_count * DESCRIPTOR_NOTES_MAX + 1) * sizeof(*names));
+        arena_zalloc(arena, (policy->step_count * DESCRIPTOR_NOTES_MAX + 2) * sizeof(*names));
     unsigned count = 0;
+
+    if (kind == TERN_NOTE_RESULT)
+        names[count++] = SLICE(AUTH_RESULT); /* the core's own */
 
     for (unsigned i = 0; i < policy->step_count; i++)
         for (const struct tern_note *n = policy->steps[i].module->notes; n->size != 0; n++)

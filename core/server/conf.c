@@ -16,6 +16,7 @@ static const char *const hold_thens[] = { "discard", "bounce", NULL };
 static const char *const log_targets[] = { "stderr", "file", "syslog", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 
+static const char *const listener_auths[] = { "off", "allowed", "required", NULL };
 static const char *const protocols[] = { "smtp", "lmtp", NULL };
 
 static const struct tern_option top_options[] = {
@@ -161,6 +162,19 @@ static const struct tern_option hold_options[] = {
     TERN_OPTIONS_END,
 };
 
+static const struct tern_option auth_options[] = {
+    TERN_OPTION_BOOL(struct auth_conf, cram_md5, "false",
+                     "Offer CRAM-MD5 where a step knows passwords in clear; it is obsolete (RFC 6331)."),
+    TERN_OPTION_UINT(struct auth_conf, iterations, "4096", 4096, 1000000,
+                     "SCRAM: rounds for keys made of a password in clear, and for users that do not exist."),
+    TERN_OPTION_MS(struct auth_conf, delay, "1s", 0, 60000,
+                   "Wait before the first refusal of an address or user; each one more doubles it."),
+    TERN_OPTION_MS(struct auth_conf, delay_max, "30s", 0, 300000, "The longest wait before a refusal."),
+    TERN_OPTION_SECONDS(struct auth_conf, remember, "15m", 1, 86400,
+                        "How long after the first failure the count begins anew."),
+    TERN_OPTIONS_END,
+};
+
 static const struct tern_option kv_options[] = {
     TERN_OPTION_STRING(struct kv_conf, provider, "memory",
                        "memory, or a module that keeps entries over a restart: kv_lmdb."),
@@ -172,6 +186,10 @@ static const struct tern_option listener_options[] = {
     TERN_OPTION_LIST(struct listener_conf, bind, NULL, 1, LISTENER_BINDS_MAX,
                      "Addresses with port: \"0.0.0.0:25\", \"[::]:25\"."),
     TERN_OPTION_STRING(struct listener_conf, policy, NULL, "Name of the policy of its sessions."),
+    TERN_OPTION_ENUM(struct listener_conf, auth, "allowed", listener_auths,
+                     "AUTH: off; allowed, where the policy has steps for it; or required before MAIL."),
+    TERN_OPTION_BOOL(struct listener_conf, auth_plaintext, "false",
+                     "Let PLAIN and LOGIN be used without TLS, too."),
     TERN_OPTION_ENUM(struct listener_conf, protocol, "smtp", protocols,
                      "smtp, or lmtp (RFC 2033): LHLO, and a reply for each recipient behind the message."),
     TERN_OPTION_LIST(struct listener_conf, withhold, "", 0, 32,
@@ -196,6 +214,7 @@ static const struct conf_section sections[] = {
     { "log", log_options, "Log and decision records" },
     { "retry", retry_options, "When a deferred recipient is tried again" },
     { "hold", hold_options, "What becomes of held messages that nobody releases" },
+    { "auth", auth_options, "Logging in: what is the same for all listeners" },
     { "kv", kv_options, "Where greylisting and limits remember; further keys are the provider's" },
     { NULL, NULL, NULL },
 };
@@ -209,7 +228,7 @@ const struct conf_section *server_conf_sections(void)
 static const char *const top_reserved[] = {
     "spool",    "listeners", "limits",      "timeouts",   "dns",    "log",    "retry",
     "hold",     "kv",       "tables",    "policies",    "profiles",   "profile_for",      "transports",
-    "routes",   "include",   "tenants",     "certificates", NULL,
+    "routes",   "include",   "auth",   "tenants",     "certificates", NULL,
 };
 
 static const struct {
@@ -317,7 +336,7 @@ static int parse_withhold(const struct schema_env *env, const struct yaml_node *
 static int parse_listener(const struct schema_env *env, const struct yaml_node *key,
                           const struct yaml_node *node, struct listener_conf *listener)
 {
-    static const char *const later[] = { "tls", "auth", NULL };
+    static const char *const later[] = { "tls", NULL };
     int r = 0;
 
     listener->name = key->text;
@@ -413,6 +432,19 @@ static void default_paths(const struct schema_env *env, struct server_conf *conf
     }
 }
 
+static void spread_auth(struct server_conf *conf)
+{
+    for (unsigned i = 0; i < conf->listener_count; i++)
+        conf->listeners[i].auth_options = (struct engine_auth_options){
+            .plaintext = conf->listeners[i].auth_plaintext,
+            .cram_md5 = conf->auth.cram_md5,
+            .iterations = conf->auth.iterations,
+            .delay_ms = conf->auth.delay_ms,
+            .delay_max_ms = conf->auth.delay_max_ms,
+            .remember_s = conf->auth.remember_s,
+        };
+}
+
 int server_conf_parse(const struct schema_env *env, const struct yaml_node *root,
                       struct server_conf *conf)
 {
@@ -440,7 +472,9 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
                               &conf->dns.addresses);
         conf->dns.address_count = (unsigned)conf->dns.servers.count;
     }
-    (void)parse_listeners(env, root, conf);
+    (void)parse_part(env, root, "auth", auth_options, &conf->auth, NULL);
+    if (parse_listeners(env, root, conf) == 0)
+        spread_auth(conf);
     /* With errors, too: `tern reload` of a broken file must still find the server that refuses it. */
     if (conf->spool.path.len > 0)
         default_paths(env, conf);

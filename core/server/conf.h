@@ -12,11 +12,13 @@
 #include "config/schema.h"
 #include "config/yaml.h"
 #include "server/load.h"
+#include "module/engine_auth.h"
 #include "smtp/session.h"
 
 #define LISTENERS_MAX      64
 #define LISTENER_BINDS_MAX 64
 
+enum listener_auth { LISTENER_AUTH_OFF, LISTENER_AUTH_ALLOWED, LISTENER_AUTH_REQUIRED };
 enum listener_protocol { LISTENER_SMTP, LISTENER_LMTP };
 
 struct listener_conf {
@@ -30,6 +32,9 @@ struct listener_conf {
     unsigned withheld;         /* the same for smtp_session_options */
     const struct tern_cidrs *proxy; /* who must send a PROXY header */
     const struct tern_cidrs *xclient, *xforward;
+    int auth;     /* enum listener_auth */
+    bool auth_plaintext;
+    struct engine_auth_options auth_options; /* of this listener and of `auth:` */
     struct place place;
 };
 
@@ -90,6 +95,12 @@ struct hold_conf {
     int then; /* enum hold_then */
 };
 
+struct auth_conf {
+    bool cram_md5;
+    unsigned iterations;
+    uint64_t delay_ms, delay_max_ms, remember_s;
+};
+
 struct kv_conf {
     tern_str provider;
     unsigned entries;
@@ -113,6 +124,7 @@ struct server_conf {
     struct retry_conf retry;
     struct hold_conf hold;
     struct kv_conf kv;
+    struct auth_conf auth;
     const struct yaml_node *kv_node;
     struct listener_conf *listeners;
     unsigned listener_count;

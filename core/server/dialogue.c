@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/another.h"
+#include "module/engine_auth.h"
 #include "server/received.h"
 
 struct dialogue {
@@ -231,6 +232,83 @@ static void op_data(void *owner)
     struct dialogue *s = owner;
 
     engine_data(s->engine, on_decided_logged, s);
+}
+
+/* ---- logging in ---- */
+
+static void log_auth(const struct dialogue *s, const struct engine_auth_result *r)
+{
+    const struct session_facts *f = engine_session_facts(s->engine);
+    struct log_line l;
+
+    log_begin(&l, LOG_INFO, LOG_EV_auth, f->id.ptr);
+    log_str(&l, "client", slice_of(f->client_text));
+    log_str(&l, "mechanism", r->mechanism);
+    if (r->user.len > 0)
+        log_str(&l, "user", r->user);
+    log_cstr(&l, "result", r->decision.verdict == TERN_ACCEPT   ? "ok"
+                           : r->decision.verdict == TERN_REJECT ? "refused"
+                                                                : "failed");
+    log_str(&l, "step", r->decision.step);
+    if (r->decision.verdict != TERN_ACCEPT)
+        log_textf(&l, "reply", "%u %s %.*s", r->decision.code, r->decision.enhanced,
+                  (int)r->decision.text.len, r->decision.text.ptr);
+    if (r->counted) {
+        log_uint(&l, "failures", (uint64_t)r->failures);
+        log_uint(&l, "delay_ms", r->delay_ms);
+    }
+    log_end(&l);
+}
+
+static void on_auth_result(void *arg, const struct engine_auth_result *r)
+{
+    struct dialogue *s = arg;
+
+    if (s->ending)
+        return;
+    s->ops->gather(s->owner);
+    if (r->decision.verdict == TERN_NEXT) {
+        struct smtp_answer a = { 334, "", r->challenge, NULL, 0 };
+        smtp_session_answer(s->smtp, &a);
+    } else {
+        log_auth(s, r);
+        if (r->decision.verdict == TERN_ACCEPT) {
+            if (s->ops->decided != NULL)
+                s->ops->decided(s->owner, &r->decision);
+            answer_code(s, 235, "2.7.0", "Authentication successful");
+        } else {
+            answer(s, &r->decision);
+        }
+    }
+    s->ops->resumed(s->owner);
+}
+
+static void op_auth(void *owner, struct slice mechanism, const struct slice *initial)
+{
+    struct dialogue *s = owner;
+
+    engine_auth(s->engine, mechanism, initial, on_auth_result, s);
+}
+
+static void op_auth_response(void *owner, struct slice response)
+{
+    struct dialogue *s = owner;
+
+    engine_auth_response(s->engine, response, on_auth_result, s);
+}
+
+static void op_auth_cancel(void *owner)
+{
+    struct dialogue *s = owner;
+
+    engine_auth_cancel(s->engine);
+}
+
+static void op_auth_offer(void *owner, struct buf *out)
+{
+    struct dialogue *s = owner;
+
+    engine_auth_offer(s->engine, out);
 }
 
 static int op_body(void *owner, struct slice octets)
@@ -470,6 +548,8 @@ static const struct smtp_ops smtp_ops = {
     .on_helo = op_helo,    .on_mail = op_mail,  .on_rcpt = op_rcpt,  .on_data = op_data,
     .on_message = op_message, .on_body = op_body, .on_abort = op_abort,
     .on_xclient = op_xclient, .on_xforward = op_xforward,
+    .on_auth = op_auth,    .on_auth_response = op_auth_response, .on_auth_cancel = op_auth_cancel,
+    .auth_offer = op_auth_offer,
 };
 
 void dialogue_ref_generation(void *generation)
@@ -491,12 +571,14 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
         .generation_unref = dialogue_unref_generation, .generation = o->generation,
         .soft_bounce = conf->soft_bounce, .split = conf->split, .groups_max = conf->limits.groups,
         .facts = o->facts, .early = early, .early_arg = s,
+        .auth = o->listener->auth != LISTENER_AUTH_OFF ? &o->listener->auth_options : NULL,
     };
     bool lmtp = o->listener->protocol == LISTENER_LMTP;
     struct smtp_session_options so = { .hostname = conf->hostname.ptr, .lmtp = lmtp, .prdr = !conf->split,
                                        .withhold = o->listener->withheld,
                                        .xclient = cidrs_match(o->listener->xclient, &o->facts->client),
                                        .xforward = cidrs_match(o->listener->xforward, &o->facts->client),
+                                       .auth_required = o->listener->auth == LISTENER_AUTH_REQUIRED,
                                        .ops = &smtp_ops, .owner = s };
 
     o->facts->lmtp = lmtp;
@@ -518,6 +600,11 @@ void dialogue_input(struct dialogue *s, struct slice octets)
 {
     if (!s->ending)
         smtp_session_input(s->smtp, octets);
+}
+
+bool dialogue_take_secret(struct dialogue *s)
+{
+    return smtp_session_take_secret(s->smtp);
 }
 
 bool dialogue_waiting(const struct dialogue *s)

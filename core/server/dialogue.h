@@ -57,6 +57,7 @@ struct dialogue_options {
 struct dialogue *dialogue_new(const struct dialogue_options *options);
 void dialogue_start(struct dialogue *d); /* hook connect, banner */
 void dialogue_input(struct dialogue *d, struct slice octets);
+bool dialogue_take_secret(struct dialogue *d);   /* one was in what was fed: the owner wipes its octets */
 bool dialogue_waiting(const struct dialogue *d); /* a question is not answered yet: do not feed more */
 /* Octets wait until the owner is no longer full: dialogue_go_on() then. */
 bool dialogue_stalled(const struct dialogue *d);

@@ -12,6 +12,8 @@ static void add_protocol(struct buf *out, const struct session_facts *s, const s
         buf_add_cstr(out, s->lmtp ? "LMTP" : s->esmtp ? "ESMTP" : "SMTP");
     if (s->tls && s->esmtp)
         buf_add_char(out, 'S');
+    if (s->user.len > 0 && s->esmtp) /* RFC 3848 */
+        buf_add_char(out, 'A');
 }
 
 /* What the client said of itself was checked by the grammar of EHLO; it may still hold UTF-8. */

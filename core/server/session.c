@@ -418,6 +418,9 @@ static void conn_read(void *owner, struct slice octets)
     s->feeding = true;
     dialogue_input(s->dialogue, octets);
     s->feeding = false;
+    /* The buffer is the loop's, and the next one to look at it may be anybody. */
+    if (dialogue_take_secret(s->dialogue))
+        explicit_bzero((char *)octets.ptr, octets.len);
     end_if_drained(s);
     let_out(s);
     if (s->conn == NULL)

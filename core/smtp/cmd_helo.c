@@ -25,6 +25,7 @@ static const struct {
     { SMTP_EXT_LIMITS, SLICE("LIMITS") },
     { SMTP_EXT_XCLIENT, SLICE("XCLIENT") },
     { SMTP_EXT_XFORWARD, SLICE("XFORWARD") },
+    { SMTP_EXT_AUTH, SLICE("AUTH") },
 };
 #define OFFER_COUNT (sizeof(offers) / sizeof(offers[0]))
 
@@ -40,6 +41,8 @@ unsigned smtp_session_extensions(const struct smtp_session *s)
         all &= ~SMTP_EXT_XCLIENT;
     if (!s->xforward)
         all &= ~SMTP_EXT_XFORWARD;
+    if (!s->auth_offered)
+        all &= ~SMTP_EXT_AUTH;
     all &= ~(s->withheld | s->never);
     if ((all & SMTP_EXT_CHUNKING) == 0)
         all &= ~SMTP_EXT_BINARYMIME; /* RFC 3030 section 3: not without */
@@ -103,7 +106,7 @@ static void offer_values(const struct smtp_session *s, unsigned extension, struc
         offer_attributes(SMTP_XFORWARD_ATTRS, out);
 }
 
-static void offer(const struct smtp_session *s, struct buf *out)
+static void offer(const struct smtp_session *s, struct slice mechanisms, struct buf *out)
 {
     unsigned left = smtp_session_extensions(s);
 
@@ -114,6 +117,10 @@ static void offer(const struct smtp_session *s, struct buf *out)
         left &= ~offers[i].extension;
         buf_printf(out, "250%c%s", left != 0 ? '-' : ' ', offers[i].keyword.ptr);
         offer_values(s, offers[i].extension, out);
+        if (offers[i].extension == SMTP_EXT_AUTH) {
+            buf_add_char(out, ' ');
+            buf_add(out, mechanisms);
+        }
         buf_add(out, SLICE("\r\n"));
     }
 }
@@ -121,6 +128,7 @@ static void offer(const struct smtp_session *s, struct buf *out)
 void smtp_helo_answered(struct smtp_session *s, const struct smtp_answer *answer)
 {
     CLEANUP_BUF struct buf lines = BUF_INIT;
+    CLEANUP_BUF struct buf mechanisms = BUF_INIT;
 
     if (smtp_answer_is_refusal(answer)) {
         smtp_session_refuse(s, answer); /* 4.1.4: the state stays, and so does a transaction */
@@ -128,8 +136,11 @@ void smtp_helo_answered(struct smtp_session *s, const struct smtp_answer *answer
     }
     smtp_session_drop_transaction(s);
     s->withheld = s->withholding;
+    if (s->esmtp && s->ops->auth_offer != NULL)
+        s->ops->auth_offer(s->owner, &mechanisms);
+    s->auth_offered = mechanisms.len > 0;
     if (s->esmtp) {
-        offer(s, &lines);
+        offer(s, buf_slice(&mechanisms), &lines);
         smtp_session_send(s, buf_slice(&lines));
     } else {
         smtp_session_say(s, 250, "", slice_cstr(s->hostname));

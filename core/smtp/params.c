@@ -57,6 +57,25 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret)
     return SMTP_PARAMS_ONE;
 }
 
+static bool is_upper_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
+}
+
+bool smtp_xtext_is_valid(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '!' || s.ptr[i] > '~' || s.ptr[i] == '=')
+            return false;
+        if (s.ptr[i] != '+')
+            continue;
+        if (s.len - i < 3 || !is_upper_hex(s.ptr[i + 1]) || !is_upper_hex(s.ptr[i + 2]))
+            return false;
+        i += 2;
+    }
+    return s.len > 0;
+}
+
 static enum smtp_param_fault take_size(const struct smtp_param *p, unsigned extensions,
                                        struct smtp_mail_options *o)
 {
@@ -105,6 +124,17 @@ static enum smtp_param_fault take_prdr(const struct smtp_param *p, unsigned exte
     return p->has_value ? SMTP_PARAM_SYNTAX : SMTP_PARAM_OK;
 }
 
+/*
+ * RFC 4954 5: who handed the message in first, as a server tells it that we trust. We trust none: its
+ * shape is checked, and what it says is taken for "<>".
+ */
+static enum smtp_param_fault take_auth(const struct smtp_param *p, unsigned extensions,
+                                       struct smtp_mail_options *o)
+{
+    (void)o;
+    return p->has_value && smtp_xtext_is_valid(p->value) ? SMTP_PARAM_OK : SMTP_PARAM_SYNTAX;
+}
+
 static const struct {
     struct slice keyword;
     unsigned extension;
@@ -115,6 +145,7 @@ static const struct {
     { SLICE("BODY"), SMTP_EXT_8BITMIME | SMTP_EXT_BINARYMIME, take_body },
     { SLICE("SMTPUTF8"), SMTP_EXT_SMTPUTF8, take_smtputf8 },
     { SLICE("PRDR"), SMTP_EXT_PRDR, take_prdr },
+    { SLICE("AUTH"), SMTP_EXT_AUTH, take_auth },
 };
 #define KNOWN_COUNT (sizeof(known) / sizeof(known[0]))
 

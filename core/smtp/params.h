@@ -29,6 +29,10 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
 #define SMTP_EXT_LIMITS     (1u << 8)
 #define SMTP_EXT_XCLIENT    (1u << 20)
 #define SMTP_EXT_XFORWARD   (1u << 21)
+#define SMTP_EXT_AUTH       (1u << 9)
+
+/* RFC 3461 4: printable ASCII but '=', and +XX for octets. Not empty. */
+bool smtp_xtext_is_valid(struct slice s);
 
 enum smtp_param_fault {
     SMTP_PARAM_OK,

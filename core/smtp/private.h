@@ -19,6 +19,8 @@
 #include "smtp/session.h"
 #include "smtp/state.h"
 
+#define SMTP_AUTH_LINE_OCTETS_MAX 12288 /* RFC 4954 4: with AUTH or alone, without its CRLF */
+
 /* The question that waits for smtp_session_answer(). */
 enum smtp_question {
     SMTP_QUESTION_NONE,
@@ -30,6 +32,7 @@ enum smtp_question {
     SMTP_QUESTION_MESSAGE,
     SMTP_QUESTION_PAUSE, /* not one: the client is kept waiting behind an error */
     SMTP_QUESTION_XCLIENT,
+    SMTP_QUESTION_AUTH,
     SMTP_QUESTION_COUNT,
 };
 
@@ -76,6 +79,9 @@ struct smtp_session {
     bool each;            /* the same: a reply for each recipient */
     bool binary;          /* the same: BODY=BINARYMIME */
     unsigned never;       /* SMTP_EXT_* that the owner never offers */
+    bool auth_required, authenticated;
+    bool auth_offered;    /* by the EHLO in force */
+    bool secret;          /* one has gone through: see smtp_session_take_secret() */
     unsigned withheld;    /* SMTP_EXT_* that the EHLO in force did not offer */
     unsigned withholding; /* of the EHLO under way */
     uint32_t error_count, command_count, message_count, rcpt_count;
@@ -131,6 +137,7 @@ void smtp_cmd_quit(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_vrfy(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_xclient(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_xforward(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_auth(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_help(struct smtp_session *s, const struct smtp_command *c);
 
 /* Answers, by question. The question is over when they run. */
@@ -142,6 +149,11 @@ void smtp_rcpt_answered(struct smtp_session *s, const struct smtp_answer *answer
 void smtp_data_answered(struct smtp_session *s, const struct smtp_answer *answer);
 void smtp_bdat_answered(struct smtp_session *s, const struct smtp_answer *answer); /* DATA, by BDAT */
 void smtp_message_answered(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_auth_answered(struct smtp_session *s, const struct smtp_answer *answer);
+
+/* A line in state AUTH; one that is too long. */
+void smtp_auth_line(struct smtp_session *s, struct slice line);
+void smtp_auth_long(struct smtp_session *s);
 
 /* Reads mail data from *input, at most to its end. */
 void smtp_intake_read(struct smtp_session *s, struct slice *input);

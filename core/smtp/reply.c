@@ -65,6 +65,14 @@ static const struct smtp_reply replies[SMTP_REPLY_COUNT] = {
     [SMTP_REPLY_TOO_MANY_COMMANDS] = { 421, "4.7.0", "Too many commands without a message" },
     [SMTP_REPLY_TOO_MANY_MESSAGES] = { 421, "4.7.0", "Too many messages in this session" },
     [SMTP_REPLY_TOO_MUCH_INPUT] = { 421, "4.7.0", "Too much input ahead of the replies" },
+    [SMTP_REPLY_NEED_EHLO] = { 503, "5.5.1", "Send EHLO first" },
+    [SMTP_REPLY_AUTH_SYNTAX] = { 501, "5.5.4", "Syntax: AUTH mechanism [initial-response]" },
+    [SMTP_REPLY_AUTH_OK] = { 235, "2.7.0", "Authentication successful" },
+    [SMTP_REPLY_AUTH_AGAIN] = { 503, "5.5.1", "Already authenticated" },
+    [SMTP_REPLY_AUTH_NEEDED] = { 530, "5.7.0", "Authentication required" },
+    [SMTP_REPLY_AUTH_CANCELLED] = { 501, "5.7.0", "Authentication cancelled" },
+    [SMTP_REPLY_AUTH_BASE64] = { 501, "5.5.2", "Cannot decode base64" },
+    [SMTP_REPLY_AUTH_LONG] = { 500, "5.5.6", "Authentication exchange line is too long" },
 };
 
 const struct smtp_reply *smtp_reply_get(enum smtp_reply_id id)

@@ -30,6 +30,7 @@ static const command_fn commands[SMTP_VERB_COUNT] = {
     [SMTP_VERB_NOOP] = smtp_cmd_noop, [SMTP_VERB_QUIT] = smtp_cmd_quit,
     [SMTP_VERB_BDAT] = smtp_cmd_bdat, [SMTP_VERB_VRFY] = smtp_cmd_vrfy, [SMTP_VERB_HELP] = smtp_cmd_help,
     [SMTP_VERB_XCLIENT] = smtp_cmd_xclient, [SMTP_VERB_XFORWARD] = smtp_cmd_xforward,
+    [SMTP_VERB_AUTH] = smtp_cmd_auth,
 };
 
 static void pause_is_over(struct smtp_session *s, const struct smtp_answer *answer)
@@ -47,6 +48,7 @@ static const answered_fn answered[SMTP_QUESTION_COUNT] = {
     [SMTP_QUESTION_MESSAGE] = smtp_message_answered,
     [SMTP_QUESTION_PAUSE] = pause_is_over,
     [SMTP_QUESTION_XCLIENT] = smtp_xclient_answered,
+    [SMTP_QUESTION_AUTH] = smtp_auth_answered,
 };
 
 /* ---- Doors -------------------------------------------------------------- */
@@ -59,6 +61,7 @@ void smtp_session_move(struct smtp_session *s, enum smtp_state next)
     assert(next != SMTP_STATE_DATA || s->state == SMTP_STATE_RCPT); /* no DATA without RCPT */
     assert(next != SMTP_STATE_BDAT || s->state == SMTP_STATE_RCPT);
     assert(next != SMTP_STATE_MAIL || s->state == SMTP_STATE_READY);
+    assert(next != SMTP_STATE_AUTH || s->state == SMTP_STATE_READY || s->state == SMTP_STATE_AUTH);
     s->state = next;
 }
 
@@ -184,6 +187,7 @@ static enum smtp_reply_id bad_arg(enum smtp_verb verb)
     case SMTP_VERB_LHLO: return SMTP_REPLY_BAD_HELO;
     case SMTP_VERB_MAIL: return SMTP_REPLY_MAIL_SYNTAX;
     case SMTP_VERB_RCPT: return SMTP_REPLY_RCPT_SYNTAX;
+    case SMTP_VERB_AUTH: return SMTP_REPLY_AUTH_SYNTAX;
     default: return SMTP_REPLY_BAD_ARG;
     }
 }
@@ -194,6 +198,12 @@ static bool is_foreign(const struct smtp_session *s, enum smtp_verb verb)
     if (verb == SMTP_VERB_LHLO)
         return !s->lmtp;
     return s->lmtp && (verb == SMTP_VERB_EHLO || verb == SMTP_VERB_HELO);
+}
+
+/* RFC 4954 6, 530: whatever does something for the client. */
+static bool needs_login(enum smtp_verb verb)
+{
+    return verb == SMTP_VERB_MAIL || verb == SMTP_VERB_VRFY || verb == SMTP_VERB_EXPN;
 }
 
 static void run_line(struct smtp_session *s, struct slice line)
@@ -219,6 +229,8 @@ static void run_line(struct smtp_session *s, struct slice line)
         smtp_session_reply(s, smtp_session_out_of_order(s, c.verb));
     else if (parse == SMTP_PARSE_BAD_ARG)
         smtp_session_reply(s, bad_arg(c.verb));
+    else if (s->auth_required && !s->authenticated && needs_login(c.verb))
+        smtp_session_reply(s, SMTP_REPLY_AUTH_NEEDED);
     else
         commands[c.verb](s, &c);
 }
@@ -252,7 +264,19 @@ static void skip_line(struct smtp_session *s, struct slice *in)
     s->progress = true;
     *in = slice_from(*in, octets);
     s->command_count++;
-    smtp_session_reply(s, SMTP_REPLY_LONG_COMMAND);
+    if (s->state == SMTP_STATE_AUTH)
+        smtp_auth_long(s);
+    else
+        smtp_session_reply(s, SMTP_REPLY_LONG_COMMAND);
+}
+
+/* RFC 4954 4: what belongs to AUTH may be longer than other commands. With the CRLF. */
+static size_t line_limit(const struct smtp_session *s, struct slice in)
+{
+    size_t limit = s->limits.command_line_octets;
+    bool auth = s->state == SMTP_STATE_AUTH || slice_starts_nocase(in, SLICE("AUTH "));
+
+    return auth && limit < SMTP_AUTH_LINE_OCTETS_MAX + 2 ? SMTP_AUTH_LINE_OCTETS_MAX + 2 : limit;
 }
 
 /* False if more octets are needed. */
@@ -263,12 +287,13 @@ static bool read_line(struct smtp_session *s, struct slice *in)
         return true;
     }
     size_t octets = find_line(*in, s->line_scanned);
-    if (octets == 0 && in->len < s->limits.command_line_octets) {
+    size_t limit = line_limit(s, *in);
+    if (octets == 0 && in->len < limit) {
         s->line_scanned = in->len;
         return false;
     }
     s->line_scanned = 0;
-    if (octets == 0 || octets > s->limits.command_line_octets) {
+    if (octets == 0 || octets > limit) {
         s->line_skipped = true;
         s->line_skipped_cr = false;
         skip_line(s, in);
@@ -277,7 +302,10 @@ static bool read_line(struct smtp_session *s, struct slice *in)
     struct slice line = slice_head(*in, octets - 2);
     *in = slice_from(*in, octets);
     s->progress = true;
-    run_line(s, line);
+    if (s->state == SMTP_STATE_AUTH)
+        smtp_auth_line(s, line);
+    else
+        run_line(s, line);
     return true;
 }
 
@@ -342,6 +370,8 @@ static void run_held(struct smtp_session *s)
     struct buf rest = BUF_INIT; /* a new one: a partial line is not to keep 128 KB */
     if (in.len > 0)
         buf_add(&rest, in);
+    if (s->secret)
+        buf_wipe(&s->held);
     buf_free(&s->held);
     s->held = rest;
     s->held_used = 0;
@@ -391,6 +421,7 @@ struct smtp_session *smtp_session_new(const struct smtp_session_options *options
     s->ops = options->ops;
     s->owner = options->owner;
     s->limits = options->limits;
+    s->auth_required = options->auth_required;
     s->lmtp = options->lmtp;
     s->prdr = options->prdr && !options->lmtp;
     s->xclient = options->xclient;
@@ -412,7 +443,7 @@ void smtp_session_free(struct smtp_session *s)
         s->state = SMTP_STATE_CLOSING;
         return;
     }
-    buf_free(&s->held);
+    buf_wipe(&s->held); /* half an answer to a challenge may stand in it */
     buf_free(&s->chunk.text);
     arena_fini(&s->memory);
     free(s);
@@ -433,6 +464,8 @@ void smtp_session_input(struct smtp_session *s, struct slice octets)
     if (s->state == SMTP_STATE_CLOSING || octets.len == 0)
         return;
     enter(s);
+    if (s->state == SMTP_STATE_AUTH && s->held.len == 0) /* at once: growing leaves copies behind */
+        (void)buf_reserve(&s->held, SMTP_AUTH_LINE_OCTETS_MAX + 2);
     if (s->held.len > 0) {
         buf_add(&s->held, octets);
         run_held(s);
@@ -463,6 +496,19 @@ void smtp_session_answer(struct smtp_session *s, const struct smtp_answer *answe
     if (s->depth == 1)
         run_held(s);
     leave(s);
+}
+
+bool smtp_session_take_secret(struct smtp_session *s)
+{
+    bool secret = s->secret;
+
+    s->secret = false;
+    return secret;
+}
+
+void smtp_session_set_authenticated(struct smtp_session *s, bool authenticated)
+{
+    s->authenticated = authenticated;
 }
 
 bool smtp_session_waiting(const struct smtp_session *s)

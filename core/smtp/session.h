@@ -12,6 +12,7 @@
 
 #include <tern/module.h>
 
+#include "base/buf.h"
 #include "base/slice.h"
 #include "smtp/xclient.h"
 #include "state/facts.h"
@@ -128,6 +129,16 @@ struct smtp_ops {
     void (*on_xclient)(void *owner, const struct smtp_xclient *client);
     /* Whose the next mail was, for the log. Borrowed during the call. Only with options.xforward. */
     void (*on_xforward)(void *owner, const struct smtp_xattrs *attrs);
+    /*
+     * AUTH and the answers to its challenges, decoded; `initial` is NULL if there was none. They are
+     * secrets, borrowed during the call only. An answer of code 334 has the next challenge as its
+     * text, not encoded; 235 is success. on_auth_cancel: the client gave up; is not answered.
+     */
+    void (*on_auth)(void *owner, struct slice mechanism, const struct slice *initial);
+    void (*on_auth_response)(void *owner, struct slice response);
+    void (*on_auth_cancel)(void *owner);
+    /* Appends the mechanisms that EHLO announces now, "PLAIN LOGIN"; NULL or nothing: none. */
+    void (*auth_offer)(void *owner, struct buf *out);
 };
 
 struct smtp_session_options {
@@ -137,6 +148,7 @@ struct smtp_session_options {
     bool prdr; /* offered; not with lmtp */
     bool xclient, xforward; /* this client may speak for others */
     unsigned withhold; /* smtp_extension_of() each: never offered, and not taken */
+    bool auth_required; /* MAIL needs a login: 530 5.7.0 */
     const struct smtp_ops *ops;
     void *owner;
 };
@@ -162,6 +174,10 @@ unsigned smtp_extension_of(struct slice keyword);
 /* Octets were left because the owner was full(); it calls go_on() when it no longer is. */
 bool smtp_session_stalled(const struct smtp_session *session);
 void smtp_session_go_on(struct smtp_session *session);
+/* Whether a secret has gone through since the last call: the owner then wipes what it fed. */
+bool smtp_session_take_secret(struct smtp_session *session);
+/* The client is known, or no longer: by other means than AUTH (XCLIENT, a new start under TLS). */
+void smtp_session_set_authenticated(struct smtp_session *session, bool authenticated);
 /* Withhold an EHLO keyword from the next EHLO reply ("SIZE"). Call in on_helo before answering. */
 void smtp_session_withhold(struct smtp_session *session, struct slice keyword);
 /* The owner ends it: sends `code enhanced text` (421 ...) and closes. In the midst of DATA too. */

@@ -11,6 +11,7 @@ enum smtp_state {
     SMTP_STATE_TURNED_AWAY, /* 554 instead of a banner: only QUIT is left (RFC 5321 3.1) */
     SMTP_STATE_GREETED,     /* banner sent */
     SMTP_STATE_READY,       /* EHLO or HELO done, no transaction */
+    SMTP_STATE_AUTH,        /* behind 334: a line is an answer to it, no command */
     SMTP_STATE_MAIL,        /* a sender, no recipient yet */
     SMTP_STATE_RCPT,        /* at least one recipient */
     SMTP_STATE_DATA,        /* behind 354: lines are mail */

@@ -23,6 +23,8 @@ static const struct {
     [OWNER_PART] = { "part", "part.", "tern.part", "A part of a MIME message." },
     [OWNER_TABLE] = { "table option", "opt.x.", "tern.table",
                       "What an option of type `tern.table` is." },
+    [OWNER_CREDENTIALS] = { "credentials", "credentials.", "tern.credentials",
+                            "What a client says to log in: the second argument at auth." },
     [OWNER_CIDRS] = { "cidrs option", "opt.x.", "tern.cidrs",
                       "What an option of type `tern.cidrs` is." },
 };
@@ -38,7 +40,7 @@ static void add_places(const struct lua_binding *b, struct buf *out)
         return;
     }
     for (unsigned i = 0; i < TERN_HOOK_COUNT; i++) {
-        if ((b->when & (1u << i)) == 0 || i == TERN_HOOK_TLS || i == TERN_HOOK_AUTH)
+        if ((b->when & (1u << i)) == 0 || i == TERN_HOOK_TLS)
             continue;
         buf_printf(out, "%s%s", between, lua_hook_name(i));
         between = ", ";

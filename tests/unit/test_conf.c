@@ -121,6 +121,13 @@ static const struct {
     { "listeners.NAME", "proxy", "[127.0.0.0/8]", "has 127.0.0.1" },
     { "listeners.NAME", "xclient", "[127.0.0.1]", "has 127.0.0.1" },
     { "listeners.NAME", "xforward", "[127.0.0.1]", "has 127.0.0.1" },
+    { "listeners.NAME", "auth", "required", "2" },
+    { "listeners.NAME", "auth_plaintext", "true", "1" },
+    { "auth", "cram_md5", "true", "1" },
+    { "auth", "iterations", "10000", "10000" },
+    { "auth", "delay", "0", "0" },
+    { "auth", "delay_max", "1m", "60000" },
+    { "auth", "remember", "1h", "3600" },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 
@@ -131,7 +138,8 @@ static const void *base_of(const struct server_conf *c, const char *section)
         const void *base;
     } bases[] = { { "", c },           { "spool", &c->spool }, { "listeners.NAME", &c->listeners[0] },
                   { "limits", &c->limits }, { "timeouts", &c->timeouts }, { "dns", &c->dns },
-                  { "log", &c->log },  { "retry", &c->retry }, { "hold", &c->hold }, { "kv", &c->kv } };
+                  { "log", &c->log },  { "retry", &c->retry }, { "hold", &c->hold }, { "kv", &c->kv },
+                  { "auth", &c->auth } };
 
     for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++)
         if (strcmp(bases[i].path, section) == 0)

@@ -96,7 +96,13 @@ static void test_params(void)
         { " A=\303\274", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
         { "SIZE=1", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false }, /* no blank before it */
         { " RET=FULL", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
-        { " AUTH=<>", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " AUTH=<>", ~SMTP_EXT_AUTH, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " AUTH=<>", ~0u, SMTP_PARAM_OK, 0, 0, false },
+        { " AUTH=e+3Dmc2@example.com", ~0u, SMTP_PARAM_OK, 0, 0, false }, /* RFC 4954 5 */
+        { " AUTH=e+3dmc2", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " AUTH=e+3", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " AUTH", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " AUTH=<> AUTH=<>", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
         { " X", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
         { " SIZE=1", ~SMTP_EXT_SIZE, SMTP_PARAM_UNKNOWN, 0, 0, false },
         { " BODY=8BITMIME", ~SMTP_EXT_8BITMIME, SMTP_PARAM_UNKNOWN, 0, 0, false },
@@ -127,15 +133,15 @@ static void test_states(void)
     static const struct {
         enum smtp_state state;
         const char
-            *next; /* EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP EXPN AUTH STARTTLS BDAT XCLIENT XFORWARD */
+            *next; /* EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP AUTH EXPN STARTTLS BDAT XCLIENT XFORWARD */
     } rows[] = {
         { SMTP_STATE_CONNECTED, "................." }, { SMTP_STATE_TURNED_AWAY, "........c........" },
-        { SMTP_STATE_GREETED, "rrr...ggcgg....gg" },   { SMTP_STATE_READY, "rrrm..rrcrr....gr" },
+        { SMTP_STATE_GREETED, "rrr...ggcgg....gg" },   { SMTP_STATE_READY, "rrrm..rrcrrr...gr" },
         { SMTP_STATE_MAIL, "rrr.R.rmcmm......" },      { SMTP_STATE_RCPT, "rrr.RDrRcRR...B.." },
         { SMTP_STATE_DATA, "................." },      { SMTP_STATE_BDAT, "rrr...rBcBB...B.." },
-        { SMTP_STATE_CLOSING, "................." },
+        { SMTP_STATE_CLOSING, "................." },   { SMTP_STATE_AUTH, "................." },
     };
-    static const char letters[SMTP_STATE_COUNT + 1] = ".?tgrmRDBc";
+    static const char letters[SMTP_STATE_COUNT + 1] = ".?tgramRDBc";
 
     CU_ASSERT_EQUAL(sizeof(rows) / sizeof(rows[0]), SMTP_STATE_COUNT - 1);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

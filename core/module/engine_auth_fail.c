@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine_auth_fail.c - a login that failed: counted for its address and its user, told later each time.
+ *
+ * Failures are counted in kv, so that other sessions, loops and (with a store below) the next
+ * start know of them. Of the two counts the higher one decides: one address that tries many users and one
+ * user that is tried from many addresses both get slow. No thread waits, only the session.
+ */
+#include <assert.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "module/engine_auth_private.h"
+
+#define KV_ADDRESS "auth.address"
+#define KV_USER    "auth.user"
+
+/* ---- salts of users that do not exist ---- */
+
+static unsigned char salt_key[32];
+static pthread_once_t salt_once = PTHREAD_ONCE_INIT;
+
+static void make_salt_key(void)
+{
+    int r = RAND_bytes(salt_key, sizeof(salt_key));
+
+    assert(r == 1);
+}
+
+struct slice auth_salt_key(void)
+{
+    (void)pthread_once(&salt_once, make_salt_key);
+    return slice_make((const char *)salt_key, sizeof(salt_key));
+}
+
+/* ---- counting ---- */
+
+static void take_sum(void *arg, const struct tern_kv_answer *answer)
+{
+    int64_t *most = arg;
+
+    if (answer->status == TERN_FOUND && answer->number > *most)
+        *most = answer->number;
+}
+
+/* An IPv6 host has a /64 to itself: it counts as one. */
+static struct slice address_key(const tern_address *address)
+{
+    return slice_make((const char *)address->octets, address->family == 6 ? 8 : 4);
+}
+
+static int64_t count(const struct engine_auth *a)
+{
+    const struct engine_session *s = a->session;
+    struct kv *kv = s->scope.engine->env.kv;
+    int64_t most = 1;
+    struct kv_request request = { .op = KV_ADD, .number = 1,
+                                  .expire_s = s->auth_options->remember_s };
+    struct slice user = auth_user(a);
+
+    if (kv == NULL)
+        return most;
+    if (s->facts->client.family != 0) {
+        request.space = SLICE(KV_ADDRESS);
+        request.key = address_key(&s->facts->client);
+        kv_do(kv, &request, take_sum, &most);
+    }
+    if (user.len > 0) {
+        request.space = SLICE(KV_USER);
+        request.key = user;
+        kv_do(kv, &request, take_sum, &most);
+    }
+    return most;
+}
+
+static uint64_t delay_for(const struct engine_auth_options *o, int64_t failures)
+{
+    unsigned shift = failures > AUTH_DELAY_SHIFT_MAX ? AUTH_DELAY_SHIFT_MAX : (unsigned)failures - 1;
+
+    if (o->delay_ms > o->delay_max_ms >> shift)
+        return o->delay_max_ms;
+    return o->delay_ms << shift;
+}
+
+/* For `when` of later steps: results.auth_failures. */
+static void set_result(struct engine_session *s, int64_t failures)
+{
+    char text[24];
+    int len = snprintf(text, sizeof(text), "%lld", (long long)failures);
+
+    s->facts = session_facts_own(s->facts);
+    s->facts->results = notes_add(&s->facts->memory->arena, s->facts->results,
+                                  SLICE(AUTH_RESULT), slice_make(text, (size_t)len));
+}
+
+/* ---- telling ---- */
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct engine_auth *a = list_entry(timer, struct engine_auth, timer);
+
+    auth_tell(a, &a->result);
+}
+
+void auth_timer_init(struct engine_auth *a)
+{
+    loop_timer_init(&a->timer, on_timer);
+}
+
+void auth_fail(struct engine_auth *a, const struct refusal *why)
+{
+    struct engine_session *s = a->session;
+    struct refusal refusal = *why;
+
+    if (refusal.verdict == TERN_REJECT && s->scope.soft_bounce)
+        refusal = refusal_auth(TERN_DEFER, true);
+    struct engine_auth_result *r = &a->result;
+
+    *r = (struct engine_auth_result){
+        .decision = decision_of(&refusal, slice_of(s->facts->id), s->facts->memory),
+        .user = auth_user(a),
+    };
+    record_reply(&s->record, r->decision.code, r->decision.enhanced, r->decision.text);
+    /* What could not be found out is nobody's guess, and must not lock anybody out. */
+    r->counted = why->verdict == TERN_REJECT;
+    if (r->counted) {
+        r->failures = count(a);
+        r->delay_ms = delay_for(s->auth_options, r->failures);
+        set_result(s, r->failures);
+        metric_add(metric_counter("tern_auth_failures_total", "", "Logins that were refused."), 1);
+    }
+    if (r->delay_ms == 0)
+        auth_tell(a, r);
+    else
+        loop_timer_start(s->scope.engine->env.loop, &a->timer, r->delay_ms);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* engine_auth_private.h - one exchange, for the two files that lead it. Inside module/ only. */
+#ifndef TERN_MODULE_ENGINE_AUTH_PRIVATE_H
+#define TERN_MODULE_ENGINE_AUTH_PRIVATE_H
+
+#include "module/engine_auth.h"
+#include "module/engine_private.h"
+#include "sasl/server.h"
+
+#define AUTH_MECHANISM_OCTETS_MAX 20 /* RFC 4422 3.1 */
+#define AUTH_ROUNDS_MAX           AUTH_CHALLENGES_MAX
+#define AUTH_SALT_OCTETS          16
+#define AUTH_DELAY_SHIFT_MAX      20 /* doublings of the delay; the rest is delay_max */
+
+struct auth_round {
+    struct buf challenge, response;
+};
+
+struct engine_auth {
+    struct engine_session *session;
+    engine_auth_done done; /* NULL while the client is to answer */
+    void *arg;
+    char mechanism[AUTH_MECHANISM_OCTETS_MAX + 1]; /* upper case */
+    enum sasl_mechanism known;                     /* COUNT: a step's own */
+    bool sasl_leads;                               /* not a step of form EXCHANGE */
+    bool has_initial, left_out, refused;
+    struct buf initial;
+    struct sasl_server sasl;
+    struct auth_secret *secret; /* what steps see */
+    struct run_auth pick;
+    struct auth_round rounds[AUTH_ROUNDS_MAX];
+    unsigned round_count, replayed;
+    tern_call *lookup; /* whose journal has the keys; counted */
+    tern_str login;
+    const struct plan_step *step; /* who answered last */
+    struct refusal refusal;       /* of a step, told in the end: `refused` */
+    /* the end, while it waits */
+    struct loop_timer timer;
+    struct engine_auth_result result;
+};
+
+void auth_free(struct engine_auth *a); /* in the midst of it; NULL is allowed */
+struct slice auth_user(const struct engine_auth *a);
+void auth_tell(struct engine_auth *a, struct engine_auth_result *result);
+
+/* engine_auth_fail.c: counts it, waits, tells. 4xx: at once. */
+void auth_fail(struct engine_auth *a, const struct refusal *refusal);
+void auth_timer_init(struct engine_auth *a);
+struct slice auth_salt_key(void);
+
+#endif

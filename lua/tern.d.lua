@@ -14,11 +14,11 @@ local tern = {}
 ---@return table
 function tern.options(types) end
 
----Calls `f` at that hook. `claims`: at rcpt, it may claim recipients. `once`: at message, once for all recipients and not per group. `answers`: the only answers it gives; by default all that the hook allows.
+---Calls `f` at that hook. `claims`: at rcpt, it may claim recipients. `once`: at message, once for all recipients and not per group. `answers`: the only answers it gives; by default all that the hook allows. At auth `form` is "verify" (unless said: user and password are there) or "lookup" (answers with the user's keys), and `mechanisms` are other ones than PLAIN and LOGIN, or SCRAM.
 ---Where: at load.
 ---@param hook string
 ---@param f function
----@param how? { claims?: boolean, once?: boolean, answers?: string[] }
+---@param how? { claims?: boolean, once?: boolean, answers?: string[], mechanisms?: string[], form?: string }
 function tern.on(hook, f, how) end
 
 ---Declares a result that the script sets, so that `when` of later steps may name it.
@@ -100,7 +100,7 @@ function tern.table(how) end
 function tern.cidrs(how) end
 
 ---Refuses for good: 5xx, by default 550 5.7.1; at route and deliver the sender gets a bounce.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
 ---@param code? integer
 ---@param enhanced? string
 ---@param text string
@@ -108,7 +108,7 @@ function tern.cidrs(how) end
 function tern.reject(code, enhanced, text) end
 
 ---Refuses for now: 4xx, by default 451 4.7.1; the other side tries again.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
 ---@param code? integer
 ---@param enhanced? string
 ---@param text string
@@ -116,7 +116,7 @@ function tern.reject(code, enhanced, text) end
 function tern.defer(code, enhanced, text) end
 
 ---Replies 421 and ends the connection.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
 ---@param code? integer
 ---@param enhanced? string
 ---@param text string
@@ -124,13 +124,13 @@ function tern.defer(code, enhanced, text) end
 function tern.close(code, enhanced, text) end
 
 ---Accepts the message and keeps it in quarantine. Later steps still run and may refuse.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
 ---@param reason string
 ---@return tern.answer
 function tern.hold(reason) end
 
 ---Accepts the message and drops it. Later steps still run and may refuse.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
 ---@param reason? string
 ---@return tern.answer
 function tern.discard(reason) end
@@ -141,11 +141,11 @@ function tern.discard(reason) end
 ---@return tern.answer
 function tern.route(route) end
 
----The same as tern.route, at route.
----Where: route.
----@param route { transport?: string, to?: string|string[], fallback?: string|string[], source?: string, discard?: string }
+---At auth: that is who it says; the session's user is `what`, or else credentials.user. With form = "lookup" `what` is the user's keys: { password = ... } in clear, or { hash = "SHA-256", salt, iterations, stored_key, server_key }, and maybe user = ... At route: the same as tern.route.
+---Where: auth, route.
+---@param what? string|table
 ---@return tern.answer
-function tern.accept(route) end
+function tern.accept(what) end
 
 ---Whether a list has that value.
 ---Where: anywhere.
@@ -171,13 +171,13 @@ function tern.now() end
 function tern.hostname() end
 
 ---Sets a result that the script declared with tern.result.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
 ---@param name string
 ---@param value string
 function tern.set_result(name, value) end
 
 ---Asks the DNS for A (unless said), AAAA, MX, TXT, PTR, NS, CNAME or TLSA. A list of texts (for MX of { host, preference }; `.authentic`: DNSSEC); or nil, the reason, and true if it could not be found out (time-out, SERVFAIL) rather than certainly not being there.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param name string
 ---@param type? string
 ---@return table|nil, string|nil, boolean|nil
@@ -212,20 +212,20 @@ function tern.log.debug(text) end
 tern.kv = {}
 
 ---What is stored, or nil. Each script has keys of its own. All of tern.kv raise an error if the store fails.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@return string|integer|nil
 function tern.kv.get(key) end
 
 ---Stores a value, for an hour unless said.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@param value string|integer
 ---@param expire_s? integer
 function tern.kv.put(key, value, expire_s) end
 
 ---Stores a number unless the key is there. Returns what was there before, or nil.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@param value integer
 ---@param expire_s? integer
@@ -233,7 +233,7 @@ function tern.kv.put(key, value, expire_s) end
 function tern.kv.put_new(key, value, expire_s) end
 
 ---Adds, and returns the sum. A key that is not there begins at 0 and expires after expire_s.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@param amount integer
 ---@param expire_s? integer
@@ -241,7 +241,7 @@ function tern.kv.put_new(key, value, expire_s) end
 function tern.kv.add(key, amount, expire_s) end
 
 ---Removes a key.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 function tern.kv.remove(key) end
 
@@ -255,7 +255,7 @@ function tern.kv.remove(key) end
 ---@field user string|nil # Who logged in.
 ---@field esmtp boolean # Whether it was EHLO.
 ---@field tls boolean # Whether the connection is encrypted.
----@field vars table<string, string|number|boolean> # What steps want to remember of the session; assigned at connect and ehlo, read anywhere.
+---@field vars table<string, string|number|boolean> # What steps want to remember of the session; assigned at connect, ehlo and auth, read anywhere.
 ---@field results table<string, string> # What earlier steps found; "not_run" before.
 local session_class = {}
 
@@ -265,7 +265,7 @@ local session_class = {}
 function session_class:withhold(keyword) end
 
 ---Sets a declared tag on the session.
----Where: connect, ehlo.
+---Where: connect, ehlo, auth.
 ---@param name string
 function session_class:tag(name) end
 
@@ -419,7 +419,7 @@ local part_class = {}
 local table_class = {}
 
 ---The value of a key (empty where the table has keys only), or nil. Raises an error if the table fails.
----Where: connect, ehlo, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@return string|nil
 function table_class:find(key) end
@@ -438,5 +438,12 @@ local cidrs_class = {}
 ---@param address string|nil
 ---@return boolean
 function cidrs_class:contains(address) end
+
+---What a client says to log in: the second argument at auth.
+---@class tern.credentials
+---@field user string # Who wants to log in; with EXTERNAL empty if the client leaves it to its certificate.
+---@field password string # The password, or the token; empty with form = "lookup".
+---@field mechanism string # "PLAIN", "SCRAM-SHA-256", ...
+local credentials_class = {}
 
 return tern

@@ -161,6 +161,7 @@ static void op_xclient(void *owner, const struct smtp_xclient *said)
     another_client(f, s->login, said, &memory, &client);
     s->login |= (said->given & SMTP_XATTR_BIT(LOGIN)) != 0;
     buf_clear(&s->forwarded);
+    smtp_session_set_authenticated(s->smtp, client.user.len > 0);
     engine_reconnect(s->engine, &client, on_decided_logged, s);
     arena_fini(&memory);
 }

@@ -584,7 +584,7 @@ void smtp_session_restart(struct smtp_session *s)
 {
     assert(!smtp_session_in_transaction(s));
     s->withheld = s->withholding = 0;
-    s->esmtp = false;
+    s->esmtp = s->auth_offered = s->authenticated = false;
     smtp_session_move(s, SMTP_STATE_GREETED);
 }
 

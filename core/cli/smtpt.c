@@ -15,6 +15,7 @@ static const struct {
 } words[] = {
     { "client", SMTPT_CLIENT, true, false, true },
     { "listener", SMTPT_LISTENER, true, false, true },
+    { "early", SMTPT_EARLY, true, false, true },
     { "dns", SMTPT_DNS, true, true, true },
     { "kv", SMTPT_KV, true, true, true },
     { "table", SMTPT_TABLE, false, true, true },

@@ -20,6 +20,7 @@
 enum smtpt_kind {
     SMTPT_CLIENT,     /* client 192.0.2.1 */
     SMTPT_LISTENER,   /* listener mx */
+    SMTPT_EARLY,      /* early text: said before the greeting */
     SMTPT_DNS,        /* dns NAME TYPE VALUE... */
     SMTPT_KV,         /* kv SPACE KEY NUMBER */
     SMTPT_SAY,        /* C: line */

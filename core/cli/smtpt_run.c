@@ -54,7 +54,7 @@ struct run {
     struct buf *out;
 
     tern_address client;
-    struct slice listener;
+    struct slice listener, early;
     struct buf incoming;  /* from the server, not yet a whole reply */
     struct slice *replies; /* whole ones, lines joined by \n */
     unsigned reply_count, consumed;
@@ -207,10 +207,17 @@ static void op_decided(void *owner, const struct decision *d)
     (void)snprintf(r->step, sizeof(r->step), "%.*s", (int)d->step.len, d->step.ptr);
 }
 
+static uint64_t op_early(void *owner)
+{
+    const struct run *r = owner;
+
+    return r->early.len > 0 ? r->early.len + 2 : 0;
+}
+
 static const struct dialogue_ops ops = {
     .send = op_send, .close = op_close, .expect = op_expect, .resumed = op_nothing, .gather = op_nothing,
     .may_begin = op_may_begin, .new_id = op_new_id, .new_body = op_new_body, .store = op_store,
-    .count = op_count, .decided = op_decided,
+    .count = op_count, .decided = op_decided, .early = op_early,
 };
 
 /* ---- time ---- */
@@ -272,6 +279,14 @@ static struct session_facts *new_facts(struct run *r, const struct listener_conf
     return f;
 }
 
+/* What was said too early is read once the greeting is out. */
+static bool say_early(struct run *r, unsigned line)
+{
+    dialogue_input(r->dialogue, r->early);
+    dialogue_input(r->dialogue, SLICE("\r\n"));
+    return wait_answer(r, line);
+}
+
 static bool connect_session(struct run *r, unsigned line)
 {
     const struct policy *policy = NULL;
@@ -292,11 +307,14 @@ static bool connect_session(struct run *r, unsigned line)
         return false;
     if (r->consumed + 1 == r->reply_count && r->replies[r->consumed].ptr[0] == '2')
         r->consumed++; /* the banner needs no line of its own */
+    if (r->early.len > 0 && !r->closed)
+        return say_early(r, line);
     return true;
 }
 
 static void disconnect(struct run *r)
 {
+    r->early = slice_make(NULL, 0);
     dialogue_free(r->dialogue);
     r->dialogue = NULL;
     r->closed = false;
@@ -654,6 +672,7 @@ static void run_line(struct run *r, const struct smtpt_test *t, unsigned i)
     switch (l->kind) {
     case SMTPT_CLIENT: set_client(r, l); break;
     case SMTPT_LISTENER: r->listener = l->text; break;
+    case SMTPT_EARLY: r->early = l->text; break;
     case SMTPT_DNS: set_dns(r, l); break;
     case SMTPT_KV: set_kv(r, l); break;
     case SMTPT_SAY: say(r, l); break;

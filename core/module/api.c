@@ -336,6 +336,8 @@ static const struct tern_api table = {
 
     .wake = api_wake,
 
+    .early_octets = api_early_octets,
+
     .delivery_is_binary = api_delivery_is_binary,
 
     .fail = api_fail,

@@ -98,6 +98,7 @@ int api_table_peek(tern_call *call, const struct tern_table *table, tern_str key
                    struct tern_table_answer *ret);
 tern_verdict api_after_ms(tern_call *call, uint64_t ms, tern_timer_fn done);
 bool api_wake(tern_call *call, tern_timer_fn done);
+uint64_t api_early_octets(const tern_call *call);
 
 /* api_auth.c */
 tern_str api_auth_mechanism(const tern_call *call);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "module/api.h"
 #include "module/engine_auth.h"
 #include "module/engine_private.h"
 
@@ -192,6 +193,15 @@ void engine_session_free(struct engine_session *s)
 const struct session_facts *engine_session_facts(const struct engine_session *session)
 {
     return session->facts;
+}
+
+/* Only engine_connect() asks at that point, by the run inside a session. */
+uint64_t api_early_octets(const tern_call *call)
+{
+    if (call->point != TERN_HOOK_CONNECT || (call->hook->flags & TERN_BLOCKING) != 0 || call->run == NULL)
+        return 0;
+    const struct engine_session *s = list_entry(call->run, struct engine_session, run);
+    return s->early != NULL ? s->early(s->early_arg) : 0;
 }
 
 void engine_connect(struct engine_session *s, engine_done done_, void *arg)

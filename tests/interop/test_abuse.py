@@ -7,7 +7,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import SLOW, Client, Tern, run, wait_for
+from ternlib import SLOW, Client, Tern, fill, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -148,6 +148,38 @@ def test_errors_are_slowed_down():
             assert other.cmd("NOOP")[0] == 250
         # The reply comes at once, and the next command waits: 0.3 s behind the third, 0.6 s behind the fourth.
         assert max(waits[:3]) < 0.25 * SLOW and waits[3] >= 0.29 and waits[4] >= 0.59, waits
+
+
+# ---- who talks first ----
+
+def test_pregreet():
+    policy = "- pregreet: { wait: 700ms, remember: %s, action: %s }"
+    config = CONFIG.replace("inbound: [ domains", "inbound: [ " + policy[2:] + ", domains")
+    with server(config=fill(config, "1h", "refuse")) as t:
+        quick = connect(t, "127.0.0.2")
+        start = time.monotonic()
+        quick.sendall(b"EHLO client.example\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<alice@example.org>\r\n")
+        data = b""
+        while b"554 5.5.1 " not in data:
+            got = quick.recv(4096)
+            assert got, data
+            data += got
+        assert time.monotonic() - start > 0.65 and data.startswith(b"220 "), data
+        quiet = connect(t, "127.0.0.3")
+        start = time.monotonic()
+        assert quiet.recv(100).startswith(b"220 ")
+        assert time.monotonic() - start > 0.65
+        start = time.monotonic()
+        assert connect(t, "127.0.0.3").recv(100).startswith(b"220 ")
+        assert time.monotonic() - start < 0.5 * SLOW, "it was quiet before"
+        gone = connect(t, "127.0.0.4")
+        gone.close()
+        wait_for(lambda: t.metric("tern_sessions") == 3)
+        assert t.metric("tern_pregreet_talked_total") == 1
+    with Tern(fill(config, "0", "close")).start() as t:
+        quick = connect(t)
+        quick.sendall(b"QUIT\r\n")
+        assert all_of(quick).startswith("421 4.5.1 ")
 
 
 # ---- memory and descriptors ----
@@ -308,5 +340,5 @@ def test_others_are_greeted():
 
 if __name__ == "__main__":
     run([test_connection_rate, test_message_and_recipient_rate, test_slow_message_is_cut, test_slow_line_is_cut,
-         test_errors_are_slowed_down, test_memory, test_memory_of_many_messages, test_descriptors,
+         test_errors_are_slowed_down, test_pregreet, test_memory, test_memory_of_many_messages, test_descriptors,
          test_deaf_pipeliner_is_held_small, test_others_are_greeted])

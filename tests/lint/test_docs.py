@@ -152,6 +152,9 @@ SETUP = {  # the policy that the dialogue of a module's page is talked with
     "dnsbl": '- dnsbl: { zones: [zen.spamhaus.org] }\n      - domains: { local: [example.org] }',
     "greylist": '- domains: { local: [example.org], recipients: [alice@example.org] }\n      - greylist',
     "rcpt_limit": '- domains: { networks: [192.0.2.0/24] }\n      - rcpt_limit: { max: 1 }',
+    "submission": '- domains: { networks: [192.0.2.0/24] }\n      - submission',
+    "pregreet": '- pregreet: { refuse_at: now }\n      - domains: { local: [example.org] }',
+    "tarpit": '- tarpit: { rcpt: 5s }\n      - domains: { local: [example.org] }',
     "hello": '- hello: { forbidden: spammer.example, refuse_at: now }',
 }
 

@@ -683,6 +683,12 @@ struct tern_api {
      */
     bool (*wake)(tern_call *call, tern_timer_fn done);
 
+    /*
+     * connect, not BLOCKING: octets that the client has sent before it was greeted; 0 elsewhere, and where
+     * it speaks first by right (TLS from the start). Loop thread.
+     */
+    uint64_t (*early_octets)(const tern_call *call);
+
     /* For a transport's deliver(): the mail was BODY=BINARYMIME, so CR and LF in it may be data.
      * Only a transport with `binary` sees such mail. */
     bool (*delivery_is_binary)(const tern_delivery *delivery);

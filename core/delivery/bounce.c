@@ -2,10 +2,10 @@
 /*
  * bounce.c - composes a notice: words for people, fields for machines, the original's headers.
  *
- * Sources: RFC 3464 (fields), RFC 6522 (multipart/report), RFC 6533 (SMTPUTF8), RFC 3834
- * (Auto-Submitted), RFC 5322 2.1.1 (line lengths). Everything that came from the network goes
- * through clean(), so no text can end a line, forge a field or leave the character set; the
- * boundary is chosen after the parts are known.
+ * Sources: RFC 3461 6 (what is told of which request), RFC 3464 (fields), RFC 6522
+ * (multipart/report), RFC 6533 (SMTPUTF8), RFC 3834 (Auto-Submitted), RFC 5322 2.1.1 (line lengths).
+ * Everything that came from the network goes through clean(), so no text can end a line, forge a
+ * field or leave the character set; the boundary is chosen after the parts are known.
  */
 #include "delivery/bounce.h"
 
@@ -14,11 +14,13 @@
 
 #include "base/utf8.h"
 #include "mime/date.h"
+#include "mime/xtext.h"
 
 #define COLUMNS      76  /* lines are folded at the blank before this */
 #define WORD_MAX     500 /* longer ones are cut in two, so that no line passes 998 */
 #define HEADER_LINE  900 /* longer lines of the original's headers are folded */
 #define HOST_MAX     253
+#define LINE_OCTETS_MAX 998 /* RFC 5322 2.1.1 */
 #define ID_MAX       40
 #define BOUNDARY_MAX 70 /* RFC 2046 5.1.1 */
 
@@ -166,12 +168,30 @@ static const struct {
     { "4.2.2", "The mailbox is full at present." },
 };
 
-/* "X.Y.Z" of RFC 3463 whose class fits the action. */
+/* What each action is called, and which class its status has (RFC 3464 2.3.3, 2.3.4). */
+static const struct {
+    const char *name, *status, *words;
+} actions[] = {
+    [BOUNCE_FAILED] = { "failed", "5.0.0",
+                        "Your message could not be delivered to the following recipients,\r\n"
+                        "and no further attempt will be made:" },
+    [BOUNCE_DELAYED] = { "delayed", "4.0.0",
+                         "Your message could not yet be delivered to the following recipients.\r\n"
+                         "It is being tried again; you need not send it once more:" },
+    [BOUNCE_DELIVERED] = { "delivered", "2.0.0",
+                           "Your message was delivered to the following recipients:" },
+    [BOUNCE_RELAYED] = { "relayed", "2.0.0",
+                         "Your message was handed on to the mail server of the following recipients,\r\n"
+                         "which does not tell whether it reaches them:" },
+};
+#define ACTION_COUNT (sizeof(actions) / sizeof(actions[0]))
+
+/* "X.Y.Z" of RFC 3463. */
 static bool is_status(struct slice s)
 {
     unsigned dots = 0, digits = 0;
 
-    if (s.len < 5 || s.len > 9 || (s.ptr[0] != '4' && s.ptr[0] != '5') || s.ptr[1] != '.')
+    if (s.len < 5 || s.len > 9 || memchr("245", s.ptr[0], 3) == NULL || s.ptr[1] != '.')
         return false;
     for (size_t i = 1; i < s.len; i++) {
         bool dot = s.ptr[i] == '.';
@@ -189,9 +209,12 @@ static bool is_status(struct slice s)
 
 static struct slice status_of(const struct bounce_rcpt *r)
 {
-    if (is_status(r->status))
+    bool good = actions[r->action].status[0] == '2';
+
+    /* What has failed by age keeps the 4.x.x of its last attempt. */
+    if (is_status(r->status) && (r->status.ptr[0] == '2') == good)
         return r->status;
-    return r->action == BOUNCE_FAILED ? SLICE("5.0.0") : SLICE("4.0.0");
+    return slice_cstr(actions[r->action].status);
 }
 
 static const char *meaning_of(struct slice status)
@@ -241,14 +264,13 @@ static unsigned count_of(const struct bounce *b, enum bounce_action action)
     return count;
 }
 
-static void tell_action(struct buf *out, const struct bounce *b, enum bounce_action action,
-                        const char *words)
+static void tell_action(struct buf *out, const struct bounce *b, enum bounce_action action)
 {
     unsigned count = count_of(b, action), told = 0;
 
     if (count == 0)
         return;
-    buf_printf(out, "%s\r\n\r\n", words);
+    buf_printf(out, "%s\r\n\r\n", actions[action].words);
     for (unsigned i = 0; i < b->rcpt_count && told < BOUNCE_RCPTS_MAX; i++) {
         if (b->rcpts[i].action != action)
             continue;
@@ -271,19 +293,42 @@ static void add_words(struct buf *out, const struct bounce *b)
     buf_add_cstr(out, "This is the mail server at ");
     add_host(out, b);
     buf_add_cstr(out, ".\r\n\r\n");
-    tell_action(out, b, BOUNCE_FAILED,
-                "Your message could not be delivered to the following recipients,\r\n"
-                "and no further attempt will be made:");
-    tell_action(out, b, BOUNCE_DELAYED,
-                "Your message could not yet be delivered to the following recipients.\r\n"
-                "It is being tried again; you need not send it once more:");
+    for (unsigned action = 0; action < ACTION_COUNT; action++)
+        tell_action(out, b, (enum bounce_action)action);
     if (b->retry_until_wall_ms != 0 && count_of(b, BOUNCE_DELAYED) > 0)
         add_date(out, "Attempts end at ", b->retry_until_wall_ms);
-    buf_add_cstr(out,
-                 "The headers of your message follow, so that you can see which one it is.\r\n");
+    buf_add_cstr(out, b->full.len > 0
+                          ? "Your message follows.\r\n"
+                          : "The headers of your message follow, so that you can see which one it is.\r\n");
 }
 
 /* ---- for machines ---- */
+
+/* RFC 3461 6.3: the ORCPT that came, decoded; else the address of RCPT. */
+static void add_original(struct buf *out, const struct bounce *b, const struct bounce_rcpt *r)
+{
+    CLEANUP_BUF struct buf head = BUF_INIT, address = BUF_INIT;
+    ptrdiff_t semicolon = r->orcpt.len > 0 ? slice_find(r->orcpt, ';') : -1;
+
+    if (semicolon <= 0 || !xtext_decode(slice_from(r->orcpt, (size_t)semicolon + 1), &address)) {
+        add_field(out, b, b->smtputf8 ? "Original-Recipient: utf-8; " : "Original-Recipient: rfc822; ",
+                  r->original);
+        return;
+    }
+    buf_add_cstr(&head, "Original-Recipient: ");
+    add_token(&head, slice_head(r->orcpt, (size_t)semicolon), "-", ID_MAX);
+    buf_add_cstr(&head, "; ");
+    buf_add_char(&head, '\0');
+    add_field(out, b, head.data, buf_slice(&address));
+}
+
+static void add_envid(struct buf *out, const struct bounce *b)
+{
+    CLEANUP_BUF struct buf envid = BUF_INIT;
+
+    if (xtext_decode(b->envid, &envid))
+        add_field(out, b, "Original-Envelope-Id: ", buf_slice(&envid));
+}
 
 static void add_rcpt_fields(struct buf *out, const struct bounce *b, const struct bounce_rcpt *r)
 {
@@ -291,12 +336,11 @@ static void add_rcpt_fields(struct buf *out, const struct bounce *b, const struc
     bool smtp = r->remote_mta.len > 0;
 
     buf_add_cstr(out, "\r\n");
-    add_field(out, b, b->smtputf8 ? "Original-Recipient: utf-8; " : "Original-Recipient: rfc822; ",
-              r->original);
+    add_original(out, b, r);
     add_field(out, b, b->smtputf8 ? "Final-Recipient: utf-8; " : "Final-Recipient: rfc822; ",
               r->address);
     buf_printf(out, "Action: %s\r\nStatus: %.*s\r\n",
-               r->action == BOUNCE_FAILED ? "failed" : "delayed", (int)status.len, status.ptr);
+               actions[r->action].name, (int)status.len, status.ptr);
     add_field(out, b, "Remote-MTA: dns; ", r->remote_mta);
     add_field(out, b, smtp ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-tern; ",
               r->diagnostic);
@@ -307,6 +351,7 @@ static void add_rcpt_fields(struct buf *out, const struct bounce *b, const struc
 static void add_fields(struct buf *out, const struct bounce *b)
 {
     begin_part(out, b, b->smtputf8 ? "message/global-delivery-status" : "message/delivery-status");
+    add_envid(out, b);
     buf_add_cstr(out, "Reporting-MTA: dns; ");
     add_host(out, b);
     buf_add_cstr(out, "\r\n");
@@ -349,6 +394,35 @@ static void add_header_line(struct buf *out, struct slice line, bool utf8)
     buf_add_cstr(out, "\r\n");
 }
 
+bool bounce_may_return(struct slice original, bool *ret_eight_bit)
+{
+    *ret_eight_bit = !slice_is_ascii(original);
+    if (original.len == 0 || original.len > BOUNCE_FULL_MAX || slice_find(original, '\0') >= 0)
+        return false;
+    while (original.len > 0) {
+        ptrdiff_t cr = slice_find(original, '\r');
+        size_t len = cr < 0 ? original.len : (size_t)cr;
+        struct slice line = slice_head(original, len);
+        if (cr < 0 || len > LINE_OCTETS_MAX || slice_find(line, '\n') >= 0 ||
+            original.len < len + 2 || original.ptr[len + 1] != '\n')
+            return false;
+        original = slice_from(original, len + 2);
+    }
+    return true;
+}
+
+static bool is_eight_bit(const struct bounce *b)
+{
+    return b->smtputf8 || !slice_is_ascii(b->full);
+}
+
+static void add_full(struct buf *out, const struct bounce *b)
+{
+    buf_printf(out, "Content-Type: %s\r\n%s\r\n", b->smtputf8 ? "message/global" : "message/rfc822",
+               is_eight_bit(b) ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+    buf_add(out, b->full);
+}
+
 static void add_headers(struct buf *out, const struct bounce *b)
 {
     struct slice rest = b->headers;
@@ -389,6 +463,16 @@ static void choose_boundary(const struct bounce *b, const struct buf parts[3],
     }
 }
 
+static const char *subject_of(const struct bounce *b)
+{
+    if (count_of(b, BOUNCE_FAILED) > 0)
+        return "Your message could not be delivered";
+    if (count_of(b, BOUNCE_DELAYED) > 0)
+        return "Your message is delayed";
+    return count_of(b, BOUNCE_DELIVERED) > 0 ? "Your message was delivered"
+                                             : "Your message was handed on";
+}
+
 static void add_top(struct buf *out, const struct bounce *b, const char *boundary)
 {
     struct buf to CLEANUP_BUF = BUF_INIT;
@@ -400,15 +484,14 @@ static void add_top(struct buf *out, const struct bounce *b, const char *boundar
     buf_add_cstr(out, ">\r\nTo: <");
     buf_add(out, buf_slice(&to));
     buf_printf(out, ">\r\nSubject: %s\r\nMessage-ID: <",
-               count_of(b, BOUNCE_FAILED) > 0 ? "Your message could not be delivered"
-                                              : "Your message is delayed");
+               subject_of(b));
     add_token(out, b->notice_id, "", ID_MAX);
     buf_printf(out, ".%llu.notice@", (unsigned long long)b->now_wall_ms);
     add_host(out, b);
     buf_add_cstr(out, ">\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
                       "Content-Type: multipart/report; report-type=delivery-status;\r\n");
     buf_printf(out, " boundary=\"%s\"\r\n", boundary);
-    if (b->smtputf8)
+    if (is_eight_bit(b))
         buf_add_cstr(out, "Content-Transfer-Encoding: 8bit\r\n");
     buf_add_cstr(out, "\r\n");
 }
@@ -422,7 +505,10 @@ void bounce_compose(const struct bounce *b, struct buf *out)
     assert(b->rcpt_count > 0);
     add_words(&parts[0], b);
     add_fields(&parts[1], b);
-    add_headers(&parts[2], b);
+    if (b->full.len > 0)
+        add_full(&parts[2], b);
+    else
+        add_headers(&parts[2], b);
     choose_boundary(b, parts, boundary);
     add_top(out, b, boundary);
     for (unsigned i = 0; i < 3; i++) {

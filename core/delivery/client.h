@@ -83,6 +83,7 @@ struct client_reply {
 
 struct client_rcpt {
     struct slice address;   /* local@domain as it goes out */
+    struct slice notify, orcpt; /* RFC 3461, as they came; said where DSN is offered */
     void *arg;
 };
 
@@ -93,6 +94,7 @@ struct client_message {
     uint64_t octets;        /* exactly; one that ends before is an error of ours (451 4.3.0) */
     bool eight_bit;         /* needs 8BITMIME: else 554 5.6.3 for all */
     bool binary;            /* needs BINARYMIME and CHUNKING: else 554 5.6.3 */
+    struct slice envid, ret; /* RFC 3461, as they came; said where DSN is offered */
     bool smtputf8;          /* needs SMTPUTF8: else 553 5.6.7 */
     /* Octets of the message from `offset`, 0 at the end, negative errno. CRLF line ends. */
     int64_t (*read)(void *arg, uint64_t offset, void *buffer, size_t octets);
@@ -118,6 +120,8 @@ struct client *client_new(struct loop *loop, const struct client_options *option
                           const struct client_ops *ops, void *owner);
 /* One at a time; `message` and what it points to live until on_sent or on_end. */
 void client_send(struct client *client, const struct client_message *message);
+/* Whether the server offers DSN, so that it was told who wants to hear what (from on_ready on). */
+bool client_offers_dsn(const struct client *client);
 /* QUIT, then closes and frees by itself; no further call of ops. */
 void client_quit(struct client *client);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384 verified", for people; empty: the connection is not encrypted. */

@@ -229,6 +229,8 @@ void client_parser_features(const struct client_parser *parser, struct client_fe
             ret->chunking = true;
         } else if (slice_equal_nocase(word, SLICE("BINARYMIME"))) {
             ret->binary = true;
+        } else if (slice_equal_nocase(word, SLICE("DSN"))) {
+            ret->dsn = true;
         } else if (slice_equal_nocase(word, SLICE("STARTTLS"))) {
             ret->starttls = true;
         } else if (slice_equal_nocase(word, SLICE("AUTH"))) {

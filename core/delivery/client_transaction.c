@@ -153,20 +153,47 @@ void client_transaction_later(struct client *c)
 
 /* ---- commands ---- */
 
+bool client_offers_dsn(const struct client *c)
+{
+    return c->features.dsn;
+}
+
+/* " KEY=value" of a DSN parameter (RFC 3461), which came by SMTP as it goes out. */
+static void add_dsn(const struct client *c, struct buf *out, const char *key, struct slice value)
+{
+    if (c->features.dsn && value.len > 0)
+        buf_printf(out, " %s=%.*s", key, (int)value.len, value.ptr);
+}
+
 static void write_mail(struct client *c)
 {
     const struct client_message *m = c->t.message;
     const struct client_features *f = &c->features;
+    CLEANUP_BUF struct buf dsn = BUF_INIT;
     char size[40] = "";
 
+    add_dsn(c, &dsn, "RET", m->ret);
+    add_dsn(c, &dsn, "ENVID", m->envid);
     if (f->size)
         (void)snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)m->octets);
     client_expect(c, EXPECT_MAIL, 0);
-    client_command(c, "MAIL FROM:<%.*s>%s%s%s", (int)m->sender.len, m->sender.ptr, size,
+    client_command(c, "MAIL FROM:<%.*s>%s%s%s%.*s", (int)m->sender.len, m->sender.ptr, size,
                    m->binary      ? " BODY=BINARYMIME"
                    : m->eight_bit ? " BODY=8BITMIME"
                                   : "",
-                   m->smtputf8 ? " SMTPUTF8" : "");
+                   m->smtputf8 ? " SMTPUTF8" : "", (int)dsn.len, dsn.len > 0 ? dsn.data : "");
+}
+
+static void write_rcpt(struct client *c, unsigned index)
+{
+    const struct client_rcpt *r = &c->t.message->rcpts[index];
+    CLEANUP_BUF struct buf dsn = BUF_INIT;
+
+    add_dsn(c, &dsn, "NOTIFY", r->notify);
+    add_dsn(c, &dsn, "ORCPT", r->orcpt);
+    client_expect(c, EXPECT_RCPT, index);
+    client_command(c, "RCPT TO:<%.*s>%.*s", (int)r->address.len, r->address.ptr, (int)dsn.len,
+                   dsn.len > 0 ? dsn.data : "");
 }
 
 /* Writes the command that is next, if there is one. */
@@ -194,10 +221,7 @@ static void write_step(struct client *c)
             t->step = STEP_DATA;
             break;
         }
-        client_expect(c, EXPECT_RCPT, t->next_rcpt);
-        client_command(c, "RCPT TO:<%.*s>", (int)m->rcpts[t->next_rcpt].address.len,
-                       m->rcpts[t->next_rcpt].address.ptr);
-        t->next_rcpt++;
+        write_rcpt(c, t->next_rcpt++);
         break;
     case STEP_DATA:
         t->step = STEP_WRITTEN;

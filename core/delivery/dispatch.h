@@ -39,6 +39,9 @@ struct dispatch_generation {
     const struct policies *policies;
     bool soft_bounce;
     bool hold_bounce; /* a hold that expires ends in a notice to the sender, else in silence */
+    /* Age at which a sender who asked for it hears of a delay (RFC 3461), and at which it is given
+     * up (0: not said in the notice). */
+    uint64_t notice_delay_ms, expire_ms;
     void *generation;
     void (*ref)(void *generation);
     void (*unref)(void *generation);

@@ -95,6 +95,13 @@ enum outcome_job {
     JOB_HOLD,
 };
 
+/* Who has to say that it was delivered, where the sender asked for that (RFC 3461 5.2). */
+enum handed {
+    HANDED_OVER,     /* we: it is in the mailbox */
+    HANDED_ON,       /* we: it went to a server that knows nothing of it (`relayed`) */
+    HANDED_WITH_DSN, /* the next server, which was told */
+};
+
 /* One pending recipient in this visit. */
 struct delivery_rcpt {
     uint32_t index; /* in the envelope */
@@ -102,6 +109,7 @@ struct delivery_rcpt {
     bool in_job; /* its outcome is on its way to the disk */
     bool stored; /* durable */
     bool expired;
+    enum handed handed;
     char enhanced[12];
     struct slice text; /* "550 5.1.1 No such user"; the message's memory */
     struct slice host; /* who said so; empty: ourselves */
@@ -113,6 +121,7 @@ struct shipment_outcome {
     char enhanced[12];
     uint32_t text_at, text_len; /* in shipment.texts */
     bool own;
+    enum handed handed;
 };
 
 /* delivery's side of a parcel. */
@@ -173,6 +182,7 @@ struct message {
     uint64_t undurable_wait_ms;
     struct loop_timer retry;
     uint64_t due_ms;
+    uint64_t decided_ms; /* wall */
     uint32_t attempts;
 };
 
@@ -226,20 +236,6 @@ void delivery_module_abandon(struct tern_delivery *delivery);
 /* Does the next thing for the outcome of the visit; in the end it frees the message. */
 void delivery_outcome_advance(struct message *m);
 void delivery_outcome_free(struct message *m);
-
-/* A notice to the sender on its way through the policy `generated`. */
-struct notice;
-/* Composes it of all failed recipients and enqueues it. Later, never from inside,
- * delivery_outcome_advance(). */
-struct notice *delivery_notice_new(struct message *m);
-void delivery_notice_free(struct notice *n);
-bool delivery_notice_ready(const struct notice *n);
-bool delivery_notice_ok(const struct notice *n); /* false: the policy did not take it */
-/* Puts body and message into the job that holds the bounced outcomes; nothing if it is dropped. */
-void delivery_notice_fill(const struct notice *n, struct spool_job *job);
-void delivery_notice_stored(const struct notice *n, const struct message *m);
-/* Whether the sender is to be told of a failure of this recipient. */
-bool delivery_notice_wanted(const struct message *m, const struct delivery_rcpt *r);
 
 void delivery_check_drained(struct dispatch *d);
 /* The set's count of messages whose outcome is not durable; pauses and unpauses the scheduler. */

@@ -215,12 +215,21 @@ static void on_ready(void *owner)
     advance(link);
 }
 
+static bool is_lmtp(const struct path *path)
+{
+    return slice_equal(path->transport->type, SLICE("lmtp"));
+}
+
 static void on_rcpt(void *owner, unsigned index, const struct client_reply *reply)
 {
     struct link *link = owner;
 
     delivery_shipment_outcome(link->current, index, reply->code, reply->enhanced, reply->text,
                               reply->own);
+    if (client_offers_dsn(link->client))
+        link->current->outcomes[index].handed = HANDED_WITH_DSN;
+    else if (!is_lmtp(link->path))
+        link->current->outcomes[index].handed = HANDED_ON;
 }
 
 static void settle_current(struct link *link)
@@ -343,7 +352,7 @@ static void try_endpoint(struct link *link)
     const struct endpoint *e = link->order[link->order_at];
     struct client_options options = {
         .protocol =
-            slice_equal(link->path->transport->type, SLICE("lmtp")) ? CLIENT_LMTP : CLIENT_SMTP,
+            is_lmtp(link->path) ? CLIENT_LMTP : CLIENT_SMTP,
         .to = e->address,
         .unix_path = e->unix_path,
         .source = link->path->source.family == e->address.family ? link->path->source
@@ -381,6 +390,11 @@ static int64_t read_message(void *arg, uint64_t offset, void *buffer, size_t oct
     return spool_read(link->current->message->loaded, offset, buffer, octets);
 }
 
+static struct client_rcpt rcpt_of(const struct envelope_rcpt *r)
+{
+    return (struct client_rcpt){ .address = r->address, .notify = r->notify, .orcpt = r->orcpt };
+}
+
 static void send_next(struct link *link)
 {
     struct shipment *s = pop(link);
@@ -391,9 +405,7 @@ static void send_next(struct link *link)
         link->rcpts = mem_realloc(link->rcpts, link->rcpt_size * sizeof(link->rcpts[0]));
     }
     for (unsigned i = 0; i < s->rcpt_count; i++)
-        link->rcpts[i] =
-            (struct client_rcpt){ .address =
-                                      m->envelope.rcpts[m->rcpts[s->rcpts[i]].index].address };
+        link->rcpts[i] = rcpt_of(&m->envelope.rcpts[m->rcpts[s->rcpts[i]].index]);
     link->message = (struct client_message){
         .sender = m->envelope.sender,
         .rcpts = link->rcpts,
@@ -402,6 +414,8 @@ static void send_next(struct link *link)
         .eight_bit = m->envelope.body == BODY_8BITMIME,
         .binary = m->envelope.body == BODY_BINARYMIME,
         .smtputf8 = m->envelope.smtputf8,
+        .envid = m->envelope.envid,
+        .ret = m->envelope.ret,
         .read = read_message,
         .arg = link,
     };

@@ -7,8 +7,11 @@
  * A sender that our own policy refuses for good (no such mailbox here) has nobody behind it: the
  * notice is dropped, never bounced in its turn, and the log says so once the failures are durable.
  *
- * Never for a message with a null reverse-path (RFC 5321 6.1), never for NOTIFY=NEVER (RFC 3461
- * 4.1).
+ * What is told is what NOTIFY asks for (RFC 3461 4.1), without it failures. Never for a message with
+ * a null reverse-path (RFC 5321 6.1).
+ *
+ * A delay is told by the one attempt that crosses the line: the first that ends behind it, known by
+ * having been due before it (outcome.c sees to it that one is). So nothing need be remembered.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -17,7 +20,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "delivery/bounce.h"
-#include "delivery/internal.h"
+#include "delivery/notice.h"
 #include "mime/address.h"
 
 struct notice {
@@ -31,21 +34,80 @@ struct notice {
     char id[SPOOL_ID_TEXT_MAX];
     bool inside; /* delivery_notice_new() runs */
     bool ready, ok;
+    bool eight_bit;
     struct buf dropped; /* why: the refusal of its recipient; empty: it is stored */
 };
 
+static bool asks_for(const struct message *m, const struct delivery_rcpt *r, struct slice what)
+{
+    struct slice rest = m->envelope.rcpts[r->index].notify;
+
+    if (m->envelope.sender.len == 0 || m->entry.bounce)
+        return false;
+    if (rest.len == 0)
+        return slice_equal(what, SLICE("FAILURE"));
+    for (;;) {
+        ptrdiff_t comma = slice_find(rest, ',');
+        if (slice_equal_nocase(comma < 0 ? rest : slice_head(rest, (size_t)comma), what))
+            return true;
+        if (comma < 0)
+            return false;
+        rest = slice_from(rest, (size_t)comma + 1);
+    }
+}
+
+uint64_t delivery_notice_delay_at(const struct message *m, const struct delivery_rcpt *r)
+{
+    if (m->generation.notice_delay_ms == 0 || !asks_for(m, r, SLICE("DELAY")))
+        return 0;
+    return m->entry.arrival_ms + m->generation.notice_delay_ms;
+}
+
+static bool is_late_now(const struct message *m, const struct delivery_rcpt *r)
+{
+    uint64_t at_ms = delivery_notice_delay_at(m, r);
+
+    return at_ms != 0 && m->entry.due_ms <= at_ms + NOTICE_DELAY_SLACK_MS &&
+           m->decided_ms + NOTICE_DELAY_SLACK_MS >= at_ms;
+}
+
 bool delivery_notice_wanted(const struct message *m, const struct delivery_rcpt *r)
 {
-    return m->envelope.sender.len > 0 && !m->entry.bounce &&
-           !slice_equal_nocase(m->envelope.rcpts[r->index].notify, SLICE("NEVER"));
+    switch (r->fate) {
+    case FATE_FAILED: return asks_for(m, r, SLICE("FAILURE"));
+    case FATE_DELIVERED: return r->handed != HANDED_WITH_DSN && asks_for(m, r, SLICE("SUCCESS"));
+    case FATE_DEFERRED: return is_late_now(m, r);
+    default: return false;
+    }
+}
+
+static enum bounce_action action_of(const struct delivery_rcpt *r)
+{
+    if (r->fate == FATE_FAILED)
+        return BOUNCE_FAILED;
+    if (r->fate == FATE_DEFERRED)
+        return BOUNCE_DELAYED;
+    return r->handed == HANDED_ON ? BOUNCE_RELAYED : BOUNCE_DELIVERED;
 }
 
 /* ---- composing ---- */
 
-static void read_headers(struct message *m, struct buf *out)
+/* RET=FULL is for notices that tell of a failure (RFC 3461 4.3). */
+static bool wants_full(const struct message *m)
+{
+    bool failed = false;
+
+    for (unsigned i = 0; i < m->rcpt_count; i++)
+        failed |= m->rcpts[i].fate == FATE_FAILED && delivery_notice_wanted(m, &m->rcpts[i]);
+    return failed && slice_equal_nocase(m->envelope.ret, SLICE("FULL")) &&
+           m->envelope.body != BODY_BINARYMIME &&
+           spool_loaded_octets(m->loaded) <= BOUNCE_FULL_MAX;
+}
+
+static void read_original(struct message *m, struct buf *out, size_t max)
 {
     uint64_t total = spool_loaded_octets(m->loaded);
-    size_t want = total < BOUNCE_HEADERS_MAX ? (size_t)total : BOUNCE_HEADERS_MAX;
+    size_t want = total < max ? (size_t)total : max;
     char *at = buf_reserve(out, want);
 
     while (out->len < want) {
@@ -54,11 +116,13 @@ static void read_headers(struct message *m, struct buf *out)
             break; /* the notice goes out with what could be read */
         out->len += (size_t)n;
     }
-    if (out->len == 0)
-        return;
-    const char *end = memmem(out->data, out->len, "\r\n\r\n", 4);
-    if (end != NULL)
-        out->len = (size_t)(end - out->data) + 2;
+}
+
+static struct slice header_of(struct slice original)
+{
+    const char *end = original.len > 0 ? memmem(original.ptr, original.len, "\r\n\r\n", 4) : NULL;
+
+    return end != NULL ? slice_head(original, (size_t)(end - original.ptr) + 2) : original;
 }
 
 static unsigned fill_rcpts(const struct message *m, struct bounce_rcpt *out)
@@ -68,11 +132,12 @@ static unsigned fill_rcpts(const struct message *m, struct bounce_rcpt *out)
     for (unsigned i = 0; i < m->rcpt_count; i++) {
         const struct delivery_rcpt *r = &m->rcpts[i];
         const struct envelope_rcpt *e = &m->envelope.rcpts[r->index];
-        if (r->fate != FATE_FAILED || !delivery_notice_wanted(m, r))
+        if (!delivery_notice_wanted(m, r))
             continue;
         out[count++] = (struct bounce_rcpt){ .address = e->address,
                                              .original = e->original,
-                                             .action = BOUNCE_FAILED,
+                                             .orcpt = e->orcpt,
+                                             .action = action_of(r),
                                              .status = slice_cstr(r->enhanced),
                                              .diagnostic = r->text,
                                              .remote_mta = r->host };
@@ -83,11 +148,15 @@ static unsigned fill_rcpts(const struct message *m, struct bounce_rcpt *out)
 static struct body *compose(struct notice *n)
 {
     struct message *m = n->message;
-    struct buf headers = BUF_INIT, text = BUF_INIT;
+    struct buf original = BUF_INIT, text = BUF_INIT;
+    bool full = wants_full(m), eight_bit = false;
     struct bounce_rcpt *rcpts = mem_alloc((m->rcpt_count + 1) * sizeof(*rcpts));
     struct body *body = body_new(-1);
 
-    read_headers(m, &headers);
+    read_original(m, &original, full ? BOUNCE_FULL_MAX : BOUNCE_HEADERS_MAX);
+    full = full && original.len == spool_loaded_octets(m->loaded) &&
+           bounce_may_return(buf_slice(&original), &eight_bit);
+    n->eight_bit = full && eight_bit;
     const struct bounce bounce = {
         .hostname = slice_cstr(m->dispatch->set->hostname),
         .queue_id = slice_cstr(m->id),
@@ -96,13 +165,17 @@ static struct body *compose(struct notice *n)
         .arrival_wall_ms = m->entry.arrival_ms,
         .now_wall_ms = clock_wall_ms(),
         .smtputf8 = m->envelope.smtputf8,
-        .headers = buf_slice(&headers),
+        .envid = m->envelope.envid,
+        .retry_until_wall_ms =
+            m->generation.expire_ms > 0 ? m->entry.arrival_ms + m->generation.expire_ms : 0,
+        .headers = header_of(buf_slice(&original)),
+        .full = full ? buf_slice(&original) : SLICE(""),
         .rcpts = rcpts,
         .rcpt_count = fill_rcpts(m, rcpts),
     };
     bounce_compose(&bounce, &text);
     (void)body_append(body, buf_slice(&text));
-    buf_free(&headers);
+    buf_free(&original);
     buf_free(&text);
     free(rcpts);
     return body;
@@ -121,7 +194,7 @@ static struct txn_facts *facts_of(struct notice *n)
 
     txn->id = tern_str_dup(arena, slice_cstr(n->id));
     txn->sender = txn->sender_original = (struct tern_mailbox){ empty, empty, empty };
-    txn->body = m->envelope.smtputf8 ? BODY_8BITMIME : BODY_7BIT;
+    txn->body = m->envelope.smtputf8 || n->eight_bit ? BODY_8BITMIME : BODY_7BIT;
     txn->smtputf8 = m->envelope.smtputf8;
     txn->envid = txn->ret = empty;
     rcpt->view.mailbox = (struct tern_mailbox){ tern_str_dup(arena, sender), empty, empty };

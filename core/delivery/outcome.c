@@ -21,7 +21,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metrics.h"
-#include "delivery/internal.h"
+#include "delivery/notice.h"
 
 static bool is_final_fate(enum fate fate)
 {
@@ -71,6 +71,18 @@ static bool more_windows(const struct message *m)
            at % m->entry.pending_count + VISIT_RCPTS_MAX < m->entry.pending_count;
 }
 
+/* A sender who asked for it hears of a delay in time: an attempt is made when he is to. */
+static uint64_t before_delay_notice(const struct message *m, uint64_t retry_ms, uint64_t now_ms)
+{
+    for (unsigned i = 0; i < m->rcpt_count; i++) {
+        const struct delivery_rcpt *r = &m->rcpts[i];
+        uint64_t at_ms = r->fate == FATE_DEFERRED ? delivery_notice_delay_at(m, r) : 0;
+        if (at_ms > now_ms + NOTICE_DELAY_SLACK_MS && at_ms < retry_ms)
+            retry_ms = at_ms;
+    }
+    return retry_ms;
+}
+
 static uint64_t due_at(struct message *m, uint64_t now_ms)
 {
     uint64_t retry_ms = scheduler_retry_at(m->dispatch->set->scheduler, &m->entry, now_ms);
@@ -82,13 +94,14 @@ static uint64_t due_at(struct message *m, uint64_t now_ms)
     if (more_windows(m))
         return now_ms;
     if (any_of(m, FATE_DEFERRED) || any_of(m, FATE_FAILED))
-        return retry_ms;
+        return before_delay_notice(m, retry_ms, now_ms);
     return m->busy ? now_ms + BUSY_WAIT_MS : now_ms;
 }
 
 static void decide(struct message *m)
 {
     m->decided = true;
+    m->decided_ms = clock_wall_ms();
     if (m->hold_over) {
         m->attempts = m->entry.attempts;
         m->due_ms = clock_wall_ms() + (m->unvisited > 0 ? 0 : NOTICE_WAIT_MS);
@@ -97,22 +110,26 @@ static void decide(struct message *m)
     if (m->generation.soft_bounce)
         soften(m);
     m->attempts = m->entry.attempts + (any_of(m, FATE_DEFERRED) || any_of(m, FATE_FAILED));
-    m->due_ms = due_at(m, clock_wall_ms());
+    m->due_ms = due_at(m, m->decided_ms);
 }
 
 static bool needs_notice(const struct message *m)
 {
     for (unsigned i = 0; i < m->rcpt_count; i++)
-        if (m->rcpts[i].fate == FATE_FAILED && delivery_notice_wanted(m, &m->rcpts[i]))
+        if (delivery_notice_wanted(m, &m->rcpts[i]))
             return true;
     return false;
 }
 
-/* No notice, no bounce: the failed recipients stay queued and are tried once more. */
+/*
+ * No notice, no bounce: the failed recipients stay queued and are tried once more. Those who were
+ * delivered stay delivered: the sender will not be told.
+ */
 static void take_back_failures(struct message *m)
 {
     log_event(LOG_WARNING, LOG_EV_deferred, m->id,
-              "the policy did not take the notice to the sender; tried again");
+              any_of(m, FATE_FAILED) ? "the policy did not take the notice to the sender; tried again"
+                                     : "the policy did not take the notice to the sender; it is dropped");
     delivery_notice_free(m->notice);
     m->notice = NULL;
     if (m->hold_over)
@@ -184,7 +201,7 @@ static void submit(struct message *m, enum outcome_job kind, unsigned count)
         .rcpt_count = count,
     };
     m->job = (struct spool_job){
-        .changes = &m->change, .change_count = 1, .done = on_job_done, .arg = m
+        .changes = &m->change, .change_count = kind == JOB_FINAL && count == 0 ? 0 : 1, .done = on_job_done, .arg = m
     };
     if (kind == JOB_FINAL && m->notice != NULL)
         delivery_notice_fill(m->notice, &m->job);
@@ -425,7 +442,7 @@ static void advance_home(struct message *m)
     }
     if (!m->attempt_stored)
         count = gather(m, true);
-    if (count > 0)
+    if (count > 0 || (m->notice != NULL && !m->attempt_stored)) /* 0: it tells what is stored already */
         submit(m, JOB_FINAL, count);
     else if (m->must_hold && still_pending(m) > 0)
         submit(m, JOB_HOLD, 0);

@@ -151,6 +151,8 @@ static const struct tern_option retry_options[] = {
     TERN_OPTION_UINT(struct retry_conf, jitter, "20", 0, 100, "Waits vary by so many percent."),
     TERN_OPTION_SECONDS(struct retry_conf, expire, "5d", 1, 2592000, "Give up and bounce after."),
     TERN_OPTION_SECONDS(struct retry_conf, expire_bounce, "2d", 1, 2592000, "Give up a bounce after."),
+    TERN_OPTION_SECONDS(struct retry_conf, notify_delay, "4h", 1, 2592000,
+                        "Tell a sender who asked for it (NOTIFY=DELAY, RFC 3461) of a delay after."),
     TERN_OPTIONS_END,
 };
 

@@ -84,7 +84,7 @@ struct log_conf {
 };
 
 struct retry_conf {
-    uint64_t min_s, max_s, expire_s, expire_bounce_s;
+    uint64_t min_s, max_s, expire_s, expire_bounce_s, notify_delay_s;
     unsigned factor, jitter;
 };
 

@@ -197,7 +197,8 @@ static struct txn_facts *new_txn(struct dialogue *s, const struct smtp_mail_para
     t->smtputf8 = p->smtputf8;
     t->each = p->each;
     t->declared_octets = p->size;
-    t->envid = t->ret = (tern_str){ "", 0 };
+    t->envid = tern_str_dup(arena, p->envid);
+    t->ret = tern_str_dup(arena, p->ret);
     t->forwarded = tern_str_dup(arena, buf_slice(&s->forwarded));
     buf_free(&s->forwarded);
     return t;

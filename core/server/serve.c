@@ -57,6 +57,8 @@ static void present_for_delivery(void *arg, struct dispatch_generation *ret)
     (void)arg;
     *ret = (struct dispatch_generation){ .policies = g->policies, .soft_bounce = g->conf.soft_bounce,
                                          .hold_bounce = g->conf.hold.then == HOLD_THEN_BOUNCE,
+                                         .notice_delay_ms = g->conf.retry.notify_delay_s * 1000,
+                                         .expire_ms = g->conf.retry.expire_s * 1000,
                                          .generation = g, .ref = ref_generation, .unref = unref_generation };
 }
 

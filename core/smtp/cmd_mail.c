@@ -3,6 +3,8 @@
  * cmd_mail.c - MAIL (RFC 5321 4.1.1.2), with SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531),
  * PRDR (draft-hall-prdr-00).
  *
+ * RET and ENVID (RFC 3461) are kept as they came.
+ *
  * The parameters are read before the address, because SMTPUTF8 behind it says how to read it. A
  * blank between "FROM:" and '<' is let through (3.3 forbids sending it, many do); an address
  * without angle brackets is not.
@@ -47,6 +49,8 @@ static enum smtp_reply_id check(struct smtp_session *s, struct slice text,
     ret->size = o.size;
     ret->body = o.body;
     ret->smtputf8 = o.smtputf8;
+    ret->envid = arena_slice(&s->memory, o.envid);
+    ret->ret = o.ret;
     ret->each = s->lmtp || o.prdr;
     return SMTP_REPLY_OK;
 }

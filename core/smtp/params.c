@@ -4,9 +4,11 @@
  *
  * A keyword that comes twice is refused: two servers on the way might each believe another one.
  * Sources: RFC 5321 4.1.2, 4.1.1.11; RFC 1870 (SIZE); RFC 6152, 3030 (BODY); RFC 6531 (SMTPUTF8);
- * draft-hall-prdr-00 (PRDR).
+ * draft-hall-prdr-00 (PRDR); RFC 3461 (RET, ENVID, NOTIFY, ORCPT).
  */
 #include "smtp/params.h"
+
+#include "mime/xtext.h"
 
 #define SIZE_DIGITS_MAX 20 /* RFC 1870 section 4: size-value ::= 1*20DIGIT */
 
@@ -135,6 +137,80 @@ static enum smtp_param_fault take_auth(const struct smtp_param *p, unsigned exte
     return p->has_value && smtp_xtext_is_valid(p->value) ? SMTP_PARAM_OK : SMTP_PARAM_SYNTAX;
 }
 
+static enum smtp_param_fault take_ret(const struct smtp_param *p, unsigned extensions,
+                                      struct smtp_mail_options *o)
+{
+    static const struct slice words[] = { SLICE("FULL"), SLICE("HDRS") };
+
+    for (size_t i = 0; i < 2; i++)
+        if (slice_equal_nocase(p->value, words[i]))
+            o->ret = words[i];
+    return o->ret.len > 0 ? SMTP_PARAM_OK : SMTP_PARAM_SYNTAX;
+}
+
+static enum smtp_param_fault take_envid(const struct smtp_param *p, unsigned extensions,
+                                        struct smtp_mail_options *o)
+{
+    o->envid = p->value;
+    return p->value.len > 0 && p->value.len <= SMTP_ENVID_OCTETS_MAX &&
+                   xtext_is_printable(p->value)
+               ? SMTP_PARAM_OK
+               : SMTP_PARAM_SYNTAX;
+}
+
+/* "NEVER", or a list of the others, each once. */
+static enum smtp_param_fault take_notify(const struct smtp_param *p, struct smtp_rcpt_options *o)
+{
+    static const struct slice words[] = { SLICE("SUCCESS"), SLICE("FAILURE"), SLICE("DELAY") };
+    static const struct slice lists[] = {
+        SLICE(""),
+        SLICE("SUCCESS"),
+        SLICE("FAILURE"),
+        SLICE("SUCCESS,FAILURE"),
+        SLICE("DELAY"),
+        SLICE("SUCCESS,DELAY"),
+        SLICE("FAILURE,DELAY"),
+        SLICE("SUCCESS,FAILURE,DELAY"),
+    };
+    struct slice rest = p->value;
+    unsigned set = 0;
+
+    o->notify = SLICE("NEVER");
+    if (slice_equal_nocase(rest, o->notify))
+        return SMTP_PARAM_OK;
+    for (;;) {
+        ptrdiff_t comma = slice_find(rest, ',');
+        struct slice word = comma < 0 ? rest : slice_head(rest, (size_t)comma);
+        unsigned bit = 0;
+        for (unsigned i = 0; i < 3; i++)
+            if (slice_equal_nocase(word, words[i]))
+                bit = 1u << i;
+        if (bit == 0 || (set & bit) != 0)
+            return SMTP_PARAM_SYNTAX;
+        set |= bit;
+        if (comma < 0)
+            break;
+        rest = slice_from(rest, (size_t)comma + 1);
+    }
+    o->notify = lists[set];
+    return SMTP_PARAM_OK;
+}
+
+/* addr-type ";" xtext; the type is an atom, of which we take what IANA has: letters, digits, '-'. */
+static enum smtp_param_fault take_orcpt(const struct smtp_param *p, struct smtp_rcpt_options *o)
+{
+    ptrdiff_t semicolon = slice_find(p->value, ';');
+
+    if (semicolon < 0 || p->value.len > SMTP_ORCPT_OCTETS_MAX ||
+        !keyword_is_valid(slice_head(p->value, (size_t)semicolon)))
+        return SMTP_PARAM_SYNTAX;
+    struct slice address = slice_from(p->value, (size_t)semicolon + 1);
+    if (address.len == 0 || !xtext_is_printable(address))
+        return SMTP_PARAM_SYNTAX;
+    o->orcpt = p->value;
+    return SMTP_PARAM_OK;
+}
+
 static const struct {
     struct slice keyword;
     unsigned extension;
@@ -146,6 +222,8 @@ static const struct {
     { SLICE("SMTPUTF8"), SMTP_EXT_SMTPUTF8, take_smtputf8 },
     { SLICE("PRDR"), SMTP_EXT_PRDR, take_prdr },
     { SLICE("AUTH"), SMTP_EXT_AUTH, take_auth },
+    { SLICE("RET"), SMTP_EXT_DSN, take_ret },
+    { SLICE("ENVID"), SMTP_EXT_DSN, take_envid },
 };
 #define KNOWN_COUNT (sizeof(known) / sizeof(known[0]))
 
@@ -179,6 +257,34 @@ enum smtp_param_fault smtp_params_mail(struct slice rest, unsigned extensions,
         if (r == SMTP_PARAMS_END)
             break;
         enum smtp_param_fault fault = take(&p, extensions, &seen, &o);
+        if (fault != SMTP_PARAM_OK)
+            return fault;
+    }
+    *ret = o;
+    return SMTP_PARAM_OK;
+}
+
+enum smtp_param_fault smtp_params_rcpt(struct slice rest, unsigned extensions,
+                                       struct smtp_rcpt_options *ret)
+{
+    struct smtp_rcpt_options o = { 0 };
+    struct smtp_param p;
+
+    for (;;) {
+        enum smtp_params r = smtp_params_next(&rest, &p);
+        enum smtp_param_fault fault = SMTP_PARAM_SYNTAX; /* given twice */
+        if (r == SMTP_PARAMS_BAD)
+            return SMTP_PARAM_SYNTAX;
+        if (r == SMTP_PARAMS_END)
+            break;
+        bool notify = slice_equal_nocase(p.keyword, SLICE("NOTIFY"));
+        if ((extensions & SMTP_EXT_DSN) == 0 ||
+            (!notify && !slice_equal_nocase(p.keyword, SLICE("ORCPT"))))
+            return SMTP_PARAM_UNKNOWN;
+        if (notify && o.notify.len == 0)
+            fault = take_notify(&p, &o);
+        else if (!notify && o.orcpt.len == 0)
+            fault = take_orcpt(&p, &o);
         if (fault != SMTP_PARAM_OK)
             return fault;
     }

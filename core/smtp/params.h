@@ -27,9 +27,10 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
 #define SMTP_EXT_CHUNKING   (1u << 6)
 #define SMTP_EXT_BINARYMIME (1u << 7)
 #define SMTP_EXT_LIMITS     (1u << 8)
+#define SMTP_EXT_AUTH       (1u << 9)
+#define SMTP_EXT_DSN        (1u << 10)
 #define SMTP_EXT_XCLIENT    (1u << 20)
 #define SMTP_EXT_XFORWARD   (1u << 21)
-#define SMTP_EXT_AUTH       (1u << 9)
 
 /* RFC 3461 4: printable ASCII but '=', and +XX for octets. Not empty. */
 bool smtp_xtext_is_valid(struct slice s);
@@ -45,10 +46,23 @@ struct smtp_mail_options {
     enum body_type body;
     bool smtputf8;
     bool prdr;
+    struct slice envid; /* xtext as it came, or empty (RFC 3461 4.4) */
+    struct slice ret;   /* "FULL", "HDRS" or empty (4.3) */
 };
+
+struct smtp_rcpt_options {
+    struct slice notify; /* "NEVER", or of SUCCESS,FAILURE,DELAY those that were asked for, or empty (4.1) */
+    struct slice orcpt;  /* "type;xtext" as it came, or empty (4.2) */
+};
+
+#define SMTP_ENVID_OCTETS_MAX 100 /* RFC 3461 4.4 */
+#define SMTP_ORCPT_OCTETS_MAX 500 /* 4.2 */
 
 /* All parameters of MAIL. `extensions`: those on offer. *ret is as it was on a fault. */
 enum smtp_param_fault smtp_params_mail(struct slice rest, unsigned extensions,
                                        struct smtp_mail_options *ret);
+/* The same of RCPT. What *ret holds are pieces of `rest`, or constants. */
+enum smtp_param_fault smtp_params_rcpt(struct slice rest, unsigned extensions,
+                                       struct smtp_rcpt_options *ret);
 
 #endif

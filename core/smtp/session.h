@@ -53,6 +53,7 @@ struct smtp_mail_params {
     uint64_t size;
     enum body_type body;
     bool smtputf8;
+    struct slice envid, ret; /* RFC 3461: xtext; FULL or HDRS; or empty */
     bool each; /* a reply for each recipient at the end of the data: LMTP, or PRDR was said */
 };
 
@@ -94,6 +95,7 @@ struct smtp_ops {
     void (*on_connect)(void *owner);
     void (*on_helo)(void *owner, struct slice name, bool esmtp);
     void (*on_mail)(void *owner, const struct smtp_mail_params *params);
+    /* orcpt, notify: as smtp_rcpt_options has them. */
     void (*on_rcpt)(void *owner, const struct tern_mailbox *rcpt, struct slice orcpt,
                     struct slice notify);
     void (*on_data)(void *owner);

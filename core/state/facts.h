@@ -89,7 +89,7 @@ struct txn_facts {
     bool each;                    /* each RCPT gets its own reply at the dot: LMTP, PRDR */
     uint64_t declared_octets;     /* SIZE=, 0 if none */
     tern_str forwarded;           /* what XFORWARD said of the first client, or empty */
-    tern_str envid, ret;          /* DSN, kept for later */
+    tern_str envid, ret;          /* RFC 3461: xtext; FULL or HDRS; or empty */
     const struct rcpt_facts **rcpts; /* immutable once in here; the array is cloned */
     unsigned rcpt_count, rcpt_size;
     const struct note *tags, *results, *vars;

@@ -28,5 +28,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(!o.smtputf8 || (extensions & SMTP_EXT_SMTPUTF8) != 0);
     assert(o.body != BODY_8BITMIME || (extensions & SMTP_EXT_8BITMIME) != 0);
     assert(o.body != BODY_BINARYMIME || (extensions & SMTP_EXT_BINARYMIME) != 0);
+    struct smtp_rcpt_options rcpt = { SLICE("none"), SLICE("none") };
+    fault = smtp_params_rcpt(all, extensions, &rcpt);
+    assert(fault != SMTP_PARAM_OK || r == SMTP_PARAMS_END);
+    assert(fault == SMTP_PARAM_OK || slice_equal(rcpt.orcpt, SLICE("none")));
+    assert(fault != SMTP_PARAM_OK || (rcpt.orcpt.len <= SMTP_ORCPT_OCTETS_MAX && rcpt.notify.len <= 21));
     return 0;
 }

@@ -37,6 +37,7 @@ enum shape {
     NO_CRLF,
     BINARY, /* with octets that no line may have */
     BINARY_ONE,
+    DSN, /* with what RFC 3461 passes on */
 };
 
 /* How the client may say who it is: user, secret. */
@@ -270,6 +271,15 @@ static const struct row rows[] = {
     { "SMTPUTF8 is missing, twice on one connection", HI "> 250-mx\n> 250 8BITMIME\n?\n",
       "ready\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n",
       .messages = 2, .shape = UTF8 },
+    { "DSN is passed on",
+      HI "> 250-mx\n> 250 DSN\n< MAIL FROM:<me@example.net> RET=HDRS ENVID=e+2B1\r\n> 250 ok\n"
+         "< RCPT TO:<a@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x+2By@z.org\r\n> 250 ok\n"
+         "< RCPT TO:<b@example.org> NOTIFY=NEVER\r\n> 250 ok\n< DATA\n> 354 go\n.\n> 250 ok\n",
+      "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .shape = DSN },
+    { "DSN is not offered",
+      PLAINLY "< MAIL FROM:<me@example.net>\r\n> 250 ok\n< RCPT TO:<a@example.org>\r\n> 250 ok\n"
+              "< RCPT TO:<b@example.org>\r\n> 250 ok\n< DATA\n> 354 go\n.\n> 250 ok\n",
+      "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .shape = DSN },
     { "BINARYMIME goes by BDAT, one chunk",
       BIN "< MAIL FROM:<me@example.net> BODY=BINARYMIME\r\n< RCPT\n< RCPT\n> 250 ok\n> 250 ok\n> 250 "
           "ok\n< BDAT 17 LAST\r\no17\n> 250 2.0.0 ok\n?\n",

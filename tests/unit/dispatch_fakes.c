@@ -521,6 +521,11 @@ void client_send(struct client *c, const struct client_message *message)
     c->later = do_later(carry, c);
 }
 
+bool client_offers_dsn(const struct client *c)
+{
+    return strncmp(c->host, "dsn", 3) == 0;
+}
+
 void client_free(struct client *c)
 {
     if (c->later != NULL)

@@ -106,18 +106,20 @@ static void peer_mail(void *owner, const struct smtp_mail_params *m)
 {
     struct peer *p = owner;
 
-    buf_printf(&p->asked, "mail %s|%s|%s size=%llu body=%d utf8=%d\n", m->sender.address.ptr,
+    buf_printf(&p->asked, "mail %s|%s|%s size=%llu body=%d utf8=%d%s%.*s%s%.*s\n", m->sender.address.ptr,
                m->sender.local.ptr, m->sender.domain.ptr, (unsigned long long)m->size, (int)m->body,
-               m->smtputf8);
+               m->smtputf8, m->ret.len > 0 ? " ret=" : "", (int)m->ret.len, m->ret.len > 0 ? m->ret.ptr : "",
+               m->envid.len > 0 ? " envid=" : "", (int)m->envid.len, m->envid.len > 0 ? m->envid.ptr : "");
     peer_decide_by(p, slice_make(m->sender.local.ptr, m->sender.local.len));
 }
 
-static void peer_rcpt(void *owner, const struct tern_mailbox *m, struct slice orcpt,
-                      struct slice notify)
+static void peer_rcpt(void *owner, const struct tern_mailbox *m, struct slice orcpt, struct slice notify)
 {
     struct peer *p = owner;
 
-    buf_printf(&p->asked, "rcpt %s|%s|%s\n", m->address.ptr, m->local.ptr, m->domain.ptr);
+    buf_printf(&p->asked, "rcpt %s|%s|%s%s%.*s%s%.*s\n", m->address.ptr, m->local.ptr, m->domain.ptr,
+               notify.len > 0 ? " notify=" : "", (int)notify.len, notify.len > 0 ? notify.ptr : "",
+               orcpt.len > 0 ? " orcpt=" : "", (int)orcpt.len, orcpt.len > 0 ? orcpt.ptr : "");
     peer_decide_by(p, slice_make(m->local.ptr, m->local.len));
 }
 
@@ -174,8 +176,7 @@ static const struct smtp_ops peer_ops = {
 };
 
 static const struct smtp_limits peer_limits = {
-    .command_line_octets = 2048,
-    .data_line_octets = 65536,
+    .command_line_octets = 2048, .data_line_octets = 65536,
     .message_octets = 52428800,
     .rcpts = 1000,
     .errors = 20,

@@ -274,7 +274,7 @@ static void test_whatever(void)
     for (unsigned round = 0; round < ROUNDS; round++) {
         struct bounce_rcpt rcpts[4];
         struct buf store CLEANUP_BUF = BUF_INIT;
-        struct slice *texts[4 * 5 + 5];
+        struct slice *texts[4 * 6 + 6];
         struct bounce b = plain();
         unsigned n = 0;
         char name[40];
@@ -291,8 +291,10 @@ static void test_whatever(void)
             texts[n++] = &b.notice_id;
         texts[n++] = &b.sender;
         texts[n++] = &b.headers;
+        texts[n++] = &b.envid;
         for (unsigned i = 0; i < b.rcpt_count; i++) {
-            rcpts[i].action = any(2) ? BOUNCE_FAILED : BOUNCE_DELAYED;
+            rcpts[i].action = (enum bounce_action)any(BOUNCE_RELAYED + 1);
+            texts[n++] = &rcpts[i].orcpt;
             texts[n++] = &rcpts[i].address;
             texts[n++] = &rcpts[i].original;
             texts[n++] = &rcpts[i].status;
@@ -323,6 +325,8 @@ static void test_statuses(void)
         { "5.1", "5.0.0", BOUNCE_FAILED },           { "5..1.", "5.0.0", BOUNCE_FAILED },
         { "2.0.0", "5.0.0", BOUNCE_FAILED },         { "", "4.0.0", BOUNCE_DELAYED },
         { "5.1.1\r\n", "5.0.0", BOUNCE_FAILED },     { "5.1.1.1", "5.0.0", BOUNCE_FAILED },
+        { "2.1.5", "2.1.5", BOUNCE_DELIVERED },      { "2.6.0", "2.6.0", BOUNCE_RELAYED },
+        { "5.1.1", "2.0.0", BOUNCE_DELIVERED },      { "", "2.0.0", BOUNCE_RELAYED },
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -337,6 +341,85 @@ static void test_statuses(void)
         bounce_compose(&b, &out);
         snprintf(want, sizeof(want), "\r\nStatus: %s\r\n", cases[i].want);
         CU_ASSERT_PTR_NOT_NULL(strstr(out.data, want));
+    }
+}
+
+/* RFC 3461 6.3: what came as xtext is told decoded; it ends no line. */
+static void test_dsn_fields(void)
+{
+    static const struct {
+        const char *envid, *orcpt, *wants[2], *never;
+    } cases[] = {
+        { "QQ+2B1", "rfc822;a+2Bb@x.org",
+          { "\r\nOriginal-Envelope-Id: QQ+1\r\n", "\r\nOriginal-Recipient: rfc822; a+b@x.org\r\n" },
+          "robert" },
+        { "", "", { "\r\n\r\nOriginal-Recipient: rfc822; robert@example.com\r\n", "failed" }, "Envelope-Id" },
+        { "a+0D+0AStatus:+202", "rf\r\nc;x+0D+0Ay", { "Envelope-Id: a Status: 2", "Original-Recipient: rfc; x y\r\n" },
+          "\nStatus: 2" },
+        { "+", "rfc822;+", { "Original-Recipient: rfc822; robert@example.com\r\n", "failed" }, "Envelope-Id" },
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct bounce_rcpt r = two[0];
+        struct bounce b = plain();
+        struct buf out CLEANUP_BUF = BUF_INIT;
+        b.envid = slice_cstr(cases[i].envid);
+        r.orcpt = slice_cstr(cases[i].orcpt);
+        b.rcpts = &r;
+        b.rcpt_count = 1;
+        bounce_compose(&b, &out);
+        char *fields = strstr(out.data, "Content-Type: message/delivery-status");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(fields);
+        for (unsigned k = 0; k < 2; k++) {
+            if (strstr(fields, cases[i].wants[k]) == NULL)
+                fprintf(stderr, "%s", fields);
+            CU_ASSERT_PTR_NOT_NULL(strstr(fields, cases[i].wants[k]));
+        }
+        CU_ASSERT_PTR_NULL(strstr(fields, cases[i].never));
+    }
+}
+
+static void test_full(void)
+{
+    static const struct {
+        struct slice original;
+        bool may, eight_bit;
+    } cases[] = {
+        { SLICE("A: b\r\n\r\nx\r\n"), true, false },   { SLICE("A: b\r\n\r\n\303\274\r\n"), true, true },
+        { SLICE("A: b\r\n\r\nx"), false, false },      { SLICE("A: b\n\r\n"), false, false },
+        { SLICE("A: b\r\n\r\nx\ry\r\n"), false, false }, { SLICE("A: b\r\n\r\n\0\r\n"), false, false },
+        { SLICE(""), false, false },
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct bounce b = plain();
+        struct buf out CLEANUP_BUF = BUF_INIT;
+        bool eight_bit = false;
+        CU_ASSERT_EQUAL(bounce_may_return(cases[i].original, &eight_bit), cases[i].may);
+        if (!cases[i].may)
+            continue;
+        CU_ASSERT_EQUAL(eight_bit, cases[i].eight_bit);
+        b.full = cases[i].original;
+        bounce_compose(&b, &out);
+        CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "\r\nContent-Type: message/rfc822\r\n"));
+        CU_ASSERT_EQUAL(strstr(out.data, "Content-Transfer-Encoding: 8bit") != NULL, eight_bit);
+        CU_ASSERT_PTR_NOT_NULL(memmem(out.data, out.len, b.full.ptr, b.full.len));
+    }
+    for (size_t more = 0; more < 2; more++) { /* a line of 998 octets, and one more */
+        CLEANUP_BUF struct buf line = BUF_INIT;
+        bool eight_bit;
+        for (size_t i = 0; i < LINE_MAX_OCTETS + more; i++)
+            buf_add_char(&line, 'x');
+        buf_add_cstr(&line, "\r\n");
+        CU_ASSERT_EQUAL(bounce_may_return(buf_slice(&line), &eight_bit), more == 0);
+    }
+    for (size_t more = 0; more < 2; more++) { /* the most octets, and one more */
+        CLEANUP_BUF struct buf text = BUF_INIT;
+        bool eight_bit;
+        buf_add_cstr(&text, more == 0 ? "\r\n" : "x\r\n");
+        while (text.len < BOUNCE_FULL_MAX)
+            buf_add_cstr(&text, "\r\n");
+        CU_ASSERT_EQUAL(bounce_may_return(buf_slice(&text), &eight_bit), more == 0);
     }
 }
 
@@ -404,6 +487,8 @@ int main(void)
 {
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("bounce", NULL, NULL);
+    CU_add_test(suite, "fields of DSN", test_dsn_fields);
+    CU_add_test(suite, "the whole message", test_full);
     CU_add_test(suite, "as it should look", test_golden);
     CU_add_test(suite, "statuses", test_statuses);
     CU_add_test(suite, "bounds", test_bounds);

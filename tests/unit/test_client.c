@@ -157,6 +157,11 @@ static struct slice big = { NULL, 0 };
 static struct slice binary_text = SLICE("A: b\r\n\r\n\0\r\n.\r\n\n\r\xff");
 static struct slice no_crlf = SLICE("Subject: x\r\n\r\nno end");
 
+static const struct client_rcpt dsn_rcpts[] = {
+    { .address = SLICE("a@example.org"), .notify = SLICE("SUCCESS,DELAY"), .orcpt = SLICE("rfc822;x+2By@z.org") },
+    { .address = SLICE("b@example.org"), .notify = SLICE("NEVER") },
+};
+
 static struct client_message make_message(enum shape shape)
 {
     struct client_message m = { .sender = SLICE("me@example.net"),
@@ -189,6 +194,11 @@ static struct client_message make_message(enum shape shape)
         m.binary = true;
         m.arg = &binary_text;
         m.octets = binary_text.len;
+        break;
+    case DSN:
+        m.rcpts = dsn_rcpts;
+        m.ret = SLICE("HDRS");
+        m.envid = SLICE("e+2B1");
         break;
     case NO_CRLF:
         m.arg = &no_crlf;

@@ -110,6 +110,7 @@ static const struct {
     { "retry", "jitter", "0", "0" },
     { "retry", "expire", "30d", "2592000" },
     { "retry", "expire_bounce", "1h", "3600" },
+    { "retry", "notify_delay", "30d", "2592000" },
     { "hold", "expire", "1h", "3600" },
     { "hold", "then", "bounce", "1" },
     { "kv", "provider", "kv_lmdb", "kv_lmdb" },

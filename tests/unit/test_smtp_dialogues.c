@@ -61,10 +61,19 @@ static const struct dialogue dialogues[] = {
       HELLO
       "MAIL FROM:<a@x.org> FOO=1\r\nMAIL FROM:<a@x.org> SIZE=x\r\nMAIL FROM:<a@x.org>SIZE=1\r\n"
       "MAIL FROM:<a@x.org> BODY=RAW\r\nMAIL FROM:<a@x.org> SIZE=52428801\r\n"
-      "MAIL FROM:<a@x.org> SIZE=52428800\r\nRCPT TO:<a@x.org> NOTIFY=NEVER\r\nRCPT TO:<a@x.org> "
+      "MAIL FROM:<a@x.org> SIZE=52428800\r\nRCPT TO:<a@x.org> SIZE=1\r\nRCPT TO:<a@x.org> "
       "=\r\n",
       "220;250;555 5.5.4;501 5.5.4;501 5.5.4;501 5.5.4;552 5.3.4;250 2.1.0;555 5.5.4;501 5.5.4;",
       "connect\nehlo client.example\nmail a@x.org|a|x.org size=52428800 body=0 utf8=0\n" },
+    { "DSN",
+      HELLO "MAIL FROM:<a@x.org> ret=full ENVID=a+2Bb\r\nRCPT TO:<b@x.org> notify=Never\r\n"
+            "RCPT TO:<c@x.org> ORCPT=rfc822;x+2B@y.org NOTIFY=delay,success\r\nRSET\r\n"
+            "MAIL FROM:<a@x.org>\r\nRCPT TO:<b@x.org>\r\n",
+      "220;250;250 2.1.0;250 2.1.5;250 2.1.5;250 2.0.0;250 2.1.0;250 2.1.5;",
+      "connect\nehlo client.example\nmail a@x.org|a|x.org size=0 body=0 utf8=0 ret=FULL envid=a+2Bb\n"
+      "rcpt b@x.org|b|x.org notify=NEVER\n"
+      "rcpt c@x.org|c|x.org notify=SUCCESS,DELAY orcpt=rfc822;x+2B@y.org\nabort\n"
+      "mail a@x.org|a|x.org size=0 body=0 utf8=0\nrcpt b@x.org|b|x.org\n" },
     { "syntax of MAIL and RCPT",
       HELLO
       "MAIL\r\nMAIL FROM\r\nMAIL FROM :<a@x.org>\r\nMAIL TO:<a@x.org>\r\nMAIL FROM:\r\n"

@@ -95,7 +95,21 @@ static void test_params(void)
         { " A=b=c", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
         { " A=\303\274", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
         { "SIZE=1", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false }, /* no blank before it */
-        { " RET=FULL", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " RET=FULL ENVID=x", ~0u, SMTP_PARAM_OK, 0, 0, false },
+        { " ret=hdrs", ~0u, SMTP_PARAM_OK, 0, 0, false },
+        { " RET=FULL", ~SMTP_EXT_DSN, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " ENVID=x", ~SMTP_EXT_DSN, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " RET=BODY", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " RET", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " ENVID", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " ENVID=a+0D", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " ENVID=a+2b", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false }, /* the digits are upper case */
+        { " ENVID=a+2", ~0u, SMTP_PARAM_SYNTAX, 0, 0, false },
+        { " HOLDFOR=60", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " HOLDUNTIL=2030-01-01T00:00:00Z", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " REQUIRETLS", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " BY=120;R", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
+        { " MT-PRIORITY=3", ~0u, SMTP_PARAM_UNKNOWN, 0, 0, false },
         { " AUTH=<>", ~SMTP_EXT_AUTH, SMTP_PARAM_UNKNOWN, 0, 0, false },
         { " AUTH=<>", ~0u, SMTP_PARAM_OK, 0, 0, false },
         { " AUTH=e+3Dmc2@example.com", ~0u, SMTP_PARAM_OK, 0, 0, false }, /* RFC 4954 5 */
@@ -124,6 +138,73 @@ static void test_params(void)
         CU_ASSERT_EQUAL(o.size, rows[i].size);
         CU_ASSERT_EQUAL((int)o.body, rows[i].body);
         CU_ASSERT_EQUAL(o.smtputf8, rows[i].smtputf8);
+    }
+}
+
+static void test_rcpt_params(void)
+{
+    static const struct {
+        const char *rest;
+        unsigned extensions;
+        enum smtp_param_fault fault;
+        const char *notify, *orcpt;
+    } rows[] = {
+        { "", ~0u, SMTP_PARAM_OK, "", "" },
+        { " NOTIFY=NEVER", ~0u, SMTP_PARAM_OK, "NEVER", "" },
+        { " notify=failure", ~0u, SMTP_PARAM_OK, "FAILURE", "" },
+        { " NOTIFY=DELAY,FAILURE,success", ~0u, SMTP_PARAM_OK, "SUCCESS,FAILURE,DELAY", "" },
+        { " ORCPT=rfc822;a+2Bb@x.org NOTIFY=DELAY", ~0u, SMTP_PARAM_OK, "DELAY", "rfc822;a+2Bb@x.org" },
+        { " ORCPT=x400;/c=", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " ORCPT=utf-8;\\x{FC}@x.org", ~0u, SMTP_PARAM_OK, "", "utf-8;\\x{FC}@x.org" },
+        { " NOTIFY", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " NOTIFY=", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " NOTIFY=,", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " NOTIFY=NEVER,DELAY", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " NOTIFY=DELAY,NEVER", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " NOTIFY=DELAY,DELAY", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " NOTIFY=DELAY,", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " NOTIFY=RELAY", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " NOTIFY=DELAY NOTIFY=DELAY", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " ORCPT", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " ORCPT=a@x.org", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " ORCPT=rfc822;", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " ORCPT=;a@x.org", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " ORCPT=r_c;a@x.org", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " ORCPT=rfc822;a+00", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " ORCPT=rfc822;a+FF", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " ORCPT=rfc822;a ORCPT=rfc822;a", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+        { " NOTIFY=NEVER", ~SMTP_EXT_DSN, SMTP_PARAM_UNKNOWN, "", "" },
+        { " ORCPT=rfc822;a", ~SMTP_EXT_DSN, SMTP_PARAM_UNKNOWN, "", "" },
+        { " RET=FULL", ~0u, SMTP_PARAM_UNKNOWN, "", "" },
+        { "NOTIFY=NEVER", ~0u, SMTP_PARAM_SYNTAX, "", "" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct smtp_rcpt_options o = { SLICE(""), SLICE("") };
+        enum smtp_param_fault f = smtp_params_rcpt(slice_cstr(rows[i].rest), rows[i].extensions, &o);
+        if (f != rows[i].fault)
+            printf("%s: %d\n", rows[i].rest, (int)f);
+        CU_ASSERT_EQUAL(f, rows[i].fault);
+        CU_ASSERT(slice_equal(o.notify, slice_cstr(rows[i].notify)));
+        CU_ASSERT(slice_equal(o.orcpt, slice_cstr(rows[i].orcpt)));
+    }
+}
+
+/* RFC 3461 4.2 and 4.4: the longest, and one octet more. */
+static void test_dsn_bounds(void)
+{
+    char text[600];
+
+    for (size_t i = 0; i < 2; i++) {
+        struct smtp_mail_options m;
+        struct smtp_rcpt_options r;
+        int envid = snprintf(text, sizeof(text), " ENVID=%0*d", (int)(SMTP_ENVID_OCTETS_MAX + i), 0);
+        CU_ASSERT_EQUAL(smtp_params_mail(slice_make(text, (size_t)envid), ~0u, &m),
+                        i == 0 ? SMTP_PARAM_OK : SMTP_PARAM_SYNTAX);
+        int orcpt = snprintf(text, sizeof(text), " ORCPT=rfc822;%0*d",
+                             (int)(SMTP_ORCPT_OCTETS_MAX - 7 + i), 0);
+        CU_ASSERT_EQUAL(smtp_params_rcpt(slice_make(text, (size_t)orcpt), ~0u, &r),
+                        i == 0 ? SMTP_PARAM_OK : SMTP_PARAM_SYNTAX);
     }
 }
 
@@ -235,6 +316,8 @@ int main(void)
     CU_pSuite suite = CU_add_suite("smtp grammar", NULL, NULL);
     CU_add_test(suite, "commands", test_commands);
     CU_add_test(suite, "parameters", test_params);
+    CU_add_test(suite, "parameters of RCPT", test_rcpt_params);
+    CU_add_test(suite, "bounds of DSN's parameters", test_dsn_bounds);
     CU_add_test(suite, "states", test_states);
     CU_add_test(suite, "reply table", test_reply_table);
     CU_add_test(suite, "coherence", test_coherence);

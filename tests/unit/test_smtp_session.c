@@ -45,7 +45,7 @@ static void check_ehlo(const char *withhold, const char *said)
 
 static void test_ehlo(void)
 {
-#define REST "250-CHUNKING\r\n250-BINARYMIME\r\n250 LIMITS RCPTMAX=1000\r\n"
+#define REST "250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n250 LIMITS RCPTMAX=1000\r\n"
     check_ehlo(NULL, "250-mx.example.net\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n"
                      "250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n" REST);
     check_ehlo("enhancedstatuscodes", "250-mx.example.net\r\n250-PIPELINING\r\n"
@@ -55,7 +55,7 @@ static void test_ehlo(void)
     /* RFC 3030 section 3: no BINARYMIME without CHUNKING. */
     check_ehlo("CHUNKING", "250-mx.example.net\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n"
                            "250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n"
-                           "250 LIMITS RCPTMAX=1000\r\n");
+                           "250-DSN\r\n250 LIMITS RCPTMAX=1000\r\n");
 }
 
 /* What was not offered is not known; the next EHLO offers it again. */
@@ -68,6 +68,8 @@ static void test_withheld(void)
         { "8BITMIME", "MAIL FROM:<> BODY=8BITMIME\r\n" },
         { "BINARYMIME", "MAIL FROM:<> BODY=BINARYMIME\r\n" },
         { "CHUNKING", "MAIL FROM:<> BODY=BINARYMIME\r\n" },
+        { "DSN", "MAIL FROM:<> RET=FULL\r\n" },
+        { "DSN", "MAIL FROM:<> ENVID=x\r\n" },
         { "SMTPUTF8", "MAIL FROM:<> SMTPUTF8\r\n" },
     };
 
@@ -330,9 +332,11 @@ static void test_pipeline(bool deferred, size_t step)
     peer_init(&p, NULL);
     peer_converse(&p, buf_slice(&in), step, deferred);
     CU_ASSERT_STRING_EQUAL(smtp_session_state_name(p.session), "data");
-    for (struct slice rest = buf_slice(&p.said); rest.len > 0; replies++)
+    for (struct slice rest = buf_slice(&p.said); rest.len > 0;) {
+        replies += rest.ptr[3] == ' ';
         rest = slice_from(rest, (size_t)slice_find(rest, '\n') + 1);
-    CU_ASSERT_EQUAL(replies, 1 + 9 + 1 + 1000 + 1);
+    }
+    CU_ASSERT_EQUAL(replies, 1 + 1 + 1 + 1000 + 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(p.asked.data, "rcpt r999@x.org|r999|x.org\ndata\n"));
     peer_fini(&p);
 }

@@ -1,7 +1,10 @@
 -- each.lua - says of each recipient apart what the first part of its address says: no-, later-, hold-, drop-.
 local tern = require "tern"
 
-local opt = tern.options { shut = tern.bool { default = false, doc = "Refuse the whole message, once for all." } }
+local opt = tern.options {
+  shut = tern.bool { default = false, doc = "Refuse the whole message, once for all." },
+  copy = tern.string { default = "", doc = "Who gets a copy of each message." },
+}
 
 for _, name in ipairs { "no", "later", "hold", "drop" } do
   tern.tag { name = name }
@@ -20,6 +23,8 @@ end)
 tern.on("message", function(txn)
   if opt.shut then
     return tern.reject(554, "5.7.1", "Not this one")
+  elseif opt.copy ~= "" then
+    txn:add_rcpt(opt.copy)
   end
 end, { once = true })
 

@@ -5,7 +5,7 @@ import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from peers import Postfix
+from peers import Exim, Postfix
 from ternlib import Client, Tern, dotted, free_port, need, run, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -64,6 +64,27 @@ def test_postfix_delivers_by_lmtp():
         assert "Not for this one" in p.log_text() and "Later for this one" in p.log_text()
         wait_for(lambda: t.maildir("bob") and t.maildir("eve"))
         assert len(t.maildir("bob")) == 1 and not t.maildir("no-x") and not t.maildir("later-x")
+
+
+def test_exim_asks_for_each():
+    """Exim as a client with PRDR: two are delivered, one bounces, one is tried again."""
+    if not os.path.exists(os.path.join(Exim.FOLDER, "usr", "sbin", "exim4")) or os.geteuid() != 0:
+        print("SKIP: Exim is not unpacked in %s (tests/support/packages.sh), or this is not root" % Exim.FOLDER)
+        return
+    with server() as t, Exim(t.port, "hosts_try_prdr = *") as e:
+        said = e.send("a@client.example", ["bob@example.org", "no-x@example.org", "later-x@example.org", "eve@example.org"],
+                      "Subject: by prdr\n\nhello\n")
+        log = e.log_text()
+        assert re.search(r"=> bob@example.org .*PRDR", log) and re.search(r"[-=]> eve@example.org .*PRDR", log), (said, log)
+        assert re.search(r"\*\* no-x@example.org .*Not for this one", log), log
+        assert re.search(r"== later-x@example.org .*", log), log
+        wait_for(lambda: t.maildir("bob") and t.maildir("eve"))
+        assert not t.maildir("no-x") and not t.maildir("later-x")
+        # Without it the one that is put off puts off all.
+    with server() as t, Exim(t.port, "hosts_try_prdr =") as e:
+        e.send("a@client.example", ["bob@example.org", "later-x@example.org"], "Subject: without\n\nhello\n")
+        log = e.log_text()
+        assert re.search(r"== bob@example.org ", log) and "=>" not in log and not t.maildir("bob"), log
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev lib
 all="$build clang libclang-rt-14-dev curl gsasl msmtp postfix dovecot-core dovecot-lmtpd knot strace lua5.4 git"
 # Databases of the tables and logins, to build against and as peers.
 all="$all libsqlite3-dev libpq-dev libldap-dev postgresql-15 slapd ldap-utils"
-# A proxy in front of it.
-all="$all haproxy"
+# A proxy in front of it; users of whom the machine knows nothing.
+all="$all haproxy libnss-wrapper libgnutls-dane0 libidn12"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac
 missing=""
 for p in $want; do
     dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | grep -q '^ii' || missing="$missing $p"
 done
-[ -n "$missing" ] || exit 0
+# Exim cannot be installed beside Postfix: unpacked, for tests that run it by hand.
+exim=/usr/local/lib/tern-tests/exim4
+if [ "${1:-all}" = build ] || [ -x $exim/usr/sbin/exim4 ]; then exim=""; fi
+[ -n "$missing$exim" ] || exit 0
 echo "installing:$missing"
 SUDO=""
 [ "$(id -u)" = 0 ] || SUDO="sudo"
@@ -27,3 +30,10 @@ fi
 $SUDO apt-get update -q
 # shellcheck disable=SC2086
 $SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+if [ -n "$exim" ]; then
+    unpack=$(mktemp -d)
+    (cd "$unpack" && apt-get download -q exim4-daemon-light)
+    $SUDO mkdir -p $exim
+    $SUDO dpkg-deb -x "$unpack"/exim4-daemon-light_*.deb $exim
+    rm -r "$unpack"
+fi

@@ -397,6 +397,72 @@ smtpd_recipient_restrictions = permit_mynetworks, reject
         super().__exit__(*rest)
 
 
+class Exim:
+    """Exim as a client, run by hand for each mail: unpacked from its package by packages.sh, as it cannot be installed beside
+    Postfix. `options`: of its smtp transport."""
+    FOLDER = "/usr/local/lib/tern-tests/exim4"
+
+    def __init__(self, port, *options):
+        self.dir = tempfile.mkdtemp(prefix="tern-exim-")
+        os.chmod(self.dir, 0o755)
+        self.binary = os.path.join(self.FOLDER, "usr", "sbin", "exim4")
+        for name, text in (("passwd", "root:x:0:0:root:/root:/bin/sh\nDebian-exim:x:104:108::/:/usr/sbin/nologin\n"
+                                      "nobody:x:65534:65534::/:/usr/sbin/nologin\n"),
+                           ("group", "root:x:0:\nmail:x:8:\nDebian-exim:x:108:\nnogroup:x:65534:\n"), ("exim.conf", """
+exim_path = {binary}
+spool_directory = {dir}/spool
+log_file_path = {dir}/log-%s
+keep_environment = LD_PRELOAD : NSS_WRAPPER_PASSWD : NSS_WRAPPER_GROUP
+primary_hostname = exim.test
+exim_user = 104
+exim_group = 108
+never_users =
+deliver_drop_privilege = true
+begin routers
+all:
+  driver = manualroute
+  route_list = * 127.0.0.1
+  self = send
+  transport = out
+begin transports
+out:
+  driver = smtp
+  port = {port}
+  hosts_avoid_tls = *
+  {options}
+begin retry
+* * F,1h,10m
+""".format(binary=self.binary, dir=self.dir, port=port, options="\n  ".join(options)))):
+            with open(os.path.join(self.dir, name), "w") as f:
+                f.write(text)
+        os.mkdir(os.path.join(self.dir, "spool"))
+        os.chown(os.path.join(self.dir, "spool"), 104, 108)
+        os.chown(self.dir, 104, 108)
+
+    def env(self):
+        return dict(os.environ, LD_PRELOAD="libnss_wrapper.so", NSS_WRAPPER_PASSWD=os.path.join(self.dir, "passwd"),
+                    NSS_WRAPPER_GROUP=os.path.join(self.dir, "group"))
+
+    def send(self, sender, rcpts, body):
+        """Delivers in the foreground; what Exim says of it."""
+        r = subprocess.run([self.binary, "-C", os.path.join(self.dir, "exim.conf"), "-odf", "-oi", "-f", sender, *rcpts], input=body,
+                           text=True, capture_output=True, env=self.env(), timeout=60 * SLOW)
+        return r.stdout + r.stderr
+
+    def log_text(self):
+        try:
+            with open(os.path.join(self.dir, "log-main"), errors="replace") as f:
+                return f.read()
+        except OSError:
+            return ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
 class Knot(Process):
     """Knot DNS with zones given as text; a zone whose text is None answers SERVFAIL."""
 

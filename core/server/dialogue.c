@@ -159,7 +159,8 @@ static void op_xclient(void *owner, const struct smtp_xclient *said)
     }
     arena_init(&memory);
     another_client(f, s->login, said, &memory, &client);
-    s->login |= (said->given & SMTP_XATTR_BIT(LOGIN)) != 0;
+    if ((said->given & SMTP_XATTR_BIT(LOGIN)) != 0)
+        s->login = said->login.len > 0;
     buf_clear(&s->forwarded);
     smtp_session_set_authenticated(s->smtp, client.user.len > 0);
     engine_reconnect(s->engine, &client, on_decided_logged, s);

@@ -682,3 +682,133 @@ class Silent:
 
     def __exit__(self, *_):
         self.sock.close()
+
+
+class DovecotAuth(Process):
+    """Dovecot's auth server alone, with its client socket; `users`: name -> stored password (with a scheme)."""
+
+    CONFIG = """
+protocols = lmtp
+base_dir = {dir}/run
+state_dir = {dir}/state
+log_path = {dir}/dovecot.log
+ssl = no
+listen = 127.0.0.1
+default_login_user = {user}
+default_internal_user = {user}
+default_internal_group = {group}
+first_valid_uid = 1
+auth_mechanisms = plain login scram-sha-256 cram-md5
+auth_failure_delay = 0
+auth_cache_size = 0
+auth_username_chars =
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {dir}/users
+}}
+userdb {{
+  driver = static
+  args = uid=1000 gid=1000 home=/nowhere
+}}
+service auth {{
+  unix_listener auth-client {{
+    mode = 0666
+  }}
+}}
+service lmtp {{
+  unix_listener lmtp {{
+    mode = 0600
+  }}
+}}
+service anvil {{
+  chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service stats {{
+  chroot =
+}}
+"""
+
+    def __init__(self, users):
+        super().__init__("tern-dovecot-")
+        import grp
+        own = pwd.getpwuid(os.geteuid())
+        internal = pwd.getpwnam("dovecot") if os.geteuid() == 0 else own
+        for d in ("run", "state"):
+            os.mkdir(os.path.join(self.dir, d), 0o755)
+        with open(os.path.join(self.dir, "users"), "w") as f:
+            for name, stored in users.items():
+                f.write("%s:%s::::::\n" % (name, stored))
+        os.chmod(os.path.join(self.dir, "users"), 0o644)
+        self.conf = os.path.join(self.dir, "dovecot.conf")
+        with open(self.conf, "w") as f:
+            f.write(self.CONFIG.format(dir=self.dir, user=internal.pw_name, group=grp.getgrgid(internal.pw_gid).gr_name))
+        self.socket = os.path.join(self.dir, "run", "auth-client")
+        self.begin()
+
+    def begin(self):
+        self.start(program("dovecot"), "-F", "-c", self.conf)
+        wait_for(lambda: self.alive() and self.greets(), 30)
+
+    def greets(self):
+        """the auth server greets"""
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(5)
+                s.connect(self.socket)
+                return s.recv(100).startswith(b"VERSION")
+        except OSError:
+            return False
+
+    def end(self):
+        """The auth process too, which would serve who is connected to its end."""
+        with open("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)) as f:
+            children = [int(pid) for pid in f.read().split()]
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20 * SLOW)
+        for pid in children:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+class UnixServer:
+    """A unix socket on which `talk(connection)` speaks, in a thread for each connection."""
+
+    def __init__(self, talk):
+        self.dir = tempfile.mkdtemp(prefix="tern-unix-")
+        os.chmod(self.dir, 0o755)
+        self.socket = os.path.join(self.dir, "s")
+        self.talk, self.connections = talk, 0
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.socket)
+        os.chmod(self.socket, 0o666)
+        self.listener.listen(100)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self.serve, args=(s,), daemon=True).start()
+
+    def serve(self, s):
+        try:
+            self.talk(s)
+        except (OSError, EOFError):
+            pass
+        finally:
+            s.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+        shutil.rmtree(self.dir, ignore_errors=True)

@@ -4,3 +4,7 @@ set(auth_file ${PROJECT_SOURCE_DIR}/modules/auth_file)
 tern_unit_test(test_users LIBS tern_module_lib dep::yaml dep::sodium
   SOURCES test_users.c ${auth_file}/users.c ${auth_file}/users_file.c ${auth_file}/users_yaml.c)
 tern_unit_test(test_template LIBS tern_module_template)
+tern_unit_test(test_dovecot LIBS tern_api dep::sodium
+  SOURCES test_dovecot.c ${PROJECT_SOURCE_DIR}/modules/auth_dovecot/protocol.c)
+tern_unit_test(test_auth_http LIBS tern_api dep::jansson
+  SOURCES test_auth_http.c ${PROJECT_SOURCE_DIR}/modules/auth_http/question.c)

@@ -43,3 +43,8 @@ if(TERN_LDAP)
   set_target_properties(tern_module_ldap PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(tern_module_ldap PUBLIC tern_module_template PRIVATE PkgConfig::dep_ldap PkgConfig::dep_lber)
 endif()
+
+# For logins: what is stored, and connections that wait.
+add_library(tern_module_auth STATIC lib/auth_entry.c lib/links.c)
+set_target_properties(tern_module_auth PROPERTIES POSITION_INDEPENDENT_CODE ON)
+target_link_libraries(tern_module_auth PUBLIC tern_module_lib PRIVATE dep::sodium)

@@ -2,9 +2,9 @@
 /*
  * links.h - connections of a module to its server that wait between two questions, and the pause after a failure.
  *
- * For BLOCKING steps: a question takes a connection that is idle, or opens one; how many there are at once is bounded by the
- * step's share of the pool. They belong to the process: steps and generations with the same options share
- * them. Those that have been idle for a minute are closed when any question comes. Any thread.
+ * For BLOCKING steps: a question takes a connection that is idle, or opens one; how many there are at once
+ * is bounded by the step's share of the pool. They belong to the process: steps and generations with the same
+ * options share them. Those that have been idle for a minute are closed when any question comes. Any thread.
  */
 #ifndef TERN_LIB_LINKS_H
 #define TERN_LIB_LINKS_H

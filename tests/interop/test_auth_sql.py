@@ -44,7 +44,7 @@ def entry(scheme, password):
 
 
 ROWS = [("alice", entry("SHA512-CRYPT", "se cret"), "alice@example.org"), ("bob", entry("ARGON2ID", "geheim"), None),
-        ("scram", entry("SCRAM-SHA-256", "pencil"), None), ("clear", "{PLAIN}in clear", None), ("none", None, None),
+        ("scram", entry("SCRAM-SHA-256", "pencil"), None), ("clear", "{PLAIN}klar7text", None), ("none", None, None),
         ("locked", "!", None), ("odd", "{ROT13}x", None), ("bare", "no scheme", None), ("o'brien", "{PLAIN}dash", None)]
 SCHEMA = "CREATE TABLE users (name TEXT PRIMARY KEY, password TEXT, login TEXT);\n" + "".join(
     "INSERT INTO users VALUES (%s);\n" % ", ".join("NULL" if v is None else "'%s'" % v.replace("'", "''") for v in row)
@@ -72,14 +72,14 @@ def servers():
 def test_right_wrong_and_unknown():
     for server in servers():
         with server() as t:
-            assert [code(t, *p) for p in (("alice", "se cret"), ("bob", "geheim"), ("scram", "pencil"), ("clear", "in clear"),
+            assert [code(t, *p) for p in (("alice", "se cret"), ("bob", "geheim"), ("scram", "pencil"), ("clear", "klar7text"),
                                           ("o'brien", "dash"))] == [235] * 5
             assert [code(t, *p) for p in (("alice", "se cre"), ("alice", "secret"), ("alice", "geheim"), ("alice", "x" * 600),
-                                          ("alice", ROWS[0][1]), ("bob", "Geheim"), ("scram", "pencil2"), ("clear", "{PLAIN}in clear"),
+                                          ("alice", ROWS[0][1]), ("bob", "Geheim"), ("scram", "pencil2"), ("clear", "{PLAIN}klar7text"),
                                           ("none", "x"), ("locked", "!"), ("nobody", "se cret"), ("ALICE", "se cret"))] == [535] * 12
             assert login(t, "alice", "se cret")[0] == 235 and login(t, "alice", "falsch")[0] == 535
             assert [code(t, *p) for p in (("odd", "x"), ("bare", "no scheme"))] == [454, 454]
-            for secret in ("se cret", "geheim", "in clear", pg.password, ROWS[0][1]):
+            for secret in ("se cret", "geheim", "klar7text", pg.password, ROWS[0][1]):
                 assert secret not in t.log_text(), "the log has a secret"
 
 
@@ -101,7 +101,7 @@ def test_scram():
     for server in servers():
         with server("\n        mechanisms: [PLAIN, SCRAM-SHA-256, SCRAM-SHA-1]") as t:
             assert "SCRAM-SHA-256" in greeted(t).words and "LOGIN" not in greeted(t).words
-            assert [scram(t, "scram", "pencil"), scram(t, "clear", "in clear"), scram(t, "clear", "in clear", "sha1")] == [235] * 3
+            assert [scram(t, "scram", "pencil"), scram(t, "clear", "klar7text"), scram(t, "clear", "klar7text", "sha1")] == [235] * 3
             assert [scram(t, "scram", "pencil2"), scram(t, "nobody", "pencil"), scram(t, "scram", "pencil", "sha1"),
                     scram(t, "alice", "se cret"), scram(t, "none", "")] == [535] * 5
 
@@ -109,9 +109,9 @@ def test_scram():
 def test_injection():
     for server in servers():
         with server() as t:
+            assert code(t, "alice", "se cret") == 235  # unknown users cost what she costs from now on
             for user in HOSTILE:
-                for password in ("se cret", "", "x"):
-                    assert code(t, user, password) in ((501, 535) if password == "" else (535,)), (user, password)
+                assert code(t, user, "se cret") == 535, user
             assert code(t, b"alice\nx", "se cret") in (501, 535)
             assert code(t, b"al\0ice", "se cret") in (501, 535)
             assert code(t, "alice", "se cret") == 235

@@ -16,6 +16,7 @@ struct owner {
     struct buf log; /* all said, asked and handed on */
     struct buf body;
     bool deferred, closed, open, binary;
+    bool asked, known; /* AUTH: a challenge is open; it has succeeded */
 };
 
 static struct smtp_answer choose(struct slice text)
@@ -156,6 +157,7 @@ static void on_xclient(void *owner, const struct smtp_xclient *client)
     struct owner *o = owner;
 
     assert(!o->open && client->given != 0);
+    o->known = false;
     buf_printf(&o->log, "[xclient %x %s]", client->given, client->login.ptr);
     decide(o, client->login);
 }
@@ -168,10 +170,63 @@ static void on_xforward(void *owner, const struct smtp_xattrs *attrs)
     buf_printf(&o->log, "[xforward %x]", attrs->given);
 }
 
+/* What is decoded decides: nothing or "m..." a challenge, "y..." success, else a refusal. */
+static void login(struct owner *o, const struct slice *said)
+{
+    char first = said != NULL && said->len > 0 ? said->ptr[0] : 'm';
+
+    assert(!o->open && !o->known);
+    o->asked = first == 'm';
+    o->known = first == 'y';
+    next_answer = o->asked   ? (struct smtp_answer){ 334, "", SLICE("?") }
+                  : o->known ? (struct smtp_answer){ 235, "2.7.0", SLICE("Hello") }
+                             : (struct smtp_answer){ 535, "5.7.8", SLICE("No") };
+    if (!o->deferred) {
+        struct smtp_answer a = next_answer;
+        smtp_session_answer(o->session, &a);
+    }
+}
+
+static void on_auth(void *owner, struct slice mechanism, const struct slice *initial)
+{
+    struct owner *o = owner;
+
+    assert(!o->asked && mechanism.len > 0);
+    buf_printf(&o->log, "[auth %.*s %zu]", (int)mechanism.len, mechanism.ptr,
+               initial != NULL ? initial->len : 0);
+    login(o, initial);
+}
+
+static void on_auth_response(void *owner, struct slice response)
+{
+    struct owner *o = owner;
+
+    assert(o->asked && response.len <= 12288 / 4 * 3);
+    buf_printf(&o->log, "[response %zu]", response.len);
+    login(o, &response);
+}
+
+static void on_auth_cancel(void *owner)
+{
+    struct owner *o = owner;
+
+    assert(o->asked);
+    o->asked = false;
+    buf_add_cstr(&o->log, "[cancel]");
+}
+
+static void auth_offer(void *owner, struct buf *out)
+{
+    (void)owner;
+    buf_add_cstr(out, "PLAIN");
+}
+
 static const struct smtp_ops ops = {
     on_send, on_close, on_expect,  on_connect, on_helo,  on_mail,
     on_rcpt, on_data,  on_message, on_body,    on_abort,
     .on_xclient = on_xclient, .on_xforward = on_xforward,
+    .on_auth = on_auth, .on_auth_response = on_auth_response,
+    .on_auth_cancel = on_auth_cancel, .auth_offer = auth_offer,
 };
 
 static void answer_all(struct owner *o)
@@ -200,6 +255,7 @@ static void run(struct owner *o, struct slice in, unsigned limits, size_t step, 
         .prdr = (limits & 16) != 0,
         .xclient = (limits & 32) != 0,
         .xforward = (limits & 32) != 0,
+        .auth_required = (limits & 64) != 0,
         .ops = &ops,
         .owner = o,
     });

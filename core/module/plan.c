@@ -286,6 +286,11 @@ tern_str policy_name_of(const struct policy *policy)
     return policy->name;
 }
 
+bool policy_acts_at(const struct policy *policy, unsigned hook)
+{
+    return policy->base->chains[hook].count > 0;
+}
+
 const struct plan *policy_plan(const struct policy *policy)
 {
     return policy->base;

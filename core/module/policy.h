@@ -60,6 +60,8 @@ struct policies *policies_build(const struct policies_env *env);
 void policies_free(struct policies *policies);
 /* NULL if there is none; "generated" always exists. */
 const struct policy *policies_find(const struct policies *policies, struct slice name);
+/* Whether a step of the policy acts at that hook. */
+bool policy_acts_at(const struct policy *policy, unsigned hook);
 /* What `tern hooks` prints: per policy and hook the steps in order, with place, flags, modes. */
 void policies_print(const struct policies *policies, struct buf *out, bool json);
 

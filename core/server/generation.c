@@ -71,13 +71,21 @@ static void check_listener_policies(const struct generation *g, const struct yam
     }
 }
 
-static void find_listener_policies(struct generation *g)
+static void find_listener_policies(struct generation *g, struct config_errors *errors)
 {
     unsigned n = g->conf.listener_count;
 
     g->listener_policies = arena_zalloc(&g->arena, (n + 1) * sizeof(g->listener_policies[0]));
-    for (unsigned i = 0; i < n; i++)
-        g->listener_policies[i] = policies_find(g->policies, slice_of(g->conf.listeners[i].policy));
+    for (unsigned i = 0; i < n; i++) {
+        const struct listener_conf *l = &g->conf.listeners[i];
+
+        g->listener_policies[i] = policies_find(g->policies, slice_of(l->policy));
+        if (l->auth == LISTENER_AUTH_REQUIRED && g->listener_policies[i] != NULL &&
+            !policy_acts_at(g->listener_policies[i], TERN_HOOK_AUTH))
+            config_error_at(errors, &l->place,
+                            "listener \"%.*s\": auth: required, but no step of policy \"%s\" can say who somebody is",
+                            (int)l->name.len, l->name.ptr, l->policy.ptr);
+    }
 }
 
 static void find_kv_store(struct generation *g, const struct schema_env *env, struct modules *modules)
@@ -138,7 +146,7 @@ struct generation *generation_build_node(struct generation *g, const struct yaml
         g->policies = policies_build(&penv);
     check_listener_policies(g, root, errors);
     if (ok && g->policies != NULL) {
-        find_listener_policies(g);
+        find_listener_policies(g, errors);
         find_kv_store(g, &env, modules);
     }
     if (errors->errors == 0 && ok && g->policies != NULL) {

@@ -155,6 +155,8 @@ SETUP = {  # the policy that the dialogue of a module's page is talked with
     "submission": '- domains: { networks: [192.0.2.0/24] }\n      - submission',
     "pregreet": '- pregreet: { refuse_at: now }\n      - domains: { local: [example.org] }',
     "tarpit": '- tarpit: { rcpt: 5s }\n      - domains: { local: [example.org] }',
+    "relay_authenticated": '- lua: { script: %s/tests/dialogue/auth.lua }\n      - relay_authenticated' % ROOT,
+    "sender_login": '- lua: { script: %s/tests/dialogue/auth.lua }\n      - sender_login\n      - relay_authenticated' % ROOT,
     "hello": '- hello: { forbidden: spammer.example, refuse_at: now }',
 }
 
@@ -177,7 +179,7 @@ def dialogue_of(text):
 
 def test_dialogues_of_modules():
     for name, steps in SETUP.items():
-        text = ('config <<\n  hostname: mx1.hoster.example\n  listeners: { mx: { bind: "127.0.0.1:2525", policy: p } }\n  policies:\n'
+        text = ('config <<\n  hostname: mx1.hoster.example\n  listeners: { mx: { bind: "127.0.0.1:2525", policy: p, auth_plaintext: true } }\n  policies:\n'
                 '    p:\n      %s\n  routes: [{ class: local, transport: smtp, to: ["127.0.0.1:25"] }]\n>>\n'
                 'dns 1.2.0.192.zen.spamhaus.org A 127.0.0.2\ntest "%s"\n%s'
                 % (steps, name, dialogue_of(read("modules", name, "README.md"))))

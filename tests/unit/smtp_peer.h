@@ -5,7 +5,6 @@
  *
  *   sender  "refuse@..."  550 5.7.1   "later@..." 451 4.7.1   "close@..." 421 4.7.0
  *   rcpt    the same
- *   auth    without an initial response: 334 "what?"; "ok": 235; "more...": 334 "what?"; else 535
  *   helo    the same; "umlaut" anywhere: a 550 whose text is not ASCII
  */
 #ifndef TERN_TESTS_SMTP_PEER_H
@@ -162,46 +161,7 @@ static void peer_abort(void *owner)
     buf_add_cstr(&p->asked, "abort\n");
 }
 
-static void peer_login(struct peer *p, const struct slice *response)
-{
-    static const struct smtp_answer more = { 334, "", SLICE("what?") };
-    static const struct smtp_answer ok = { 235, "2.7.0", SLICE("Hello") };
-    static const struct smtp_answer no = { 535, "5.7.8", SLICE("No") };
-
-    if (response != NULL)
-        buf_printf(&p->asked, " %zu", response->len);
-    buf_add_char(&p->asked, '\n');
-    peer_decide(p, response == NULL || slice_starts_nocase(*response, SLICE("more")) ? &more
-                   : slice_equal(*response, SLICE("ok"))                             ? &ok
-                                                                                     : &no);
-}
-
-static void peer_auth(void *owner, struct slice mechanism, const struct slice *initial)
-{
-    struct peer *p = owner;
-
-    buf_printf(&p->asked, "auth %.*s", (int)mechanism.len, mechanism.ptr);
-    peer_login(p, initial);
-}
-
-static void peer_auth_response(void *owner, struct slice response)
-{
-    struct peer *p = owner;
-
-    buf_add_cstr(&p->asked, "response");
-    peer_login(p, &response);
-}
-
-static void peer_auth_cancel(void *owner)
-{
-    buf_add_cstr(&((struct peer *)owner)->asked, "cancel\n");
-}
-
-static void peer_auth_offer(void *owner, struct buf *out)
-{
-    if (((struct peer *)owner)->mechanisms != NULL)
-        buf_add_cstr(out, ((struct peer *)owner)->mechanisms);
-}
+#include "smtp_peer_auth.h"
 
 static const struct smtp_ops peer_ops = {
     .send = peer_send,
@@ -215,10 +175,7 @@ static const struct smtp_ops peer_ops = {
     .on_message = peer_message,
     .on_body = peer_body,
     .on_abort = peer_abort,
-    .on_auth = peer_auth,
-    .on_auth_response = peer_auth_response,
-    .on_auth_cancel = peer_auth_cancel,
-    .auth_offer = peer_auth_offer,
+    PEER_AUTH_OPS,
 };
 
 static const struct smtp_limits peer_limits = {
@@ -234,11 +191,7 @@ static inline void peer_init(struct peer *p, const struct smtp_limits *limits)
 {
     *p = (struct peer){ 0 };
     p->session = smtp_session_new(&(struct smtp_session_options){
-        .hostname = "mx.example.net",
-        .limits = limits != NULL ? *limits : peer_limits,
-        .ops = &peer_ops,
-        .owner = p,
-    });
+        .hostname = "mx.example.net", .limits = limits != NULL ? *limits : peer_limits, .ops = &peer_ops, .owner = p });
 }
 
 static void peer_fini(struct peer *p)

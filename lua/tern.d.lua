@@ -177,7 +177,7 @@ function tern.hostname() end
 function tern.set_result(name, value) end
 
 ---Asks the DNS for A (unless said), AAAA, MX, TXT, PTR, NS, CNAME or TLSA. A list of texts (for MX of { host, preference }; `.authentic`: DNSSEC); or nil, the reason, and true if it could not be found out (time-out, SERVFAIL) rather than certainly not being there.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param name string
 ---@param type? string
 ---@return table|nil, string|nil, boolean|nil
@@ -212,20 +212,20 @@ function tern.log.debug(text) end
 tern.kv = {}
 
 ---What is stored, or nil. Each script has keys of its own. All of tern.kv raise an error if the store fails.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@return string|integer|nil
 function tern.kv.get(key) end
 
 ---Stores a value, for an hour unless said.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@param value string|integer
 ---@param expire_s? integer
 function tern.kv.put(key, value, expire_s) end
 
 ---Stores a number unless the key is there. Returns what was there before, or nil.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@param value integer
 ---@param expire_s? integer
@@ -233,7 +233,7 @@ function tern.kv.put(key, value, expire_s) end
 function tern.kv.put_new(key, value, expire_s) end
 
 ---Adds, and returns the sum. A key that is not there begins at 0 and expires after expire_s.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@param amount integer
 ---@param expire_s? integer
@@ -241,7 +241,7 @@ function tern.kv.put_new(key, value, expire_s) end
 function tern.kv.add(key, amount, expire_s) end
 
 ---Removes a key.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 function tern.kv.remove(key) end
 
@@ -255,6 +255,13 @@ function tern.kv.remove(key) end
 ---@field user string|nil # Who logged in.
 ---@field esmtp boolean # Whether it was EHLO.
 ---@field tls boolean # Whether the connection is encrypted.
+---@field tls_version string|nil # "TLSv1.3", or nil without TLS.
+---@field tls_cipher string|nil # "TLS_AES_256_GCM_SHA384", or nil without TLS.
+---@field tls_sni string|nil # The host name that the client asked for.
+---@field tls_client string|nil # Who the client is by a certificate that `client_ca` of the listener vouches for.
+---@field tls_subject string|nil # Whom the certificate says it is for, verified or not.
+---@field tls_fingerprint string|nil # SHA-256 of the client's certificate, in hex.
+---@field tls_error string|nil # Why the client's certificate is not verified.
 ---@field vars table<string, string|number|boolean> # What steps want to remember of the session; assigned at connect, ehlo and auth, read anywhere.
 ---@field results table<string, string> # What earlier steps found; "not_run" before.
 local session_class = {}
@@ -419,7 +426,7 @@ local part_class = {}
 local table_class = {}
 
 ---The value of a key (empty where the table has keys only), or nil. Raises an error if the table fails.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
 ---@param key string
 ---@return string|nil
 function table_class:find(key) end

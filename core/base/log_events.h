@@ -39,6 +39,7 @@
     X(limit, "a configured limit was reached")                                                    \
     X(auth, "a client logged in, or tried to")                                                    \
     X(kv, "the key-value store")                                                                  \
+    X(tls, "a handshake of TLS failed")                                                           \
     X(table, "a table was read or could not be")
 
 #define LOG_EVENT_ENUM(name, text) LOG_EV_##name,

@@ -21,6 +21,7 @@ static void unload(struct loaded *l)
 
 static bool load(const char *config, struct loaded *l)
 {
+    struct generation_tls tls = { .only_check = true };
     struct config_errors errors = { .text = BUF_INIT };
     struct config_errors ignored = { .text = BUF_INIT };
     struct server_conf first = { .hostname = { NULL, 0 } };
@@ -31,6 +32,10 @@ static bool load(const char *config, struct loaded *l)
     l->modules = serve_modules(
         first.module_path.len > 0 ? first.module_path.ptr : cli_module_path(), geteuid() != 0);
     l->generation = generation_build(config, l->modules, 1, &errors);
+    if (l->generation != NULL && generation_load_tls(l->generation, &tls, &errors) < 0) {
+        generation_unref(l->generation);
+        l->generation = NULL;
+    }
     (void)fputs(errors.text.data != NULL ? errors.text.data : "", stderr);
     if (l->generation == NULL)
         (void)fprintf(stderr, "%s: %u error%s\n", config, errors.errors, errors.errors == 1 ? "" : "s");

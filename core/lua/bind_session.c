@@ -37,6 +37,41 @@ int lua_session_tls(lua_State *L)
     return 1;
 }
 
+int lua_session_tls_version(lua_State *L)
+{
+    return lua_push_text(L, lua_api->tls_version(lua_run_of(L)->call));
+}
+
+int lua_session_tls_cipher(lua_State *L)
+{
+    return lua_push_text(L, lua_api->tls_cipher(lua_run_of(L)->call));
+}
+
+int lua_session_tls_sni(lua_State *L)
+{
+    return lua_push_text(L, lua_api->tls_sni(lua_run_of(L)->call));
+}
+
+int lua_session_tls_client(lua_State *L)
+{
+    return lua_push_text(L, lua_api->tls_client(lua_run_of(L)->call));
+}
+
+int lua_session_tls_subject(lua_State *L)
+{
+    return lua_push_text(L, lua_api->tls_subject(lua_run_of(L)->call));
+}
+
+int lua_session_tls_fingerprint(lua_State *L)
+{
+    return lua_push_text(L, lua_api->tls_fingerprint(lua_run_of(L)->call));
+}
+
+int lua_session_tls_error(lua_State *L)
+{
+    return lua_push_text(L, lua_api->tls_error(lua_run_of(L)->call));
+}
+
 int lua_session_vars(lua_State *L)
 {
     return lua_vars_push(L, true);

@@ -363,11 +363,8 @@ static unsigned check_hook(lua_State *L)
     const char *name = luaL_checkstring(L, 1);
 
     for (unsigned i = 0; i < TERN_HOOK_COUNT; i++) {
-        if (strcmp(lua_hook_name(i), name) != 0)
-            continue;
-        if (i == TERN_HOOK_TLS)
-            luaL_error(L, "the hook %s is not supported yet", name);
-        return i;
+        if (strcmp(lua_hook_name(i), name) == 0)
+            return i;
     }
     luaL_error(L, "there is no hook \"%s\"", name);
     return 0;

@@ -88,6 +88,7 @@ static int push_arguments(lua_State *L, const struct lua_run *run)
 {
     switch (run->hook) {
     case TERN_HOOK_CONNECT:
+    case TERN_HOOK_TLS:
     case TERN_HOOK_EHLO:
     case TERN_HOOK_CLOSE: (void)lua_object_push(L, OWNER_SESSION, 0, 0); return 1;
     case TERN_HOOK_AUTH:

@@ -122,6 +122,7 @@ const struct script_file *lua_script_file(struct lua_script *s, const char *name
         return lua_run_hook(call, conf, TERN_HOOK_##point);                                        \
     }
 HANDLER(connect, CONNECT)
+HANDLER(tls, TLS)
 HANDLER(ehlo, EHLO)
 HANDLER(auth, AUTH)
 HANDLER(mail, MAIL)
@@ -139,6 +140,7 @@ HANDLER(close, CLOSE)
 static const tern_handler handlers[TERN_HOOK_COUNT] = {
     [TERN_HOOK_CONNECT] = on_connect, [TERN_HOOK_EHLO] = on_ehlo,
     [TERN_HOOK_AUTH] = on_auth,
+    [TERN_HOOK_TLS] = on_tls,
     [TERN_HOOK_MAIL] = on_mail,       [TERN_HOOK_RCPT] = on_rcpt,
     [TERN_HOOK_DATA] = on_data,       [TERN_HOOK_MESSAGE] = on_message,
     [TERN_HOOK_QUEUE] = on_queue,     [TERN_HOOK_SIGN] = on_sign,

@@ -338,6 +338,14 @@ static const struct tern_api table = {
 
     .early_octets = api_early_octets,
 
+    .tls_version = api_tls_version,
+    .tls_cipher = api_tls_cipher,
+    .tls_sni = api_tls_sni,
+    .tls_client = api_tls_client,
+    .tls_subject = api_tls_subject,
+    .tls_fingerprint = api_tls_fingerprint,
+    .tls_error = api_tls_error,
+
     .delivery_is_binary = api_delivery_is_binary,
 
     .fail = api_fail,

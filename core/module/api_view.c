@@ -62,6 +62,41 @@ bool api_is_tls(const tern_call *call)
     return call->view.session != NULL && call->view.session->tls;
 }
 
+tern_str api_tls_version(const tern_call *call)
+{
+    return call->view.session != NULL ? text(call->view.session->tls_version) : empty;
+}
+
+tern_str api_tls_cipher(const tern_call *call)
+{
+    return call->view.session != NULL ? text(call->view.session->tls_cipher) : empty;
+}
+
+tern_str api_tls_sni(const tern_call *call)
+{
+    return call->view.session != NULL ? text(call->view.session->tls_sni) : empty;
+}
+
+tern_str api_tls_client(const tern_call *call)
+{
+    return call->view.session != NULL ? text(call->view.session->tls_client) : empty;
+}
+
+tern_str api_tls_subject(const tern_call *call)
+{
+    return call->view.session != NULL ? text(call->view.session->tls_subject) : empty;
+}
+
+tern_str api_tls_fingerprint(const tern_call *call)
+{
+    return call->view.session != NULL ? text(call->view.session->tls_fingerprint) : empty;
+}
+
+tern_str api_tls_error(const tern_call *call)
+{
+    return call->view.session != NULL ? text(call->view.session->tls_error) : empty;
+}
+
 /* ---- transaction ---- */
 
 tern_str api_queue_id(const tern_call *call)

@@ -85,6 +85,17 @@ void engine_session_free(struct engine_session *session);
 const struct session_facts *engine_session_facts(const struct engine_session *session);
 
 void engine_connect(struct engine_session *session, engine_done done, void *arg);
+/*
+ * The handshake of TLS is done: hook tls, detached. What the client said of itself before, and what steps made
+ * of that, is forgotten (RFC 3207 4.2). Not during a question or a transaction.
+ */
+struct engine_tls {
+    struct slice version, cipher, sni;
+    struct slice client, subject, fingerprint, error; /* see struct session_facts */
+    const struct slice *names;
+    unsigned name_count;
+};
+void engine_tls(struct engine_session *session, const struct engine_tls *tls);
 void engine_helo(struct engine_session *session, struct slice name, bool esmtp, engine_done done,
                  void *arg);
 /*

@@ -114,6 +114,9 @@ struct engine_session {
     struct engine_auth *auth;                       /* the exchange under way, or NULL */
     int (*binding)(void *arg, struct slice name, unsigned char *out);
     void *binding_arg;
+    /* What is known before the first greeting: all that is left of it behind STARTTLS. */
+    bool has_greeted;
+    const struct note *tags_before, *results_before, *vars_before;
 };
 
 void session_ask(struct engine_session *s, const struct plan *plan, unsigned point,

@@ -225,6 +225,16 @@ static void forget_helo(struct engine_session *s)
     }
 }
 
+static void remember_before(struct engine_session *s)
+{
+    if (s->has_greeted)
+        return;
+    s->has_greeted = true;
+    s->tags_before = s->facts->tags;
+    s->results_before = s->facts->results;
+    s->vars_before = s->facts->vars;
+}
+
 /*
  * In a transaction, too: whether the greeting ends it depends on the answer (RFC 5321 4.1.4), so
  * that it is set aside until then. The question is about the session alone.
@@ -235,6 +245,7 @@ void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine
     assert(s->aside == NULL);
     s->aside = s->txn;
     s->txn = NULL;
+    remember_before(s);
     s->facts = session_facts_own(s->facts);
     if (!slice_equal(slice_of(s->facts->helo), name)) /* the same again and again takes no memory */
         s->facts->helo = tern_str_dup(&s->facts->memory->arena, name);
@@ -259,9 +270,45 @@ void engine_reconnect(struct engine_session *s, const struct engine_client *c, e
     f->user = tern_str_dup(arena, c->user);
     f->esmtp = c->esmtp;
     f->tags = f->results = f->vars = NULL;
+    s->has_greeted = false;
     s->kept = NULL;
     s->kept_count = s->withheld_count = 0;
     engine_connect(s, done_, arg);
+}
+
+static void set_tls_facts(struct session_facts *f, const struct engine_tls *tls)
+{
+    struct arena *arena = &f->memory->arena;
+
+    f->tls = true;
+    f->tls_version = tern_str_dup(arena, tls->version);
+    f->tls_cipher = tern_str_dup(arena, tls->cipher);
+    f->tls_sni = tern_str_dup(arena, tls->sni);
+    f->tls_client = tern_str_dup(arena, tls->client);
+    f->tls_subject = tern_str_dup(arena, tls->subject);
+    f->tls_fingerprint = tern_str_dup(arena, tls->fingerprint);
+    f->tls_error = tern_str_dup(arena, tls->error);
+    f->tls_names = NULL;
+    for (unsigned i = tls->name_count; i-- > 0;) /* the newest link comes first */
+        f->tls_names = notes_add(arena, f->tls_names, tls->names[i], SLICE(""));
+}
+
+void engine_tls(struct engine_session *s, const struct engine_tls *tls)
+{
+    assert(s->txn == NULL && !s->run.active);
+    s->facts = session_facts_own(s->facts);
+    if (s->has_greeted) {
+        s->facts->tags = s->tags_before;
+        s->facts->results = s->results_before;
+        s->facts->vars = s->vars_before;
+        s->facts->helo = s->facts->user = (tern_str){ "", 0 };
+        s->facts->esmtp = false;
+        s->has_greeted = false;
+        forget_helo(s);
+    }
+    set_tls_facts(s->facts, tls);
+    struct detached_facts facts = { .session = s->facts };
+    detached_start(&s->scope, policy_plan(s->scope.policy), TERN_HOOK_TLS, &facts);
 }
 
 unsigned engine_withheld_count(const struct engine_session *session)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "net/conn.h"
+#include "server/conf_tls.h"
 
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
 static const char *const hold_thens[] = { "discard", "bounce", NULL };
@@ -39,6 +40,8 @@ static const struct tern_option top_options[] = {
     TERN_OPTION_BOOL(struct server_conf, split, "true",
                      "Put off a recipient whose policy differs from those before it (452 4.5.3), so "
                      "that each message has one policy."),
+    TERN_OPTION_RECORDS(struct server_conf, certificates, conf_certificate_options, struct certificate_conf, 0, 10000,
+                        "Certificates and their keys, for listeners with tls."),
     TERN_OPTION_BOOL(struct server_conf, delivery, "true",
                      "Deliver what is queued; false keeps everything in the queue."),
     TERN_OPTION_UINT(struct server_conf, node, "0", 0, 255,
@@ -118,6 +121,7 @@ static const struct tern_option timeouts_options[] = {
     TERN_OPTION_SECONDS(struct timeouts_conf, data_block, "3m", 1, 3600,
                         "Wait for more of the message (RFC 5321 4.5.3.2.5: 3 minutes)."),
     TERN_OPTION_SECONDS(struct timeouts_conf, proxy, "5s", 1, 3600, "Wait for the PROXY header of a proxy."),
+    TERN_OPTION_SECONDS(struct timeouts_conf, tls, "60s", 1, 3600, "Wait for the handshake of TLS, in all."),
     TERN_OPTIONS_END,
 };
 
@@ -203,6 +207,13 @@ static const struct tern_option listener_options[] = {
                       "Clients that may speak for others by XCLIENT: set their address, name and login."),
     TERN_OPTION_CIDRS(struct listener_conf, xforward, "",
                       "Clients that may tell by XFORWARD whose a mail was on an earlier hop, for the log."),
+    TERN_OPTION_ENUM(struct listener_conf, tls, "off", conf_tls_modes,
+                     "off; starttls: offered; required: and 530 to MAIL before it; implicit: from the first octet, "
+                     "as on port 465."),
+    TERN_OPTION_BOOL(struct listener_conf, client_certificates, "false",
+                     "Ask clients for a certificate. None or any other is no reason to refuse; steps see what it was."),
+    TERN_OPTION_PATH(struct listener_conf, client_ca, "",
+                     "PEM file of the authorities whose certificates of clients count as verified."),
     TERN_OPTIONS_END,
 };
 
@@ -212,6 +223,7 @@ static const struct conf_section sections[] = {
     { "listeners.NAME", listener_options, "Where clients connect" },
     { "limits", limits_options, "What one client may ask of us" },
     { "timeouts", timeouts_options, "How long a client may keep us waiting" },
+    { "tls", conf_tls_options, "TLS of all listeners" },
     { "dns", dns_options, "The resolver" },
     { "log", log_options, "Log and decision records" },
     { "retry", retry_options, "When a deferred recipient is tried again" },
@@ -230,14 +242,13 @@ const struct conf_section *server_conf_sections(void)
 static const char *const top_reserved[] = {
     "spool",    "listeners", "limits",      "timeouts",   "dns",    "log",    "retry",
     "hold",     "kv",       "tables",    "policies",    "profiles",   "profile_for",      "transports",
-    "routes",   "include",   "auth",   "tenants",     "certificates", NULL,
+    "routes",   "include",   "auth",   "tenants",     "tls", NULL,
 };
 
 static const struct {
     const char *key, *what;
 } not_yet[] = {
     { "tenants", "tenants" },
-    { "certificates", "TLS" },
 };
 
 static struct place place_of(const struct yaml_node *node, const struct yaml_node *fallback)
@@ -338,19 +349,11 @@ static int parse_withhold(const struct schema_env *env, const struct yaml_node *
 static int parse_listener(const struct schema_env *env, const struct yaml_node *key,
                           const struct yaml_node *node, struct listener_conf *listener)
 {
-    static const char *const later[] = { "tls", NULL };
     int r = 0;
 
     listener->name = key->text;
     listener->place = key->place;
-    for (unsigned i = 0; later[i] != NULL; i++) {
-        const struct yaml_node *n = yaml_get(node, later[i]);
-        if (n != NULL) {
-            config_error_at(env->errors, &n->place, "%s: is not supported yet", later[i]);
-            r = -EINVAL;
-        }
-    }
-    if (schema_parse(env, node, key->place, listener_options, listener, NULL, NULL, later) < 0)
+    if (schema_parse(env, node, key->place, listener_options, listener, NULL, NULL, NULL) < 0)
         return -EINVAL;
     listener->bind_count = (unsigned)listener->bind.count;
     if (parse_withhold(env, yaml_get(node, "withhold"), listener) < 0)
@@ -474,9 +477,13 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
                               &conf->dns.addresses);
         conf->dns.address_count = (unsigned)conf->dns.servers.count;
     }
+    (void)parse_part(env, root, "tls", conf_tls_options, &conf->tls, NULL);
+    conf->certificates_node = yaml_get(root, "certificates");
     (void)parse_part(env, root, "auth", auth_options, &conf->auth, NULL);
-    if (parse_listeners(env, root, conf) == 0)
+    if (parse_listeners(env, root, conf) == 0) {
         spread_auth(conf);
+        (void)conf_tls_check(env, root, conf);
+    }
     /* With errors, too: `tern reload` of a broken file must still find the server that refuses it. */
     if (conf->spool.path.len > 0)
         default_paths(env, conf);

@@ -35,6 +35,9 @@ struct listener_conf {
     int auth;     /* enum listener_auth */
     bool auth_plaintext;
     struct engine_auth_options auth_options; /* of this listener and of `auth:` */
+    int tls;      /* enum smtp_tls */
+    bool client_certificates;
+    tern_str client_ca;
     struct place place;
 };
 
@@ -57,7 +60,19 @@ struct limits_conf {
 
 /* RFC 5321 4.5.3.2, the server's side. */
 struct timeouts_conf {
-    uint64_t command_s, line_s, data_start_s, data_block_s, proxy_s;
+    uint64_t command_s, line_s, data_start_s, data_block_s, proxy_s, tls_s;
+};
+
+struct certificate_conf {
+    tern_str cert, key;
+};
+
+enum tls_min_version { TLS_MIN_1_2, TLS_MIN_1_3 };
+
+struct tls_conf {
+    int min_version; /* enum tls_min_version */
+    tern_str ciphers;
+    uint64_t tickets_s, warn_before_s;
 };
 
 struct spool_conf {
@@ -115,6 +130,9 @@ struct server_conf {
     uint64_t drain_s, watchdog_s;
     bool soft_bounce, split, delivery;
     unsigned node;
+    struct tern_records certificates;
+    const struct yaml_node *certificates_node;
+    struct tls_conf tls;
     struct spool_conf spool;
     struct limits_conf limits;
     struct load_limits load; /* of limits: */

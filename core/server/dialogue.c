@@ -349,6 +349,9 @@ static void log_accepted(const struct dialogue *s, const char *what)
     log_str(&l, "from", slice_of(t->sender.address));
     log_uint(&l, "rcpts", t->rcpt_count);
     log_uint(&l, "size", s->body != NULL ? body_octets(s->body) : 0);
+    if (engine_session_facts(s->engine)->tls)
+        log_textf(&l, "tls", "%s/%s", engine_session_facts(s->engine)->tls_version.ptr,
+                  engine_session_facts(s->engine)->tls_cipher.ptr);
     log_end(&l);
 }
 
@@ -545,7 +548,22 @@ static uint64_t early(void *arg)
     return s->ops->early != NULL ? s->ops->early(s->owner) : 0;
 }
 
+static bool op_tls_ready(void *owner)
+{
+    struct dialogue *s = owner;
+
+    return s->ops->tls_ready(s->owner);
+}
+
+static void op_begin_tls(void *owner)
+{
+    struct dialogue *s = owner;
+
+    s->ops->begin_tls(s->owner);
+}
+
 static const struct smtp_ops smtp_ops = {
+    .tls_ready = op_tls_ready, .begin_tls = op_begin_tls,
     .send = op_send,       .close = op_close,   .expect = op_expect, .pause = op_pause,
     .full = op_full,       .on_connect = op_connect,
     .on_helo = op_helo,    .on_mail = op_mail,  .on_rcpt = op_rcpt,  .on_data = op_data,
@@ -578,6 +596,7 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
     };
     bool lmtp = o->listener->protocol == LISTENER_LMTP;
     struct smtp_session_options so = { .hostname = conf->hostname.ptr, .lmtp = lmtp, .prdr = !conf->split,
+                                       .tls = (enum smtp_tls)o->listener->tls,
                                        .withhold = o->listener->withheld,
                                        .xclient = cidrs_match(o->listener->xclient, &o->facts->client),
                                        .xforward = cidrs_match(o->listener->xforward, &o->facts->client),
@@ -610,6 +629,17 @@ bool dialogue_take_secret(struct dialogue *s)
     return smtp_session_take_secret(s->smtp);
 }
 
+void dialogue_secured(struct dialogue *s, const struct engine_tls *tls,
+                      int (*binding)(void *arg, struct slice name, unsigned char *out), void *arg)
+{
+    if (s->ending)
+        return;
+    if (binding != NULL)
+        engine_auth_set_binding(s->engine, binding, arg);
+    engine_tls(s->engine, tls);
+    smtp_session_secured(s->smtp);
+}
+
 bool dialogue_waiting(const struct dialogue *s)
 {
     return smtp_session_waiting(s->smtp);
@@ -640,6 +670,11 @@ const char *dialogue_id(const struct dialogue *s)
     const struct txn_facts *t = engine_txn(s->engine);
 
     return t != NULL ? t->id.ptr : engine_session_facts(s->engine)->id.ptr;
+}
+
+struct slice dialogue_client(const struct dialogue *s)
+{
+    return slice_of(engine_session_facts(s->engine)->client_text);
 }
 
 bool dialogue_in_transaction(const struct dialogue *s)

@@ -40,6 +40,9 @@ struct dialogue_ops {
     void (*count)(void *owner, enum dialogue_reply reply);
     /* XCLIENT: whose session it is now. False, and the reply: that one has too many. May be NULL. */
     bool (*moved)(void *owner, const tern_address *client, struct smtp_answer *ret);
+    /* As in struct smtp_ops; asked of listeners with tls only. */
+    bool (*tls_ready)(void *owner);
+    void (*begin_tls)(void *owner);
     /* Every decision of the policy, before its reply is sent. May be NULL. */
     void (*decided)(void *owner, const struct decision *decision);
 };
@@ -58,6 +61,9 @@ struct dialogue *dialogue_new(const struct dialogue_options *options);
 void dialogue_start(struct dialogue *d); /* hook connect, banner */
 void dialogue_input(struct dialogue *d, struct slice octets);
 bool dialogue_take_secret(struct dialogue *d);   /* one was in what was fed: the owner wipes its octets */
+/* The handshake that begin_tls began is done. `binding` as of engine_auth_set_binding(), or NULL; `arg` outlives d. */
+void dialogue_secured(struct dialogue *d, const struct engine_tls *tls,
+                      int (*binding)(void *arg, struct slice name, unsigned char *out), void *arg);
 bool dialogue_waiting(const struct dialogue *d); /* a question is not answered yet: do not feed more */
 /* Octets wait until the owner is no longer full: dialogue_go_on() then. */
 bool dialogue_stalled(const struct dialogue *d);
@@ -65,6 +71,7 @@ void dialogue_go_on(struct dialogue *d);
 void dialogue_breathed(struct dialogue *d); /* the pause is over */
 /* Of the transaction, else of the session: for the log. */
 const char *dialogue_id(const struct dialogue *d);
+struct slice dialogue_client(const struct dialogue *d); /* its address as text */
 bool dialogue_in_transaction(const struct dialogue *d);
 /* status: 0 durable, else a negative errno of the spool. */
 void dialogue_stored(struct dialogue *d, int status);

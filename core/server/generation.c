@@ -41,6 +41,7 @@ void generation_unref(struct generation *g)
 {
     if (g == NULL || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) != 1)
         return;
+    generation_free_tls(g);
     if (g->policies != NULL)
         policies_free(g->policies);
     if (g->tables != NULL)

@@ -13,6 +13,7 @@
 #include "module/policy.h"
 #include "server/conf.h"
 #include "state/tables.h"
+#include "tls/tls.h"
 
 struct generation {
     _Atomic unsigned refs;
@@ -25,6 +26,9 @@ struct generation {
     const struct policy **listener_policies; /* one per listener */
     const struct tern_kv_store *kv_store;    /* NULL: memory */
     void *kv_conf;
+    struct tls_certificate **certificates;
+    unsigned certificate_count;
+    struct tls_server **tls_servers; /* one per listener, NULL where tls is off; NULL: not loaded */
 };
 
 /*
@@ -37,6 +41,17 @@ struct generation *generation_build(const char *path, struct modules *modules, u
 struct generation *generation_build_node(struct generation *g, const struct yaml_node *root,
                                          struct modules *modules, struct config_errors *errors);
 struct generation *generation_new(uint64_t number);
+/*
+ * certificates.c: reads certificates and keys, which a generation that serves needs and one of `tern test` does not.
+ * 0, or -EINVAL after errors were added; warns of what expires or is for another name.
+ */
+struct generation_tls {
+    struct tls_opener opener;
+    struct tls_tickets *tickets; /* outlive all generations; NULL: no resumption */
+    bool only_check; /* `tern check`: a key that only root may read is no error */
+};
+int generation_load_tls(struct generation *g, const struct generation_tls *options, struct config_errors *errors);
+void generation_free_tls(struct generation *g);
 /* Only what must be known before modules are loaded: module_path, log. */
 int generation_peek(const char *path, struct arena *arena, struct server_conf *ret,
                     struct config_errors *errors);
@@ -48,6 +63,8 @@ void generation_unref(struct generation *g); /* any thread; NULL is allowed */
  * others' memory, so that without this the heap keeps the holes. Takes milliseconds: not for loops.
  */
 void generation_give_back(void);
+/* NULL: it has no TLS. */
+struct tls_server *generation_tls_server(const struct generation *g, const struct listener_conf *listener);
 const struct listener_conf *generation_listener(const struct generation *g, struct slice name,
                                                 const struct policy **ret_policy);
 

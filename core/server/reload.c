@@ -62,6 +62,7 @@ static int install(struct serve *s, struct generation *g, struct buf *text)
     generation_unref(old);
     log_set_level((enum log_level)g->conf.log.level);
     serve_set_watchdog(s, g);
+    tls_tickets_set_interval(s->tickets, g->conf.tls.tickets_s);
     generation_set_present(generation_ref(g));
     /* Hands what waits back to be routed anew, which must find the new generation. */
     serve_scheduler_options(s, g, &so);
@@ -76,6 +77,10 @@ int serve_reload(struct serve *s, struct buf *text)
     (void)pthread_mutex_lock(&s->reload_lock);
     log_reopen();
     struct generation *g = generation_build(s->start->config, s->modules, s->generation_number + 1, &errors);
+    if (g != NULL && serve_load_tls(s, s->start, g, &errors) < 0) {
+        generation_unref(g);
+        g = NULL;
+    }
     buf_add(text, buf_slice(&errors.text));
     int r = g != NULL ? install(s, g, text) : -1;
     if (r == 0) {

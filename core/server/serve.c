@@ -73,7 +73,23 @@ static void make_metrics(struct serve_metrics *m)
     m->accepted = metric_counter("tern_messages_accepted_total", "", "Transactions answered with 250.");
     m->refused = metric_counter("tern_replies_total", "class=\"5xx\"", "Refusals of policy, by class.");
     m->deferred = metric_counter("tern_replies_total", "class=\"4xx\"", "Refusals of policy, by class.");
+    m->tls_done = metric_counter("tern_tls_handshakes_total", "result=\"done\"", "Handshakes of TLS with clients.");
+    m->tls_failed = metric_counter("tern_tls_handshakes_total", "result=\"failed\"", "Handshakes of TLS with clients.");
     m->commit_us = metric_histogram("tern_commit_microseconds", "", "From the end of data to the durable record.");
+}
+
+/* ---- TLS ---- */
+
+int serve_load_tls(struct serve *s, const struct worker_start *start, struct generation *g,
+                   struct config_errors *errors)
+{
+    struct generation_tls o = { .opener = { NULL, NULL } };
+
+    (void)start;
+    if (s->tickets == NULL)
+        s->tickets = tls_tickets_new(g->conf.tls.tickets_s);
+    o.tickets = s->tickets;
+    return generation_load_tls(g, &o, errors);
 }
 
 /* ---- opening ---- */
@@ -468,6 +484,7 @@ void serve_close(struct serve *s)
     session_limits_free(s->limits);
     rates_free(s->rates);
     load_free(s->load);
+    tls_tickets_free(s->tickets);
     generation_set_present(NULL);
     modules_free(s->modules);
 }

@@ -34,6 +34,7 @@ struct serve_loop;
 struct serve_metrics {
     struct metric *sessions, *sessions_total, *limited, *rate_limited, *proxy_refused;
     struct metric *accepted, *refused, *deferred, *commit_us;
+    struct metric *tls_done, *tls_failed;
 };
 
 /* One per worker. */
@@ -48,6 +49,7 @@ struct serve {
     struct session_limits *limits;
     struct rates *rates;
     struct load *load;
+    struct tls_tickets *tickets;
     struct serve_loop *loops[SHARED_LOOPS_MAX];
     unsigned loop_count;
     struct serve_metrics metrics;
@@ -131,6 +133,10 @@ void serve_close(struct serve *s);
 
 /* worker.c: the modules of this process, with those that are linked in. Also for `tern check` and `tern test`. */
 struct modules *serve_modules(const char *module_path, bool trust_group);
+
+/* serve.c: reads the files of a generation that is to serve. As generation_load_tls(). */
+int serve_load_tls(struct serve *s, const struct worker_start *start, struct generation *g,
+                   struct config_errors *errors);
 
 /* reload.c. Any thread but the loops'. The text is what the operator reads: errors, warnings, or "generation 3". */
 int serve_reload(struct serve *s, struct buf *text);

@@ -38,6 +38,9 @@ struct session {
     struct loop_timer timer;
     struct loop_task end_task;
     tern_address network; /* the client's, masked: what it is counted by */
+    const struct listener_conf *listener; /* the generation's */
+    struct tls *tls; /* prepared; once begun it is the connection's */
+    bool shaking;
     bool ending;
     bool feeding;  /* octets are gone through: an answer from inside is no reason to send or read */
     unsigned turn; /* commands done since the loop came here */
@@ -60,6 +63,7 @@ static void session_free(struct session *s)
     if (s->commit != NULL)
         commit_forget(s->commit);
     dialogue_free(s->dialogue);
+    tls_free(s->tls);
     generation_unref(s->generation);
     session_limits_leave(s->l->serve->limits, &s->network);
     metric_shift(s->l->serve->metrics.sessions, -1);
@@ -182,13 +186,16 @@ static bool op_full(void *owner)
     return s->conn != NULL && (++s->turn > COMMANDS_PER_TURN || conn_unsent(s->conn) >= UNSENT_MAX);
 }
 
-/* Octets sent before the banner are still the kernel's: nothing is read while hook connect is asked. */
+/*
+ * Octets sent before the banner are still the kernel's: nothing is read while hook connect is asked. With
+ * implicit TLS it is the client who speaks first.
+ */
 static uint64_t op_early(void *owner)
 {
     struct session *s = owner;
     int octets = 0;
 
-    if (s->conn == NULL || ioctl(conn_fd(s->conn), FIONREAD, &octets) < 0)
+    if (s->conn == NULL || s->listener->tls == SMTP_TLS_IMPLICIT || ioctl(conn_fd(s->conn), FIONREAD, &octets) < 0)
         return 0;
     return octets > 0 ? (uint64_t)octets : 0;
 }
@@ -248,6 +255,7 @@ static void op_expect(void *owner, enum smtp_phase phase)
     case SMTP_PHASE_COMMAND: loop_timer_start(s->l->loop, &s->timer, t->command_s * 1000); break;
     case SMTP_PHASE_DATA_START: loop_timer_start(s->l->loop, &s->timer, t->data_start_s * 1000); break;
     case SMTP_PHASE_DATA_BLOCK: loop_timer_start(s->l->loop, &s->timer, data_block_ms(s)); break;
+    case SMTP_PHASE_TLS: loop_timer_start(s->l->loop, &s->timer, t->tls_s * 1000); break;
     case SMTP_PHASE_ANSWER: /* we keep the client waiting, not it us */
         if (!s->pausing)
             loop_timer_stop(&s->timer);
@@ -378,7 +386,99 @@ static void op_count(void *owner, enum dialogue_reply reply)
     metric_add(reply == DIALOGUE_ACCEPTED ? m->accepted : reply == DIALOGUE_REFUSED ? m->refused : m->deferred, 1);
 }
 
+/* ---- TLS ---- */
+
+static bool op_tls_ready(void *owner)
+{
+    struct session *s = owner;
+    struct tls_server *server = generation_tls_server(s->generation, s->listener);
+
+    tls_free(s->tls);
+    s->tls = server != NULL && s->conn != NULL ? tls_server_side(server) : NULL;
+    return s->tls != NULL;
+}
+
+static void op_begin_tls(void *owner)
+{
+    struct session *s = owner;
+
+    if (s->conn == NULL)
+        return;
+    s->shaking = true;
+    tls_start(s->tls, s->conn, SLICE(""));
+    s->tls = NULL;
+}
+
+static void log_tls_failure(struct session *s, const char *reason)
+{
+    struct log_line l;
+
+    s->shaking = false;
+    metric_add(s->l->serve->metrics.tls_failed, 1);
+    log_begin(&l, LOG_INFO, LOG_EV_tls, dialogue_id(s->dialogue));
+    log_str(&l, "client", dialogue_client(s->dialogue));
+    log_str(&l, "listener", s->listener->name);
+    log_cstr(&l, "reason", reason);
+    log_end(&l);
+}
+
+/* A verified certificate's name: a mailbox, else the CN, else a host. */
+static struct slice client_name(const struct tls_peer *p)
+{
+    struct slice name = slice_cstr(p->common_name);
+
+    for (unsigned i = 0; i < p->name_count; i++) {
+        struct slice n = slice_cstr(p->names[i]);
+        if (slice_starts_nocase(n, SLICE("email:")))
+            return slice_from(n, 6);
+        if (name.len == 0 && slice_starts_nocase(n, SLICE("dns:")))
+            name = slice_from(n, 4);
+    }
+    return name;
+}
+
+/* Names of RFC 5929 and 9266. */
+static int binding(void *arg, struct slice name, unsigned char *out)
+{
+    struct session *s = arg;
+    const struct tls *tls = s->conn != NULL ? tls_of(s->conn) : NULL;
+
+    if (tls == NULL)
+        return -ENOTCONN;
+    if (slice_equal(name, SLICE("tls-exporter")))
+        return tls_channel_binding(tls, TLS_BINDING_EXPORTER, out);
+    if (slice_equal(name, SLICE("tls-server-end-point")))
+        return tls_channel_binding(tls, TLS_BINDING_SERVER_END_POINT, out);
+    return -ENOTSUP;
+}
+
+static void conn_secured(void *owner)
+{
+    struct session *s = owner;
+    const struct tls *tls = tls_of(s->conn);
+    struct slice names[TLS_NAMES_MAX];
+    struct tls_peer p;
+
+    s->shaking = false;
+    metric_add(s->l->serve->metrics.tls_done, 1);
+    if (s->ending)
+        return;
+    tls_peer(tls, &p);
+    struct engine_tls t = { .version = slice_cstr(tls_version(tls)), .cipher = slice_cstr(tls_cipher(tls)),
+                            .sni = slice_cstr(tls_sni(tls)), .subject = slice_cstr(p.subject),
+                            .fingerprint = slice_cstr(p.fingerprint), .error = slice_cstr(p.error), .names = names };
+    if (p.verified) {
+        t.client = client_name(&p);
+        for (unsigned i = 0; i < p.name_count; i++)
+            names[t.name_count++] = slice_cstr(p.names[i]);
+    }
+    conn_cork(s->conn);
+    dialogue_secured(s->dialogue, &t, binding, s);
+    op_resumed(s);
+}
+
 static const struct dialogue_ops dialogue_ops = {
+    .tls_ready = op_tls_ready, .begin_tls = op_begin_tls,
     .send = op_send, .close = op_close, .expect = op_expect, .resumed = op_resumed, .gather = op_gather,
     .may_begin = op_may_begin, .new_id = op_new_id, .new_body = op_new_body, .store = op_store,
     .count = op_count, .may_add = op_may_add, .pause = op_pause, .full = op_full, .early = op_early,
@@ -393,6 +493,8 @@ static void on_timeout(struct loop_timer *timer)
 
     if (s->ending)
         return;
+    if (s->shaking)
+        log_tls_failure(s, "the handshake took longer than timeouts.tls");
     if (s->pausing) {
         s->pausing = false;
         dialogue_breathed(s->dialogue);
@@ -440,33 +542,37 @@ static void conn_ended(void *owner, int status)
     struct session *s = owner;
 
     (void)status;
+    if (s->shaking && !s->ending)
+        log_tls_failure(s, tls_reason(tls_of(s->conn)));
     conn_free(s->conn);
     s->conn = NULL;
     session_end(s);
 }
 
-static const struct conn_ops conn_ops = { .on_read = conn_read, .on_drained = conn_drained,
+static const struct conn_ops conn_ops = { .on_read = conn_read, .on_secured = conn_secured, .on_drained = conn_drained,
                                           .on_end = conn_ended };
 
 /* ---- the beginning ---- */
 
-static void refuse(int fd, const char *reply)
+/* Where TLS is implicit no client understands words in the clear. */
+static void refuse(const struct listener_conf *listener, int fd, const char *reply)
 {
-    (void)!write(fd, reply, strlen(reply));
+    if (listener == NULL || listener->tls != SMTP_TLS_IMPLICIT)
+        (void)!write(fd, reply, strlen(reply));
     (void)close(fd);
 }
 
 #define TOO_MANY "421 4.3.2 Too many connections, please try again later\r\n"
 
-static void refuse_logged(struct serve_loop *l, const tern_address *peer, int fd, const char *key, const char *reply)
+static void refuse_logged(const struct session_start *start, const char *key, const char *reply)
 {
     char text[NET_ADDRESS_TEXT_MAX];
 
-    net_address_print(peer, false, text);
-    metric_add(l->serve->metrics.limited, 1);
+    net_address_print(&start->client, false, text);
+    metric_add(start->l->serve->metrics.limited, 1);
     if (key != NULL)
         log_event(LOG_INFO, LOG_EV_limit, NULL, "%s refused: %s is reached", text, key);
-    refuse(fd, reply);
+    refuse(start->listener, start->fd, reply);
 }
 
 /* What is too much for all is looked at first: it costs least, and says nothing of the client. */
@@ -491,16 +597,16 @@ static bool is_allowed(const struct session_start *start)
 
     if (!is_exempt(c, client) &&
         !rates_take(s->rates, RATE_CONNECTIONS, &network, c->connection_rate, clock_now_ms() * 1000)) {
-        refuse_logged(start->l, client, start->fd, "limits.connection_rate",
+        refuse_logged(start, "limits.connection_rate",
                       "421 4.7.0 Too many connections from your network, please try again later\r\n");
         return false;
     }
     /* Who speaks for others has as many as they have together; each is counted by XCLIENT. */
     bool many = cidrs_match(start->listener->xclient, client);
     switch (session_limits_enter(s->limits, &network, c->sessions, many ? UINT32_MAX : c->sessions_per_address)) {
-    case LIMIT_SESSIONS: refuse_logged(start->l, client, start->fd, "limits.sessions", TOO_MANY); return false;
+    case LIMIT_SESSIONS: refuse_logged(start, "limits.sessions", TOO_MANY); return false;
     case LIMIT_ADDRESS:
-        refuse_logged(start->l, client, start->fd, "limits.sessions_per_address",
+        refuse_logged(start, "limits.sessions_per_address",
                       "421 4.7.0 Too many connections from your address\r\n");
         return false;
     case LIMIT_OK: break;
@@ -554,6 +660,7 @@ static void run(const struct session_start *start)
     s->generation = start->generation;
     s->network = network_of(start);
     s->rate_exempt = is_exempt(&start->generation->conf.limits, &start->client);
+    s->listener = start->listener;
     s->end_task.run = on_end_task;
     loop_timer_init(&s->timer, on_timeout);
     list_push(&l->sessions, &s->link);
@@ -589,16 +696,16 @@ void session_accept(struct serve_loop *l, int fd, const char *listener_name, con
 
     start.listener = generation_listener(start.generation, slice_cstr(listener_name), &start.policy);
     if (start.listener == NULL || atomic_load(&l->serve->draining)) {
-        refuse(fd, "421 4.3.2 Service not available, please try again later\r\n");
+        refuse(start.listener, fd, "421 4.3.2 Service not available, please try again later\r\n");
         generation_unref(start.generation);
     } else if (is_overloaded(l, start.generation, fd)) {
         /* Logged once by load.c: a line for each would be load of its own. */
-        refuse_logged(l, peer, fd, NULL, "421 4.3.2 Too busy, please try again later\r\n");
+        refuse_logged(&start, NULL, "421 4.3.2 Too busy, please try again later\r\n");
         generation_unref(start.generation);
     } else if (!cidrs_match(start.listener->proxy, peer)) {
         session_begin(&start);
     } else if (!proxied_accept(&start)) {
-        refuse_logged(l, peer, fd, "limits.sessions", TOO_MANY);
+        refuse_logged(&start, "limits.sessions", TOO_MANY);
         generation_unref(start.generation);
     }
 }

@@ -99,6 +99,10 @@ static struct generation *load(struct worker *w, struct modules **ret_modules)
     const char *path = first.module_path.len > 0 ? first.module_path.ptr : w->start->module_path;
     *ret_modules = serve_modules(path, w->start->trust_group);
     g = generation_build(w->start->config, *ret_modules, 1, &errors);
+    if (g != NULL && serve_load_tls(&w->serve, w->start, g, &errors) < 0) {
+        generation_unref(g);
+        g = NULL;
+    }
     say(&errors);
     config_errors_free(&errors);
     config_errors_free(&ignored);

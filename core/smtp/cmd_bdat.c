@@ -151,6 +151,8 @@ static enum smtp_reply_id check(struct smtp_session *s, bool well_formed)
 
     if ((smtp_session_extensions(s) & SMTP_EXT_CHUNKING) == 0)
         return SMTP_REPLY_NOT_IMPLEMENTED;
+    if (smtp_needs_tls(s, SMTP_VERB_BDAT))
+        return SMTP_REPLY_NEED_TLS;
     if (smtp_state_next(s->state, SMTP_VERB_BDAT) == SMTP_STATE_REFUSED)
         return smtp_session_out_of_order(s, SMTP_VERB_BDAT);
     if (!well_formed)

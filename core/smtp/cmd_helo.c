@@ -18,6 +18,7 @@ static const struct {
     { SMTP_EXT_SIZE, SLICE("SIZE") },
     { SMTP_EXT_8BITMIME, SLICE("8BITMIME") },
     { SMTP_EXT_SMTPUTF8, SLICE("SMTPUTF8") },
+    { SMTP_EXT_STARTTLS, SLICE("STARTTLS") },
     { SMTP_EXT_ENHANCED, SLICE("ENHANCEDSTATUSCODES") },
     { SMTP_EXT_PRDR, SLICE("PRDR") },
     { SMTP_EXT_CHUNKING, SLICE("CHUNKING") },
@@ -44,6 +45,8 @@ unsigned smtp_session_extensions(const struct smtp_session *s)
         all &= ~SMTP_EXT_XFORWARD;
     if (!s->auth_offered)
         all &= ~SMTP_EXT_AUTH;
+    if (s->secured || (s->tls != SMTP_TLS_OFFERED && s->tls != SMTP_TLS_REQUIRED))
+        all &= ~SMTP_EXT_STARTTLS;
     all &= ~(s->withheld | s->never);
     if ((all & SMTP_EXT_CHUNKING) == 0)
         all &= ~SMTP_EXT_BINARYMIME; /* RFC 3030 section 3: not without */

@@ -31,6 +31,7 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
 #define SMTP_EXT_DSN        (1u << 10)
 #define SMTP_EXT_XCLIENT    (1u << 20)
 #define SMTP_EXT_XFORWARD   (1u << 21)
+#define SMTP_EXT_STARTTLS   (1u << 16)
 
 /* RFC 3461 4: printable ASCII but '=', and +XX for octets. Not empty. */
 bool smtp_xtext_is_valid(struct slice s);

@@ -65,6 +65,7 @@ struct smtp_session {
     void *owner;
     struct smtp_limits limits;
     bool lmtp, prdr, xclient, xforward;
+    enum smtp_tls tls;
 
     enum smtp_state state;
     enum smtp_question question;
@@ -84,6 +85,9 @@ struct smtp_session {
     bool secret;          /* one has gone through: see smtp_session_take_secret() */
     unsigned withheld;    /* SMTP_EXT_* that the EHLO in force did not offer */
     unsigned withholding; /* of the EHLO under way */
+    bool secured;         /* TLS is on */
+    bool greeted;         /* the banner was sent */
+    size_t behind;        /* octets that came with the command under way, behind it */
     uint32_t error_count, command_count, message_count, rcpt_count;
 
     struct buf held;      /* octets that wait: a partial line, or behind a question */
@@ -134,11 +138,15 @@ void smtp_cmd_bdat(struct smtp_session *s, const struct smtp_command *c); /* in 
 void smtp_cmd_rset(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_noop(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_quit(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_starttls(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_vrfy(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_xclient(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_xforward(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_auth(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_help(struct smtp_session *s, const struct smtp_command *c);
+
+/* Whether a listener that requires TLS refuses the verb until it is on. */
+bool smtp_needs_tls(const struct smtp_session *s, enum smtp_verb verb);
 
 /* Answers, by question. The question is over when they run. */
 void smtp_connect_answered(struct smtp_session *s, const struct smtp_answer *answer);

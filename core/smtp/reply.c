@@ -73,6 +73,11 @@ static const struct smtp_reply replies[SMTP_REPLY_COUNT] = {
     [SMTP_REPLY_AUTH_CANCELLED] = { 501, "5.7.0", "Authentication cancelled" },
     [SMTP_REPLY_AUTH_BASE64] = { 501, "5.5.2", "Cannot decode base64" },
     [SMTP_REPLY_AUTH_LONG] = { 500, "5.5.6", "Authentication exchange line is too long" },
+    [SMTP_REPLY_START_TLS] = { 220, "2.0.0", "Ready to start TLS" },
+    [SMTP_REPLY_TLS_NOT_NOW] = { 454, "4.7.0", "TLS is not available for the moment" },
+    [SMTP_REPLY_TLS_ALREADY] = { 503, "5.5.1", "TLS is on already" },
+    [SMTP_REPLY_TLS_NOT_LAST] = { 503, "5.5.1", "STARTTLS must be the last command sent before its reply" },
+    [SMTP_REPLY_NEED_TLS] = { 530, "5.7.0", "Must issue a STARTTLS command first" },
 };
 
 const struct smtp_reply *smtp_reply_get(enum smtp_reply_id id)

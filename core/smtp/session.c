@@ -9,7 +9,7 @@
  * Memory: nothing is held but a partial command line, or what came behind an open question.
  * Mail data goes through without being kept.
  *
- * Not here: time-outs (the owner arms them by expect()), policy, TLS.
+ * Not here: time-outs (the owner arms them by expect()), policy, the handshake of TLS.
  */
 #include "smtp/private.h"
 
@@ -28,6 +28,7 @@ static const command_fn commands[SMTP_VERB_COUNT] = {
     [SMTP_VERB_MAIL] = smtp_cmd_mail, [SMTP_VERB_RCPT] = smtp_cmd_rcpt,
     [SMTP_VERB_DATA] = smtp_cmd_data, [SMTP_VERB_RSET] = smtp_cmd_rset,
     [SMTP_VERB_NOOP] = smtp_cmd_noop, [SMTP_VERB_QUIT] = smtp_cmd_quit,
+    [SMTP_VERB_STARTTLS] = smtp_cmd_starttls,
     [SMTP_VERB_BDAT] = smtp_cmd_bdat, [SMTP_VERB_VRFY] = smtp_cmd_vrfy, [SMTP_VERB_HELP] = smtp_cmd_help,
     [SMTP_VERB_XCLIENT] = smtp_cmd_xclient, [SMTP_VERB_XFORWARD] = smtp_cmd_xforward,
     [SMTP_VERB_AUTH] = smtp_cmd_auth,
@@ -67,7 +68,7 @@ void smtp_session_move(struct smtp_session *s, enum smtp_state next)
 
 void smtp_session_send(struct smtp_session *s, struct slice octets)
 {
-    if (s->state != SMTP_STATE_CLOSING)
+    if (s->state != SMTP_STATE_CLOSING && s->state != SMTP_STATE_TLS) /* in the midst of a handshake: a silent end */
         s->ops->send(s->owner, octets);
 }
 
@@ -206,6 +207,12 @@ static bool needs_login(enum smtp_verb verb)
     return verb == SMTP_VERB_MAIL || verb == SMTP_VERB_VRFY || verb == SMTP_VERB_EXPN;
 }
 
+/* A verb that we do not know how to do, or not in this session: 502 in any state. */
+static bool is_implemented(const struct smtp_session *s, enum smtp_verb verb)
+{
+    return commands[verb] != NULL && (verb != SMTP_VERB_STARTTLS || s->tls != SMTP_TLS_OFF);
+}
+
 static void run_line(struct smtp_session *s, struct slice line)
 {
     struct smtp_command c = { .verb = SMTP_VERB_COUNT };
@@ -223,8 +230,10 @@ static void run_line(struct smtp_session *s, struct slice line)
         smtp_session_reply(s, s->lmtp ? SMTP_REPLY_NOT_LMTP : SMTP_REPLY_UNKNOWN);
     else if (c.verb == SMTP_VERB_BDAT)
         smtp_cmd_bdat(s, &c); /* whatever is wrong with it, its octets are read */
-    else if (commands[c.verb] == NULL)
+    else if (!is_implemented(s, c.verb))
         smtp_session_reply(s, SMTP_REPLY_NOT_IMPLEMENTED);
+    else if (smtp_needs_tls(s, c.verb))
+        smtp_session_reply(s, SMTP_REPLY_NEED_TLS);
     else if (smtp_state_next(s->state, c.verb) == SMTP_STATE_REFUSED)
         smtp_session_reply(s, smtp_session_out_of_order(s, c.verb));
     else if (parse == SMTP_PARSE_BAD_ARG)
@@ -302,6 +311,7 @@ static bool read_line(struct smtp_session *s, struct slice *in)
     struct slice line = slice_head(*in, octets - 2);
     *in = slice_from(*in, octets);
     s->progress = true;
+    s->behind = in->len;
     if (s->state == SMTP_STATE_AUTH)
         smtp_auth_line(s, line);
     else
@@ -330,7 +340,7 @@ static void pause_after_error(struct smtp_session *s)
 static bool may_read(struct smtp_session *s)
 {
     if (s->question != SMTP_QUESTION_NONE || s->state == SMTP_STATE_CONNECTED ||
-        s->state == SMTP_STATE_CLOSING)
+        s->state == SMTP_STATE_TLS || s->state == SMTP_STATE_CLOSING)
         return false;
     s->stalled = s->ops->full != NULL && s->ops->full(s->owner);
     return !s->stalled;
@@ -388,6 +398,8 @@ static enum smtp_phase phase_now(const struct smtp_session *s)
         return SMTP_PHASE_ANSWER;
     if (s->chunk.open)
         return SMTP_PHASE_DATA_BLOCK;
+    if (s->state == SMTP_STATE_TLS)
+        return SMTP_PHASE_TLS;
     if (s->state != SMTP_STATE_DATA) {
         bool begun = s->line_skipped || s->held.len > s->held_used;
         return begun && !s->stalled ? SMTP_PHASE_LINE : SMTP_PHASE_COMMAND;
@@ -427,6 +439,7 @@ struct smtp_session *smtp_session_new(const struct smtp_session_options *options
     s->xclient = options->xclient;
     s->xforward = options->xforward;
     s->never = options->withhold;
+    s->tls = options->tls;
     s->state = SMTP_STATE_CONNECTED;
     s->phase = SMTP_PHASE_ANSWER; /* on_connect is the first thing awaited */
     arena_init(&s->memory);
@@ -463,6 +476,7 @@ void smtp_session_input(struct smtp_session *s, struct slice octets)
 {
     if (s->state == SMTP_STATE_CLOSING || octets.len == 0)
         return;
+    assert(s->state != SMTP_STATE_TLS);
     enter(s);
     if (s->state == SMTP_STATE_AUTH && s->held.len == 0) /* at once: growing leaves copies behind */
         (void)buf_reserve(&s->held, SMTP_AUTH_LINE_OCTETS_MAX + 2);
@@ -557,8 +571,36 @@ static void greet(struct smtp_session *s)
     CLEANUP_BUF struct buf text = BUF_INIT;
 
     buf_printf(&text, "%s %s Tern", s->hostname, s->lmtp ? "LMTP" : "ESMTP");
-    smtp_session_say(s, 220, "", buf_slice(&text));
+    s->greeted = true;
     smtp_session_move(s, SMTP_STATE_GREETED);
+    smtp_session_say(s, 220, "", buf_slice(&text));
+}
+
+void smtp_session_secured(struct smtp_session *s)
+{
+    if (s->state == SMTP_STATE_CLOSING)
+        return;
+    assert(s->state == SMTP_STATE_TLS && s->held.len == s->held_used);
+    enter(s);
+    s->secured = true;
+    s->withheld = s->withholding = 0;
+    s->esmtp = s->auth_offered = s->authenticated = false;
+    s->progress = true;
+    if (s->greeted)
+        smtp_session_move(s, SMTP_STATE_GREETED);
+    else
+        greet(s);
+    leave(s);
+}
+
+static void begin_implicit_tls(struct smtp_session *s, const struct smtp_answer *answer)
+{
+    if (smtp_answer_is_refusal(answer) || !s->ops->tls_ready(s->owner)) {
+        smtp_session_close(s); /* no client here understands words in the clear */
+        return;
+    }
+    smtp_session_move(s, SMTP_STATE_TLS);
+    s->ops->begin_tls(s->owner);
 }
 
 /* RFC 5321 3.1 and 4.3.2 know two refusals here: 554, then QUIT is awaited; and 421. */
@@ -574,7 +616,9 @@ static void turn_away(struct smtp_session *s, const struct smtp_answer *answer)
 
 void smtp_connect_answered(struct smtp_session *s, const struct smtp_answer *answer)
 {
-    if (smtp_answer_is_refusal(answer))
+    if (s->tls == SMTP_TLS_IMPLICIT && !s->secured)
+        begin_implicit_tls(s, answer);
+    else if (smtp_answer_is_refusal(answer))
         turn_away(s, answer);
     else
         greet(s);

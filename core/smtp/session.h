@@ -64,6 +64,15 @@ enum smtp_phase {
     SMTP_PHASE_DATA_BLOCK,
     SMTP_PHASE_ANSWER,
     SMTP_PHASE_LINE, /* the rest of a command line */
+    SMTP_PHASE_TLS, /* a handshake */
+};
+
+/* What a session knows of TLS. Until smtp_session_secured() it speaks in the clear. */
+enum smtp_tls {
+    SMTP_TLS_OFF,
+    SMTP_TLS_OFFERED,  /* STARTTLS (RFC 3207) */
+    SMTP_TLS_REQUIRED, /* the same, and 530 5.7.0 to all but EHLO, NOOP, STARTTLS and QUIT before it */
+    SMTP_TLS_IMPLICIT, /* before the banner (RFC 8314); a client refused by on_connect hears nothing */
 };
 
 struct smtp_ops {
@@ -141,6 +150,13 @@ struct smtp_ops {
     void (*on_auth_cancel)(void *owner);
     /* Appends the mechanisms that EHLO announces now, "PLAIN LOGIN"; NULL or nothing: none. */
     void (*auth_offer)(void *owner, struct buf *out);
+    /*
+     * TLS; both NULL with SMTP_TLS_OFF. tls_ready: whether a handshake can be begun now, else the
+     * client hears 454. begin_tls: begin it, behind what was sent; nothing is fed until
+     * smtp_session_secured(), and if it fails the owner ends the session without a word.
+     */
+    bool (*tls_ready)(void *owner);
+    void (*begin_tls)(void *owner);
 };
 
 struct smtp_session_options {
@@ -151,6 +167,7 @@ struct smtp_session_options {
     bool xclient, xforward; /* this client may speak for others */
     unsigned withhold; /* smtp_extension_of() each: never offered, and not taken */
     bool auth_required; /* MAIL needs a login: 530 5.7.0 */
+    enum smtp_tls tls;
     const struct smtp_ops *ops;
     void *owner;
 };
@@ -170,6 +187,11 @@ void smtp_session_start(struct smtp_session *session);
 void smtp_session_input(struct smtp_session *session, struct slice octets);
 /* Answers the question under way; then goes on with the octets kept. */
 void smtp_session_answer(struct smtp_session *session, const struct smtp_answer *answer);
+/*
+ * The handshake is done. What was learned in the clear is forgotten (RFC 3207 4.2): the client
+ * greets anew, or is sent the banner. Not from inside an op.
+ */
+void smtp_session_secured(struct smtp_session *session);
 bool smtp_session_waiting(const struct smtp_session *session);
 /* What an EHLO keyword stands for in smtp_session_options.withhold; 0: there is no such extension. */
 unsigned smtp_extension_of(struct slice keyword);

@@ -3,10 +3,10 @@
  * state.c - the transition table.
  *
  * A row is a state, a column a verb; a hole is SMTP_STATE_REFUSED, so a verb is forbidden
- * until someone writes down where it leads. CONNECTED, AUTH, DATA and CLOSING have no row: no
+ * until someone writes down where it leads. CONNECTED, AUTH, DATA, TLS and CLOSING have no row: no
  * command is read in them. Verbs we do not implement have no column: they are 502 in any state.
  *
- * Sources: RFC 5321 3.1, 3.3, 4.1.4 (order of commands), 4.3; RFC 2033 4.1; RFC 3030 section 2 (DATA
+ * Sources: RFC 5321 3.1, 3.3, 4.1.4 (order of commands), 4.3; RFC 2033 4.1; RFC 3207 4; RFC 3030 section 2 (DATA
  * and BDAT do not mix).
  */
 #include "smtp/state.h"
@@ -25,8 +25,8 @@
 static const enum smtp_state next_state[SMTP_STATE_COUNT][SMTP_VERB_COUNT] = {
     [SMTP_STATE_TURNED_AWAY] = { TO(QUIT, CLOSING) },
     [SMTP_STATE_GREETED] = { GREETINGS, TO(RSET, GREETED), FOR_ANOTHER(GREETED), ANY_TIME(GREETED) },
-    [SMTP_STATE_READY] = { GREETINGS, FOR_ANOTHER(READY), TO(MAIL, MAIL), TO(RSET, READY), TO(AUTH, READY),
-                           ANY_TIME(READY) },
+    [SMTP_STATE_READY] = { GREETINGS, FOR_ANOTHER(READY), TO(STARTTLS, TLS), TO(MAIL, MAIL), TO(RSET, READY),
+                           TO(AUTH, READY), ANY_TIME(READY) },
     [SMTP_STATE_MAIL] = { GREETINGS, TO(RCPT, RCPT), TO(RSET, READY),
                           ANY_TIME(MAIL) },
     [SMTP_STATE_RCPT] = { GREETINGS, TO(RCPT, RCPT), TO(DATA, DATA), TO(BDAT, BDAT),
@@ -54,6 +54,7 @@ const char *smtp_state_name(enum smtp_state state)
         [SMTP_STATE_RCPT] = "rcpt",
         [SMTP_STATE_DATA] = "data",
         [SMTP_STATE_BDAT] = "bdat",
+        [SMTP_STATE_TLS] = "tls",
         [SMTP_STATE_CLOSING] = "closing",
     };
 

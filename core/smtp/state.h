@@ -16,6 +16,7 @@ enum smtp_state {
     SMTP_STATE_RCPT,        /* at least one recipient */
     SMTP_STATE_DATA,        /* behind 354: lines are mail */
     SMTP_STATE_BDAT,        /* some chunks of the mail are here, the last one is not */
+    SMTP_STATE_TLS,         /* a handshake: nothing is read or said until smtp_session_secured() */
     SMTP_STATE_CLOSING,     /* nothing is read or said any more */
     SMTP_STATE_COUNT,
 };

@@ -56,6 +56,12 @@ struct session_facts {
     tern_str user;
     bool esmtp, tls, lmtp;
     const struct note *tags, *results, *vars;
+    /* With `tls`: as the handshake left it; in its own memory's arena, empty where there is none. */
+    tern_str tls_version, tls_cipher, tls_sni;
+    tern_str tls_client;      /* name of a client's certificate that was verified: see tls_names */
+    tern_str tls_subject, tls_fingerprint; /* of any certificate it showed */
+    tern_str tls_error;       /* why that was not verified */
+    const struct note *tls_names; /* of a verified one, "dns:" and "email:"; values are empty */
 };
 struct session_facts *session_facts_new(void);
 struct session_facts *session_facts_ref(struct session_facts *f);

@@ -22,14 +22,11 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 
 static int trust(SSL_CTX *context, const char *ca, char error[TLS_ERROR_OCTETS])
 {
-    char why[128];
-
     if (ca == NULL || ca[0] == '\0')
         return SSL_CTX_set_default_verify_paths(context) == 1 ? 0 : -1;
     if (SSL_CTX_load_verify_file(context, ca) == 1)
         return 0;
-    tls_take_reason(why, sizeof(why), "holds no certificate in PEM form");
-    (void)snprintf(error, TLS_ERROR_OCTETS, "%s: %s", ca, why);
+    tls_take_file_reason(error, ca);
     return -1;
 }
 

@@ -39,6 +39,17 @@ void tls_take_reason(char *out, size_t octets, const char *fallback)
     ERR_clear_error();
 }
 
+void tls_take_file_reason(char error[TLS_ERROR_OCTETS], const char *path)
+{
+    char why[128] = "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)";
+    unsigned long e = ERR_peek_error();
+
+    if (e != 0 && ERR_GET_LIB(e) != ERR_LIB_PEM)
+        tls_take_reason(why, sizeof(why), "cannot be read");
+    ERR_clear_error();
+    (void)snprintf(error, TLS_ERROR_OCTETS, "%s: %s", path, why);
+}
+
 SSL_CTX *tls_context_new(const SSL_METHOD *method, unsigned version_min, char error[TLS_ERROR_OCTETS])
 {
     tls_library();

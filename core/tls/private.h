@@ -58,6 +58,8 @@ struct tls {
 void tls_library(void);
 /* The first reason in this thread's queue, or `fallback`; the queue is empty afterwards. */
 void tls_take_reason(char *out, size_t octets, const char *fallback);
+/* The same for a file of certificates. */
+void tls_take_file_reason(char error[TLS_ERROR_OCTETS], const char *path);
 /* What both ends have in common. NULL with a sentence. */
 SSL_CTX *tls_context_new(const SSL_METHOD *method, unsigned version_min, char error[TLS_ERROR_OCTETS]);
 struct tls *tls_make(SSL_CTX *context);

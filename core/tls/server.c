@@ -129,9 +129,7 @@ static int ask_client(SSL_CTX *context, const char *ca, char error[TLS_ERROR_OCT
         return 0;
     STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca);
     if (names == NULL || SSL_CTX_load_verify_file(context, ca) != 1) {
-        char why[128];
-        tls_take_reason(why, sizeof(why), "holds no certificate in PEM form");
-        (void)snprintf(error, TLS_ERROR_OCTETS, "%s: %s", ca, why);
+        tls_take_file_reason(error, ca);
         sk_X509_NAME_pop_free(names, X509_NAME_free);
         return -1;
     }

@@ -3,7 +3,7 @@
  * fuzz_smtp_session.c - whole dialogues. The first two octets choose the limits and how the input
  * is cut; the rest is what the client sends. Promises: whatever the cuts, and whether questions
  * are answered at once or later, the same is said and asked and the same mail comes out; every
- * reply line is well-formed; a mail that is taken has no lone CR or LF, unless it is binary; a transaction ends once.
+ * reply line is well-formed; nothing is said and asked during a handshake; a mail that is taken has no lone CR or LF, unless it is binary; a transaction ends once.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ struct owner {
     struct smtp_session *session;
     struct buf log; /* all said, asked and handed on */
     struct buf body;
-    bool deferred, closed, open, binary;
+    bool deferred, closed, open, shaking, secured, binary;
     bool asked, known; /* AUTH: a challenge is open; it has succeeded */
 };
 
@@ -44,7 +44,7 @@ static void on_send(void *owner, struct slice octets)
 {
     struct owner *o = owner;
 
-    assert(!o->closed && octets.len > 0);
+    assert(!o->closed && !o->shaking && octets.len > 0);
     for (struct slice rest = octets; rest.len > 0;) {
         ptrdiff_t lf = slice_find(rest, '\n');
         assert(lf >= 4 && lf < 512 && rest.ptr[lf - 1] == '\r');
@@ -221,13 +221,47 @@ static void auth_offer(void *owner, struct buf *out)
     buf_add_cstr(out, "PLAIN");
 }
 
+static bool on_tls_ready(void *owner)
+{
+    assert(!((struct owner *)owner)->secured);
+    return true;
+}
+
+static void on_begin_tls(void *owner)
+{
+    struct owner *o = owner;
+
+    assert(!o->open && !o->secured && !o->asked);
+    buf_add_cstr(&o->log, "[tls]");
+    o->shaking = true;
+}
+
 static const struct smtp_ops ops = {
-    on_send, on_close, on_expect,  on_connect, on_helo,  on_mail,
-    on_rcpt, on_data,  on_message, on_body,    on_abort,
-    .on_xclient = on_xclient, .on_xforward = on_xforward,
-    .on_auth = on_auth, .on_auth_response = on_auth_response,
-    .on_auth_cancel = on_auth_cancel, .auth_offer = auth_offer,
+    .send = on_send,         .close = on_close, .expect = on_expect,       .on_connect = on_connect,
+    .on_helo = on_helo,      .on_mail = on_mail, .on_rcpt = on_rcpt,       .on_data = on_data,
+    .on_message = on_message, .on_body = on_body, .on_abort = on_abort,    .tls_ready = on_tls_ready,
+    .begin_tls = on_begin_tls, .on_xclient = on_xclient, .on_xforward = on_xforward,
+    .on_auth = on_auth, .on_auth_response = on_auth_response, .on_auth_cancel = on_auth_cancel,
+    .auth_offer = auth_offer,
 };
+
+static void secure(struct owner *o)
+{
+    if (!o->shaking || o->closed)
+        return;
+    o->shaking = false;
+    o->secured = true;
+    o->known = false; /* who it was is forgotten, too */
+    smtp_session_secured(o->session);
+}
+
+/* With TLS a piece ends where a line does: whether octets follow STARTTLS makes the difference there. */
+static size_t piece(struct slice rest, size_t step, bool tls)
+{
+    ptrdiff_t lf = tls ? slice_find(rest, '\n') : -1;
+
+    return lf >= 0 && (size_t)lf < step ? (size_t)lf + 1 : step;
+}
 
 static void answer_all(struct owner *o)
 {
@@ -241,6 +275,10 @@ static void run(struct owner *o, struct slice in, unsigned limits, size_t step, 
 {
     *o = (struct owner){ .deferred = deferred };
     bool tight = (limits & 1) != 0;
+    enum smtp_tls tls = (limits & 128) == 0 ? SMTP_TLS_OFF
+                        : (limits & 2) != 0 ? SMTP_TLS_REQUIRED
+                        : tight             ? SMTP_TLS_IMPLICIT
+                                            : SMTP_TLS_OFFERED;
     o->session = smtp_session_new(&(struct smtp_session_options){
         .hostname = "mx.example.net",
         .limits = { .command_line_octets = tight ? 40 : 2048,
@@ -256,14 +294,19 @@ static void run(struct owner *o, struct slice in, unsigned limits, size_t step, 
         .xclient = (limits & 32) != 0,
         .xforward = (limits & 32) != 0,
         .auth_required = (limits & 64) != 0,
+        .tls = tls,
         .ops = &ops,
         .owner = o,
     });
     smtp_session_start(o->session);
     answer_all(o);
-    for (size_t i = 0; i < in.len; i += step) {
-        smtp_session_input(o->session, slice_head(slice_from(in, i), step));
+    secure(o);
+    while (in.len > 0) {
+        size_t octets = piece(in, step, tls != SMTP_TLS_OFF);
+        smtp_session_input(o->session, slice_head(in, octets));
         answer_all(o);
+        secure(o);
+        in = slice_from(in, octets);
     }
     smtp_session_free(o->session);
 }

@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import BINARY, MODULES, ROOT, SLOW, need, run
+from ternlib import BINARY, MODULES, ROOT, SLOW, certificates_for, need, run
 
 ENV = dict(os.environ, TERN_MODULE_PATH=MODULES)
 PARTS = {  # what a fragment lacks is taken from here
@@ -55,6 +55,7 @@ def check(config, where, folder):
     path = os.path.join(folder, "tern.yaml")
     with open(path, "w") as f:
         f.write(config)
+    certificates_for(config, folder)
     r = tern("check", "-c", path)
     assert r.returncode == 0, "%s:\n%s\n%s" % (where, config, r.stderr)
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import BINARY, BUILD, MODULES, ROOT, run
+from ternlib import BINARY, BUILD, MODULES, ROOT, certificates_for, run
 
 LAYERS = [["base"], ["net", "config", "mime"], ["tls", "dns", "sasl", "state"], ["smtp", "spool"], ["queue", "module"],
           ["delivery", "lua"], ["server"], ["cli"]]
@@ -218,6 +218,7 @@ def test_examples_pass_check():
         for path in examples:
             for table in re.findall(r"file: *\"?([\w.-]+\.txt)", open(path).read()):
                 open(os.path.join(etc, table), "a").close()  # the operator's own
+            certificates_for(open(path).read(), etc)
             r = tern("check", "-c", path)
             if r.returncode != 0:
                 wrong.append("conf/%s: %s" % (os.path.relpath(path, etc), (r.stdout + r.stderr).strip()))
@@ -245,6 +246,7 @@ def test_yaml_blocks():
                     known = [f for f in files("*.lua") if f.endswith("/" + os.path.basename(script))]
                     with open(place, "w") as f:
                         f.write(read(known[0]) if known else "")
+                certificates_for(text, folder)
                 r = tern("check", "-c", file)
                 if r.returncode != 0:
                     wrong.append("%s:%d: %s" % (path, line, (r.stdout + r.stderr).strip()))

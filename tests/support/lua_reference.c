@@ -40,7 +40,7 @@ static void add_places(const struct lua_binding *b, struct buf *out)
         return;
     }
     for (unsigned i = 0; i < TERN_HOOK_COUNT; i++) {
-        if ((b->when & (1u << i)) == 0 || i == TERN_HOOK_TLS)
+        if ((b->when & (1u << i)) == 0)
             continue;
         buf_printf(out, "%s%s", between, lua_hook_name(i));
         between = ", ";

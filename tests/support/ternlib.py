@@ -4,6 +4,7 @@ Standard library only. Everything is bounded in time; nothing leaves the loopbac
 """
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,17 @@ def fill(config, *values):
     for value in values:
         config = config.replace("%s", value, 1)
     return config
+
+
+def certificates_for(config, folder):
+    """Makes the files that `certificates:` of a configuration names below `folder`, for its hostname."""
+    name = (re.findall(r"^hostname: *(\S+)", config, re.M) + ["mx.test"])[0]
+    for cert, key in re.findall(r"cert: *([\w./-]+), *key: *([\w./-]+)", config):
+        for path in (cert, key):
+            os.makedirs(os.path.dirname(os.path.join(folder, path)), exist_ok=True)
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+                        "-subj", "/CN=" + name, "-addext", "subjectAltName=DNS:" + name, "-keyout", os.path.join(folder, key),
+                        "-out", os.path.join(folder, cert)], check=True, capture_output=True, timeout=60 * SLOW)
 
 
 def free_port():

@@ -203,7 +203,7 @@ static void peer_fini(struct peer *p)
 }
 
 /* Starts the session and feeds `in` in pieces of `step` octets; 0: in one. */
-static void peer_converse(struct peer *p, struct slice in, size_t step, bool deferred)
+static inline void peer_converse(struct peer *p, struct slice in, size_t step, bool deferred)
 {
     p->deferred = deferred;
     smtp_session_start(p->session);
@@ -221,7 +221,7 @@ static void peer_converse(struct peer *p, struct slice in, size_t step, bool def
 #define BEGIN HELLO "MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\n"
 
 /* "220 mx..." and so on to "220;250;250 2.1.0;": the last line of each reply. */
-static void peer_summarize(struct slice said, struct buf *out)
+static inline void peer_summarize(struct slice said, struct buf *out)
 {
     for (ptrdiff_t lf; (lf = slice_find(said, '\n')) >= 4; said = slice_from(said, (size_t)lf + 1)) {
         struct slice line = slice_head(said, (size_t)lf - 1);

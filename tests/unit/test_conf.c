@@ -17,6 +17,7 @@
 #include "server/generation.h"
 
 #define LISTENERS "listeners: { mx: { bind: \"127.0.0.1:2525\", policy: in } }\n"
+#define CERTIFICATES "certificates: [{ cert: c.pem, key: k.pem }]\n"
 #define LEAST     "spool: /var/spool/tern\n" LISTENERS
 
 struct parsed {
@@ -60,6 +61,7 @@ static const struct {
     { "", "split", "false", "0" },
     { "", "delivery", "false", "0" },
     { "", "node", "255", "255" },
+    { "", "certificates", "[{ cert: c.pem, key: k.pem }]", "1: /etc/tern/c.pem /etc/tern/k.pem" },
     { "spool", "path", "queue", "/etc/tern/queue" },
     { "spool", "segment_size", "64KB", "65536" },
     { "spool", "min_free", "1MB", "1048576" },
@@ -90,6 +92,7 @@ static const struct {
     { "limits", "error_delay", "250ms", "250" },
     { "timeouts", "command", "1", "1" },
     { "timeouts", "proxy", "1h", "3600" },
+    { "timeouts", "tls", "1s", "1" },
     { "timeouts", "line", "2m", "120" },
     { "timeouts", "data_start", "1h", "3600" },
     { "timeouts", "data_block", "2s", "2" },
@@ -129,6 +132,13 @@ static const struct {
     { "auth", "delay", "0", "0" },
     { "auth", "delay_max", "1m", "60000" },
     { "auth", "remember", "1h", "3600" },
+    { "listeners.NAME", "tls", "required", "2" },
+    { "listeners.NAME", "client_certificates", "true, tls: starttls", "1" },
+    { "listeners.NAME", "client_ca", "ca.pem, client_certificates: true, tls: implicit", "/etc/tern/ca.pem" },
+    { "tls", "min_version", "1.3", "1" },
+    { "tls", "ciphers", "HIGH", "HIGH" },
+    { "tls", "tickets", "0", "0" },
+    { "tls", "warn_before", "1d", "86400" },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 
@@ -140,7 +150,7 @@ static const void *base_of(const struct server_conf *c, const char *section)
     } bases[] = { { "", c },           { "spool", &c->spool }, { "listeners.NAME", &c->listeners[0] },
                   { "limits", &c->limits }, { "timeouts", &c->timeouts }, { "dns", &c->dns },
                   { "log", &c->log },  { "retry", &c->retry }, { "hold", &c->hold }, { "kv", &c->kv },
-                  { "auth", &c->auth } };
+                  { "auth", &c->auth }, { "tls", &c->tls } };
 
     for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++)
         if (strcmp(bases[i].path, section) == 0)
@@ -170,6 +180,12 @@ static void show(const struct tern_option *o, const void *base, struct buf *out)
         buf_add_cstr(out, cidrs_match(*(const struct tern_cidrs *const *)field, &(tern_address){ 4, { 127, 0, 0, 1 }, 0 })
                               ? "has 127.0.0.1" : "has it not");
         break;
+    case TERN_TYPE_RECORDS: {
+        const struct tern_records *records = field;
+        const struct certificate_conf *first = records->items;
+        buf_printf(out, "%zu: %s %s", records->count, first->cert.ptr, first->key.ptr);
+        break;
+    }
     case TERN_TYPE_RATE:
         buf_printf(out, "%llu/%llu", (unsigned long long)((const struct tern_rate *)field)->count,
                    (unsigned long long)((const struct tern_rate *)field)->per_ms);
@@ -196,6 +212,10 @@ static void write_key(struct buf *yaml, size_t i)
                    strcmp(keys[i].key, "bind") == 0     ? "policy: in"
                    : strcmp(keys[i].key, "policy") == 0 ? "bind: \"127.0.0.1:2525\""
                                                         : "bind: \"127.0.0.1:2525\", policy: in");
+    if (listener && strstr(keys[i].value, "tls") != NULL)
+        buf_add_cstr(yaml, CERTIFICATES);
+    if (listener && strcmp(keys[i].key, "tls") == 0)
+        buf_add_cstr(yaml, CERTIFICATES);
     if (section[0] == '\0')
         buf_printf(yaml, "%s: %s\n", keys[i].key, keys[i].value);
     else if (!spool && !listener)
@@ -320,8 +340,16 @@ static const struct {
       "\"localhost:25\"\n" },
     { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, withhold: [SIZE, chunks] } }\n",
       "t.yaml:2:64: error: withhold: expected keywords of EHLO such as SIZE or CHUNKING, got \"chunks\"\n" },
-    { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, tls: {} } }\n",
-      "t.yaml:2:59: error: tls: is not supported yet\n" },
+    { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, tls: implicit } }\n",
+      "t.yaml:2:59: error: tls: implicit needs a certificate at the top level: certificates: [ { cert: FILE, key: FILE } ]\n" },
+    { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, tls: maybe } }\n" CERTIFICATES,
+      "t.yaml:2:59: error: tls: expected one of off, starttls, required, implicit; got \"maybe\"\n" },
+    { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, client_certificates: true } }\n",
+      "t.yaml:2:75: error: client_certificates: needs tls: starttls, required or implicit\n" },
+    { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, tls: starttls, client_ca: x } }\n" CERTIFICATES,
+      "t.yaml:2:80: error: client_ca: needs client_certificates: true\n" },
+    { LEAST "certificates: [ { cert: c.pem } ]\n", "t.yaml:3:17: error: option \"key\" is missing (path)\n" },
+    { LEAST "tls: { min_version: 1.1 }\n", "t.yaml:3:21: error: min_version: expected one of 1.2, 1.3; got \"1.1\"; did you mean \"1.2\"?\n" },
 };
 
 static void test_wrong(void)

@@ -271,6 +271,8 @@ static const struct {
     { "result", TERN_HOOK_RESULT,
       ON("result", "m, rcpts", "tern.note('o', m.outcome .. m.outcome_text .. #rcpts)"), TERN_NEXT,
       "note o=bounced250 taken2\n" },
+    { "tls", TERN_HOOK_TLS, ON("tls", "s", "tern.log.info('shook ' .. s.client .. ' ' .. tostring(s.tls_version))"),
+      TERN_NEXT, "" },
     { "close", TERN_HOOK_CLOSE, ON("close", "s", "tern.log.info('bye ' .. s.client) print('a', 1)"),
       TERN_NEXT, "" },
 
@@ -333,8 +335,6 @@ static const struct {
     { "bytecode", "\033Lua", "attempt to load a binary chunk" },
     { "an unknown hook", TERN "\ntern.on('recipient', print)",
       "test.lua:2: there is no hook \"recipient\"" },
-    { "a hook that is not there yet", TERN "tern.on('tls', print)",
-      "the hook tls is not supported yet" },
     { "a form that scripts have not", TERN "tern.on('auth', print, { form = 'exchange' })",
       "invalid option 'exchange'" },
     { "a form elsewhere", TERN "tern.on('rcpt', print, { form = 'verify' })",

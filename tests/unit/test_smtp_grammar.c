@@ -217,12 +217,13 @@ static void test_states(void)
             *next; /* EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP AUTH EXPN STARTTLS BDAT XCLIENT XFORWARD */
     } rows[] = {
         { SMTP_STATE_CONNECTED, "................." }, { SMTP_STATE_TURNED_AWAY, "........c........" },
-        { SMTP_STATE_GREETED, "rrr...ggcgg....gg" },   { SMTP_STATE_READY, "rrrm..rrcrrr...gr" },
+        { SMTP_STATE_GREETED, "rrr...ggcgg....gg" },   { SMTP_STATE_READY, "rrrm..rrcrrr.T.gr" },
         { SMTP_STATE_MAIL, "rrr.R.rmcmm......" },      { SMTP_STATE_RCPT, "rrr.RDrRcRR...B.." },
         { SMTP_STATE_DATA, "................." },      { SMTP_STATE_BDAT, "rrr...rBcBB...B.." },
+        { SMTP_STATE_TLS, "................." },
         { SMTP_STATE_CLOSING, "................." },   { SMTP_STATE_AUTH, "................." },
     };
-    static const char letters[SMTP_STATE_COUNT + 1] = ".?tgramRDBc";
+    static const char letters[SMTP_STATE_COUNT + 1] = ".?tgramRDBTc";
 
     CU_ASSERT_EQUAL(sizeof(rows) / sizeof(rows[0]), SMTP_STATE_COUNT - 1);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

@@ -699,6 +699,20 @@ struct tern_api {
      * `tern->complete(call, tern->fail(...))`. Loop or pool thread of the step.
      */
     tern_verdict (*fail)(tern_call *call, const char *format, ...) TERN_PRINTF(2, 3);
+
+    /* -- session view under TLS (is_tls()); else empty -- */
+
+    tern_str (*tls_version)(const tern_call *call); /* "TLSv1.3" */
+    tern_str (*tls_cipher)(const tern_call *call);  /* IANA name: "TLS_AES_256_GCM_SHA384" */
+    tern_str (*tls_sni)(const tern_call *call);     /* host name the client asked for, lower case */
+    /* Who the client is by a certificate that an authority of the listener's client_ca vouches for:
+     * a mailbox of it, else its CN, else a host name. */
+    tern_str (*tls_client)(const tern_call *call);
+    /* Of any certificate that the client showed: who it says it is for (RFC 2253; not to be
+     * believed while tls_client() is empty), its SHA-256 in hex, and why it is not verified. */
+    tern_str (*tls_subject)(const tern_call *call);
+    tern_str (*tls_fingerprint)(const tern_call *call);
+    tern_str (*tls_error)(const tern_call *call);
 };
 
 /* True if the server's table has this function. */

@@ -68,7 +68,10 @@ static void print_record(const json_t *r)
 
     printf("%s %s  %s\n", text_of(r, "type"), text_of(r, "id"), text_of(r, "time"));
     if (text_of(r, "client")[0] != '\0')
-        printf("  client %s (%s), session %s\n", text_of(r, "client"), text_of(r, "helo"), text_of(r, "session"));
+        printf("  client %s (%s)%s%s, session %s\n", text_of(r, "client"), text_of(r, "helo"),
+               text_of(r, "via")[0] != '\0' ? " by " : "", text_of(r, "via"), text_of(r, "session"));
+    if (text_of(r, "forwarded")[0] != '\0')
+        printf("  had it from %s\n", text_of(r, "forwarded"));
     if (json_object_get(r, "from") != NULL)
         printf("  from <%s>\n", text_of(r, "from"));
     json_array_foreach(json_object_get(r, "to"), i, v)
@@ -79,6 +82,8 @@ static void print_record(const json_t *r)
         else if (text_of(r, "reply")[0] != '\0')
             printf("  reply %s\n", text_of(r, "reply"));
     }
+    json_array_foreach(json_object_get(r, "refused"), i, v)
+        printf("  reply %s <%s>\n", text_of(v, "reply"), text_of(v, "to"));
     json_array_foreach(json_object_get(r, "steps"), i, v)
         print_step(v);
     json_array_foreach(json_object_get(r, "outcomes"), i, v)

@@ -395,6 +395,13 @@ static void put_replies(struct passage *p, const struct refusal *all)
         if (better && (sum == NULL || sum->verdict != TERN_NEXT))
             sum = &replies[i];
     }
+    for (unsigned i = 0; i < p->txn->rcpt_count && p->txn->each; i++) {
+        const struct rcpt_facts *rcpt = p->txn->rcpts[i];
+        const struct decision *d = &replies[rcpt->family];
+        bool first = i == 0 || p->txn->rcpts[i - 1]->family != rcpt->family;
+        if (first && d->verdict != TERN_NEXT)
+            record_refused(p->record, slice_of(rcpt->view.original.address), d->code, d->enhanced, d->text);
+    }
     p->result.replies = replies;
     p->result.reply_count = p->reply_count;
     p->result.decision = *sum;

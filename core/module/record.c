@@ -26,6 +26,7 @@ void record_init(struct record *r)
 void record_fini(struct record *r)
 {
     buf_free(&r->steps);
+    buf_free(&r->refused);
     buf_free(&r->last_reply);
 }
 
@@ -144,6 +145,22 @@ void record_reply(struct record *r, unsigned code, const char *enhanced, struct 
     if (code != 0)
         buf_printf(&r->last_reply, "%u %s %.*s", code, enhanced,
                    (int)slice_head(text, 2 * WORD_OCTETS_MAX).len, text.ptr);
+}
+
+void record_refused(struct record *r, struct slice rcpt, unsigned code, const char *enhanced, struct slice text)
+{
+    size_t before = r->refused.len;
+
+    if (r->truncated)
+        return;
+    buf_add_cstr(&r->refused, "{\"to\":");
+    buf_add_json(&r->refused, slice_head(rcpt, WORD_OCTETS_MAX));
+    add_reply(&r->refused, "reply", code, enhanced, text);
+    buf_add_cstr(&r->refused, "}\n");
+    if (r->refused.len <= RCPTS_OCTETS_MAX)
+        return;
+    r->refused.len = before;
+    r->truncated = true;
 }
 
 /* ---- writing ---- */
@@ -268,6 +285,8 @@ void record_write_txn(struct record *r, const struct session_facts *session,
     else if (reply_code != 0)
         buf_printf(&out, ",\"reply\":\"%u\"", reply_code);
     add_word(&out, "stored", stored_id);
+    if (r->refused.len > 0)
+        fits &= add_lines(&out, "refused", buf_slice(&r->refused));
     finish(r, &out, fits);
 }
 

@@ -26,6 +26,7 @@ struct record {
     bool truncated;
     unsigned last_code; /* of the last refusal told, and its line */
     struct buf last_reply;
+    struct buf refused; /* as steps: recipients that heard another reply at the dot than the rest */
 };
 
 void record_init(struct record *r);
@@ -48,6 +49,9 @@ struct record_entry {
 void record_step(struct record *r, const struct record_entry *entry);
 /* The reply that the client heard: code, enhanced code, text. */
 void record_reply(struct record *r, unsigned code, const char *enhanced, struct slice text);
+
+/* With txn_facts.each: the reply that this RCPT heard at the dot. */
+void record_refused(struct record *r, struct slice rcpt, unsigned code, const char *enhanced, struct slice text);
 
 void record_write_session(struct record *r, const struct session_facts *session);
 /* reply_code: the last reply of the transaction, 0 if it was given up. */

@@ -3,7 +3,9 @@
 
 #include <arpa/inet.h>
 
+#include "base/buf.h"
 #include "base/utf8.h"
+#include "mime/xtext.h"
 
 static const struct slice names[SMTP_XATTR_COUNT] = {
     [SMTP_XATTR_NAME] = SLICE("NAME"),
@@ -24,33 +26,14 @@ const char *smtp_xattr_name(enum smtp_xattr attr)
     return names[attr].ptr;
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* xtext (RFC 3461 section 4), more liberal in that '=' may stand for itself. False: a bad '+', or too long. */
+/* False: no xtext, or too long. */
 static bool decode(struct slice in, struct arena *memory, struct slice *ret)
 {
-    char *out = arena_alloc(memory, SMTP_XATTR_OCTETS_MAX + 1);
-    size_t n = 0;
+    CLEANUP_BUF struct buf out = BUF_INIT;
 
-    for (size_t i = 0; i < in.len; i++) {
-        int c = (unsigned char)in.ptr[i];
-        if (c == '+') {
-            if (in.len - i < 3 || hex(in.ptr[i + 1]) < 0 || hex(in.ptr[i + 2]) < 0)
-                return false;
-            c = hex(in.ptr[i + 1]) * 16 + hex(in.ptr[i + 2]);
-            i += 2;
-        }
-        if (n == SMTP_XATTR_OCTETS_MAX)
-            return false;
-        out[n++] = (char)c;
-    }
-    out[n] = '\0';
-    *ret = slice_make(out, n);
+    if (!xtext_decode(in, &out) || out.len > SMTP_XATTR_OCTETS_MAX)
+        return false;
+    *ret = arena_slice(memory, buf_slice(&out));
     return true;
 }
 

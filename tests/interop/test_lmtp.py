@@ -6,7 +6,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from peers import Exim, Postfix
-from ternlib import Client, Tern, dotted, free_port, need, run, wait_for
+from ternlib import Client, Tern, dotted, free_port, need, queue_id, run, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONFIG = """
@@ -40,8 +40,8 @@ def test_each_recipient_has_its_reply():
             assert c.cmd("RCPT TO:<%s@example.org>" % r)[0] == 250
         assert c.cmd("DATA")[0] == 354
         c.send(dotted("Subject: hello\n\nx\n") + b".\r\n")
-        codes = [c.reply()[0] for _ in range(4)]
-        assert codes == [451, 250, 550, 250], codes
+        replies = [c.reply() for _ in range(4)]
+        assert [code for code, _ in replies] == [451, 250, 550, 250], replies
         # Durable before the replies: a kill now loses nothing.
         wait_for(lambda: t.maildir("bob") and t.maildir("eve"))
         assert not t.maildir("no-x") and not t.maildir("later-x") and t.queue() == []
@@ -49,6 +49,10 @@ def test_each_recipient_has_its_reply():
         log = t.log_text()
         assert re.search(r"defer .*to=later-x@example.org", log) and re.search(r"reject .*to=no-x@example.org", log), log
         assert c.cmd("QUIT")[0] == 221
+        record = wait_for(lambda: t.why(queue_id(replies[1][1])))[0]
+        assert [r["to"] for r in record["refused"]] == ["later-x@example.org", "no-x@example.org"], record
+        text = t.cli("why", record["id"]).stdout
+        assert re.search(r"reply 550 5.7.1 Not for this one.* <no-x@example.org>", text), text
 
 
 def test_postfix_delivers_by_lmtp():

@@ -566,6 +566,13 @@ static void config_error(struct tern_config *config, const char *key, const char
     buf_printf(&fake_config_text, "%s: %s\n", key, format);
 }
 
+/* In the clear: nothing is known of TLS. */
+static tern_str no_tls(const tern_call *call)
+{
+    (void)call;
+    return (tern_str){ "", 0 };
+}
+
 struct tern_api fake_api = {
     .size = sizeof(fake_api),
     .abi_major = TERN_ABI_MAJOR,
@@ -638,6 +645,13 @@ struct tern_api fake_api = {
     .log = write_log,
     .config_error = config_error,
     .config_warning = config_error,
+    .tls_version = no_tls,
+    .tls_cipher = no_tls,
+    .tls_sni = no_tls,
+    .tls_client = no_tls,
+    .tls_subject = no_tls,
+    .tls_fingerprint = no_tls,
+    .tls_error = no_tls,
 };
 
 /* ---- calls ---- */

@@ -38,6 +38,7 @@
     X(worker, "the worker process started, ended or hung")                                        \
     X(limit, "a configured limit was reached")                                                    \
     X(auth, "a client logged in, or tried to")                                                    \
+    X(etrn, "a client had the queue of a domain started")                                         \
     X(kv, "the key-value store")                                                                  \
     X(tls, "a handshake of TLS failed")                                                           \
     X(table, "a table was read or could not be")

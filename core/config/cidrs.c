@@ -162,3 +162,8 @@ bool cidrs_match(const struct tern_cidrs *set, const tern_address *address)
     }
     return low > 0 && wanted <= f->ranges[low - 1].last;
 }
+
+bool cidrs_are_none(const struct tern_cidrs *set)
+{
+    return set == NULL || set->v4.count + set->v6.count == 0;
+}

@@ -19,5 +19,6 @@ struct tern_cidrs *cidrs_new(struct arena *arena, size_t count);
 bool cidrs_add(struct tern_cidrs *set, struct slice text, char error[CIDR_ERROR_OCTETS]);
 /* Makes it ready for cidrs_match() (config/schema.h): sorts, and drops networks inside others. */
 void cidrs_finish(struct tern_cidrs *set);
+bool cidrs_are_none(const struct tern_cidrs *set); /* NULL: none */
 
 #endif

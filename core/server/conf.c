@@ -13,6 +13,7 @@
 #include "server/conf_tls.h"
 
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
+static const char *const vrfys[] = { "neutral", "refuse", NULL };
 static const char *const hold_thens[] = { "discard", "bounce", NULL };
 static const char *const log_targets[] = { "stderr", "file", "syslog", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
@@ -214,6 +215,10 @@ static const struct tern_option listener_options[] = {
                      "Ask clients for a certificate. None or any other is no reason to refuse; steps see what it was."),
     TERN_OPTION_PATH(struct listener_conf, client_ca, "",
                      "PEM file of the authorities whose certificates of clients count as verified."),
+    TERN_OPTION_CIDRS(struct listener_conf, etrn, "",
+                      "Clients that may have the mail for a domain tried at once by ETRN (RFC 1985)."),
+    TERN_OPTION_ENUM(struct listener_conf, vrfy, "neutral", vrfys,
+                     "neutral: VRFY is answered 252 whatever it asks for; refuse: 502."),
     TERN_OPTIONS_END,
 };
 

@@ -21,6 +21,8 @@
 enum listener_auth { LISTENER_AUTH_OFF, LISTENER_AUTH_ALLOWED, LISTENER_AUTH_REQUIRED };
 enum listener_protocol { LISTENER_SMTP, LISTENER_LMTP };
 
+enum listener_vrfy { LISTENER_VRFY_NEUTRAL, LISTENER_VRFY_REFUSE };
+
 struct listener_conf {
     struct slice name;
     struct tern_list bind;
@@ -31,7 +33,8 @@ struct listener_conf {
     struct tern_list withhold; /* EHLO keywords */
     unsigned withheld;         /* the same for smtp_session_options */
     const struct tern_cidrs *proxy; /* who must send a PROXY header */
-    const struct tern_cidrs *xclient, *xforward;
+    const struct tern_cidrs *xclient, *xforward, *etrn;
+    int vrfy; /* enum listener_vrfy */
     int auth;     /* enum listener_auth */
     bool auth_plaintext;
     struct engine_auth_options auth_options; /* of this listener and of `auth:` */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "config/cidrs.h"
 #include "server/another.h"
 #include "module/engine_auth.h"
 #include "server/received.h"
@@ -19,6 +20,7 @@ struct dialogue {
     struct smtp_session *smtp;
     struct engine_session *engine;
     struct generation *generation;
+    const struct listener_conf *listener; /* of the generation */
     struct body *body;
     /* Of the message that is being stored; the engine's, until the transaction ends. */
     const struct engine_message_result *result;
@@ -562,6 +564,17 @@ static void op_begin_tls(void *owner)
     s->ops->begin_tls(s->owner);
 }
 
+/* Asked anew: XCLIENT may have made it another client's session. */
+static int op_etrn(void *owner, struct slice domain, bool or_below)
+{
+    struct dialogue *s = owner;
+    const struct session_facts *f = engine_session_facts(s->engine);
+
+    if (!cidrs_match(s->listener->etrn, &f->client))
+        return -EACCES;
+    return s->ops->etrn != NULL ? s->ops->etrn(s->owner, slice_of(f->client_text), domain, or_below) : 0;
+}
+
 static const struct smtp_ops smtp_ops = {
     .tls_ready = op_tls_ready, .begin_tls = op_begin_tls,
     .send = op_send,       .close = op_close,   .expect = op_expect, .pause = op_pause,
@@ -570,7 +583,7 @@ static const struct smtp_ops smtp_ops = {
     .on_message = op_message, .on_body = op_body, .on_abort = op_abort,
     .on_xclient = op_xclient, .on_xforward = op_xforward,
     .on_auth = op_auth,    .on_auth_response = op_auth_response, .on_auth_cancel = op_auth_cancel,
-    .auth_offer = op_auth_offer,
+    .auth_offer = op_auth_offer, .on_etrn = op_etrn,
 };
 
 void dialogue_ref_generation(void *generation)
@@ -600,6 +613,9 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
                                        .withhold = o->listener->withheld,
                                        .xclient = cidrs_match(o->listener->xclient, &o->facts->client),
                                        .xforward = cidrs_match(o->listener->xforward, &o->facts->client),
+                                       .etrn = !cidrs_are_none(o->listener->etrn),
+                                       .may_etrn = cidrs_match(o->listener->etrn, &o->facts->client),
+                                       .no_vrfy = o->listener->vrfy == LISTENER_VRFY_REFUSE,
                                        .auth_required = o->listener->auth == LISTENER_AUTH_REQUIRED,
                                        .ops = &smtp_ops, .owner = s };
 
@@ -607,6 +623,7 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
     s->ops = o->ops;
     s->owner = o->owner;
     s->generation = generation_ref(o->generation);
+    s->listener = o->listener;
     server_conf_smtp_limits(conf, &so.limits);
     s->engine = engine_session_new(o->engine, &eo);
     s->smtp = smtp_session_new(&so);

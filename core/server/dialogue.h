@@ -37,6 +37,8 @@ struct dialogue_ops {
     struct body *(*new_body)(void *owner);
     /* Store the message; answered once by dialogue_stored(), from inside or later. */
     void (*store)(void *owner, const struct session_facts *session, const struct engine_message_result *result);
+    /* ETRN: the mail for `domain` is to be sent now. 0, or a negative errno: not now. May be NULL. */
+    int (*etrn)(void *owner, struct slice client, struct slice domain, bool or_below);
     void (*count)(void *owner, enum dialogue_reply reply);
     /* XCLIENT: whose session it is now. False, and the reply: that one has too many. May be NULL. */
     bool (*moved)(void *owner, const tern_address *client, struct smtp_answer *ret);

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "server/commit.h"
 #include "server/dialogue.h"
+#include "server/etrn.h"
 #include "server/proxied.h"
 #include "server/serve.h"
 
@@ -379,6 +380,13 @@ static void op_store(void *owner, const struct session_facts *facts,
     commit_submit(s->commit, on_committed, s);
 }
 
+static int op_etrn(void *owner, struct slice client, struct slice domain, bool or_below)
+{
+    struct session *s = owner;
+
+    return etrn_start(s->l->serve, client, domain, or_below);
+}
+
 static void op_count(void *owner, enum dialogue_reply reply)
 {
     const struct serve_metrics *m = &((struct session *)owner)->l->serve->metrics;
@@ -481,7 +489,7 @@ static const struct dialogue_ops dialogue_ops = {
     .tls_ready = op_tls_ready, .begin_tls = op_begin_tls,
     .send = op_send, .close = op_close, .expect = op_expect, .resumed = op_resumed, .gather = op_gather,
     .may_begin = op_may_begin, .new_id = op_new_id, .new_body = op_new_body, .store = op_store,
-    .count = op_count, .may_add = op_may_add, .pause = op_pause, .full = op_full, .early = op_early,
+    .etrn = op_etrn, .count = op_count, .may_add = op_may_add, .pause = op_pause, .full = op_full, .early = op_early,
     .moved = op_moved,
 };
 

@@ -24,6 +24,7 @@ static const struct {
     { SMTP_EXT_CHUNKING, SLICE("CHUNKING") },
     { SMTP_EXT_BINARYMIME, SLICE("BINARYMIME") },
     { SMTP_EXT_DSN, SLICE("DSN") },
+    { SMTP_EXT_ETRN, SLICE("ETRN") },
     { SMTP_EXT_LIMITS, SLICE("LIMITS") },
     { SMTP_EXT_XCLIENT, SLICE("XCLIENT") },
     { SMTP_EXT_XFORWARD, SLICE("XFORWARD") },
@@ -37,6 +38,8 @@ unsigned smtp_session_extensions(const struct smtp_session *s)
 
     for (size_t i = 0; i < OFFER_COUNT; i++)
         all |= offers[i].extension;
+    if (!s->may_etrn)
+        all &= ~SMTP_EXT_ETRN;
     if (!s->prdr)
         all &= ~SMTP_EXT_PRDR;
     if (!s->xclient)

@@ -26,6 +26,7 @@ static const struct {
     [SMTP_VERB_EXPN] = { SLICE("EXPN"), MAY },         [SMTP_VERB_AUTH] = { SLICE("AUTH"), MUST },
     [SMTP_VERB_STARTTLS] = { SLICE("STARTTLS"), NONE }, [SMTP_VERB_BDAT] = { SLICE("BDAT"), MAY },
     [SMTP_VERB_XCLIENT] = { SLICE("XCLIENT"), MAY },   [SMTP_VERB_XFORWARD] = { SLICE("XFORWARD"), MAY },
+    [SMTP_VERB_ETRN] = { SLICE("ETRN"), MUST },
 };
 
 static bool has_control(struct slice line)

@@ -23,6 +23,7 @@ enum smtp_verb {
     SMTP_VERB_BDAT,
     SMTP_VERB_XCLIENT,
     SMTP_VERB_XFORWARD,
+    SMTP_VERB_ETRN,
     SMTP_VERB_COUNT,
 };
 

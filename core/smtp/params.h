@@ -29,6 +29,7 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
 #define SMTP_EXT_LIMITS     (1u << 8)
 #define SMTP_EXT_AUTH       (1u << 9)
 #define SMTP_EXT_DSN        (1u << 10)
+#define SMTP_EXT_ETRN       (1u << 11)
 #define SMTP_EXT_XCLIENT    (1u << 20)
 #define SMTP_EXT_XFORWARD   (1u << 21)
 #define SMTP_EXT_STARTTLS   (1u << 16)

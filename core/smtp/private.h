@@ -64,7 +64,7 @@ struct smtp_session {
     const struct smtp_ops *ops;
     void *owner;
     struct smtp_limits limits;
-    bool lmtp, prdr, xclient, xforward;
+    bool lmtp, prdr, xclient, xforward, etrn, may_etrn, no_vrfy;
     enum smtp_tls tls;
 
     enum smtp_state state;
@@ -140,6 +140,7 @@ void smtp_cmd_noop(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_quit(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_starttls(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_vrfy(struct smtp_session *s, const struct smtp_command *c);
+void smtp_cmd_etrn(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_xclient(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_xforward(struct smtp_session *s, const struct smtp_command *c);
 void smtp_cmd_auth(struct smtp_session *s, const struct smtp_command *c);

@@ -42,6 +42,10 @@ static const struct smtp_reply replies[SMTP_REPLY_COUNT] = {
     [SMTP_REPLY_NEED_MAIL] = { 503, "5.5.1", "Need MAIL command" },
     [SMTP_REPLY_NEED_RCPT] = { 554, "5.5.1", "No valid recipients" },
     [SMTP_REPLY_NEED_RCPT_LMTP] = { 503, "5.5.1", "No valid recipients" }, /* RFC 2033 4.2 */
+    /* RFC 1985 5.3 */
+    [SMTP_REPLY_ETRN_SYNTAX] = { 501, "5.5.4", "Syntax: ETRN domain" },
+    [SMTP_REPLY_ETRN_CANNOT] = { 458, "4.3.2", "Unable to queue messages for that node now" },
+    [SMTP_REPLY_ETRN_FORBIDDEN] = { 459, "4.7.1", "That node is not allowed to you" },
     [SMTP_REPLY_NEED_BDAT] = { 503, "5.5.1", "BODY=BINARYMIME needs BDAT" },
     [SMTP_REPLY_BDAT_SYNTAX] = { 501, "5.5.4", "Syntax: BDAT octets [LAST]" },
     [SMTP_REPLY_BAD_SEQUENCE] = { 503, "5.5.1", "Bad sequence of commands" },

@@ -30,6 +30,7 @@ static const command_fn commands[SMTP_VERB_COUNT] = {
     [SMTP_VERB_NOOP] = smtp_cmd_noop, [SMTP_VERB_QUIT] = smtp_cmd_quit,
     [SMTP_VERB_STARTTLS] = smtp_cmd_starttls,
     [SMTP_VERB_BDAT] = smtp_cmd_bdat, [SMTP_VERB_VRFY] = smtp_cmd_vrfy, [SMTP_VERB_HELP] = smtp_cmd_help,
+    [SMTP_VERB_ETRN] = smtp_cmd_etrn,
     [SMTP_VERB_XCLIENT] = smtp_cmd_xclient, [SMTP_VERB_XFORWARD] = smtp_cmd_xforward,
     [SMTP_VERB_AUTH] = smtp_cmd_auth,
 };
@@ -437,6 +438,9 @@ struct smtp_session *smtp_session_new(const struct smtp_session_options *options
     s->lmtp = options->lmtp;
     s->prdr = options->prdr && !options->lmtp;
     s->xclient = options->xclient;
+    s->etrn = options->etrn;
+    s->may_etrn = options->may_etrn;
+    s->no_vrfy = options->no_vrfy;
     s->xforward = options->xforward;
     s->never = options->withhold;
     s->tls = options->tls;

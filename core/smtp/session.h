@@ -157,6 +157,12 @@ struct smtp_ops {
      */
     bool (*tls_ready)(void *owner);
     void (*begin_tls)(void *owner);
+
+    /*
+     * The mail for `domain` (or_below: and what ends in it) is to be sent now. 0: it is begun, -EACCES: not for this
+     * client, else a negative errno: not now. Only with options.etrn.
+     */
+    int (*on_etrn)(void *owner, struct slice domain, bool or_below);
 };
 
 struct smtp_session_options {
@@ -165,6 +171,8 @@ struct smtp_session_options {
     bool lmtp; /* RFC 2033: LHLO, and a reply for each recipient */
     bool prdr; /* offered; not with lmtp */
     bool xclient, xforward; /* this client may speak for others */
+    bool etrn, may_etrn;    /* some clients may ask for their queue; this one may */
+    bool no_vrfy;           /* VRFY is 502, not 252 */
     unsigned withhold; /* smtp_extension_of() each: never offered, and not taken */
     bool auth_required; /* MAIL needs a login: 530 5.7.0 */
     enum smtp_tls tls;

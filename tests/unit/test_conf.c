@@ -121,6 +121,8 @@ static const struct {
     { "listeners.NAME", "bind", "[\"127.0.0.1:25\", \"[::]:25\"]", "127.0.0.1:25,[::]:25" },
     { "listeners.NAME", "policy", "other", "other" },
     { "listeners.NAME", "protocol", "lmtp", "1" },
+    { "listeners.NAME", "etrn", "[127.0.0.1]", "has 127.0.0.1" },
+    { "listeners.NAME", "vrfy", "refuse", "1" },
     { "listeners.NAME", "withhold", "[SIZE, chunking]", "SIZE,chunking" },
     { "listeners.NAME", "proxy", "[127.0.0.0/8]", "has 127.0.0.1" },
     { "listeners.NAME", "xclient", "[127.0.0.1]", "has 127.0.0.1" },

@@ -119,7 +119,7 @@ static const struct dialogue dialogues[] = {
       HELLO "EXPN x\r\nSTARTTLS\r\nETRN x\r\n\r\n "
             "FOO\r\nNOOP\001\r\nDATA x\r\n"
             "QUIT now\r\nVRFY\r\nGET / HTTP/1.1\r\n",
-      "220;250;502 5.5.1;502 5.5.1;500 5.5.2;500 5.5.2;500 5.5.2;500 5.5.2;503 "
+      "220;250;502 5.5.1;502 5.5.1;502 5.5.1;500 5.5.2;500 5.5.2;500 5.5.2;503 "
       "5.5.1;"
       "501 5.5.4;501 5.5.4;500 5.5.2;",
       NULL },

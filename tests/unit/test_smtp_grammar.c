@@ -214,14 +214,15 @@ static void test_states(void)
     static const struct {
         enum smtp_state state;
         const char
-            *next; /* EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP AUTH EXPN STARTTLS BDAT XCLIENT XFORWARD */
+            *next; /* EHLO HELO LHLO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP AUTH EXPN STARTTLS BDAT XCLIENT XFORWARD
+                      ETRN */
     } rows[] = {
-        { SMTP_STATE_CONNECTED, "................." }, { SMTP_STATE_TURNED_AWAY, "........c........" },
-        { SMTP_STATE_GREETED, "rrr...ggcgg....gg" },   { SMTP_STATE_READY, "rrrm..rrcrrr.T.gr" },
-        { SMTP_STATE_MAIL, "rrr.R.rmcmm......" },      { SMTP_STATE_RCPT, "rrr.RDrRcRR...B.." },
-        { SMTP_STATE_DATA, "................." },      { SMTP_STATE_BDAT, "rrr...rBcBB...B.." },
-        { SMTP_STATE_TLS, "................." },
-        { SMTP_STATE_CLOSING, "................." },   { SMTP_STATE_AUTH, "................." },
+        { SMTP_STATE_CONNECTED, ".................." }, { SMTP_STATE_TURNED_AWAY, "........c........." },
+        { SMTP_STATE_GREETED, "rrr...ggcgg....gg." },   { SMTP_STATE_READY, "rrrm..rrcrrr.T.grr" },
+        { SMTP_STATE_MAIL, "rrr.R.rmcmm......." },      { SMTP_STATE_RCPT, "rrr.RDrRcRR...B..." },
+        { SMTP_STATE_DATA, ".................." },      { SMTP_STATE_BDAT, "rrr...rBcBB...B..." },
+        { SMTP_STATE_TLS, ".................." },
+        { SMTP_STATE_CLOSING, ".................." },   { SMTP_STATE_AUTH, ".................." },
     };
     static const char letters[SMTP_STATE_COUNT + 1] = ".?tgramRDBTc";
 

@@ -2,12 +2,14 @@
 """What leaves by TLS, and by a next hop that wants to know who we are: TLS, AUTH, CHUNKING; each also done wrong."""
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from peers import Postfix, Process, program
 from relay import Certificates, Relay
-from ternlib import ROOT, Client, Tern, need, queue_id, run, wait_for
+from ternlib import ROOT, Client, Tern, can_connect, free_port, need, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -254,6 +256,116 @@ def test_a_reload_changes_the_policy():
             assert [m.encrypted for m in relay.mails] == [False, True]
 
 
+# ---- the real ones ----
+
+class DovecotAuth(Process):
+    """Dovecot's auth service, for Postfix's smtpd."""
+
+    CONFIG = """
+protocols =
+base_dir = {dir}/run
+state_dir = {dir}/state
+log_path = {dir}/dovecot.log
+ssl = no
+default_login_user = dovecot
+default_internal_user = dovecot
+default_internal_group = dovecot
+auth_mechanisms = {mechanisms}
+passdb {{
+  driver = passwd-file
+  args = {dir}/users
+}}
+userdb {{
+  driver = static
+  args = uid=mail gid=mail home=/nonexistent
+}}
+service auth {{
+  unix_listener {dir}/sasl {{
+    mode = 0666
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+"""
+
+    def __init__(self, mechanisms):
+        super().__init__("tern-dovecot-")
+        self.socket = os.path.join(self.dir, "sasl")
+        for d in ("run", "state"):
+            os.mkdir(os.path.join(self.dir, d), 0o755)
+        with open(os.path.join(self.dir, "users"), "w") as f:
+            f.write("".join("%s:{PLAIN}%s\n" % u for u in USERS.items()))
+        path = os.path.join(self.dir, "dovecot.conf")
+        with open(path, "w") as f:
+            f.write(self.CONFIG.format(dir=self.dir, mechanisms=mechanisms))
+        self.start(program("dovecot"), "-F", "-c", path)
+        wait_for(lambda: self.alive() and os.path.exists(self.socket), 30)
+
+
+POSTFIX = """smtpd_tls_security_level = may
+smtpd_tls_cert_file = {cert}
+smtpd_tls_key_file = {key}
+smtpd_tls_loglevel = 1
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = {socket}
+smtpd_tls_auth_only = yes
+smtpd_sasl_security_options = noanonymous
+mynetworks = 192.0.2.1/32
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_recipient_restrictions = permit_sasl_authenticated, reject
+"""
+
+
+def test_postfix_with_tls_and_dovecots_sasl():
+    """By each mechanism, over verified TLS, to Postfix, which passes it on; with DATA and with BDAT; and a wrong password."""
+    need("postfix", "dovecot")
+    cert, key = good()
+    for mechanism, how in (("scram-sha-256 scram-sha-1 plain login", "SCRAM-SHA-256"), ("scram-sha-1 plain", "SCRAM-SHA-1"),
+                           ("plain login", "PLAIN"), ("login", "LOGIN")):
+        with Relay() as sink, DovecotAuth(mechanism) as d, \
+                Postfix("smtp", sink.port, POSTFIX.format(cert=cert, key=key, socket=d.socket)) as p:
+            with server(p, verified() + AUTH + "    chunking: true\n") as t:
+                ident = send(t, body="Subject: x\n\n.\n..\nend\n")
+                wait_for(lambda: sink.mails, 20)
+                line = wait_for(lambda: lines(t, ident, "delivered"), 20)[0]
+                assert " verified" in line, line
+                assert sink.mails[0].data.endswith(b"\r\n\r\n.\r\n..\r\nend\r\n"), sink.mails[0].data
+                log = wait_for(lambda: "sasl_method=" in p.log_text() and p.log_text(), 10)
+                assert "sasl_method=%s, sasl_username=tern@example.org" % how in log, log
+                assert "TLS connection established from" in log
+                wait_for(lambda: "bdat=1" in p.log_text(), 20)  # said at the end of the session
+            with server(p, verified() + AUTH, files={"secret": "wrong\n"}) as t:
+                line = deferred(t)
+                assert "4.7.8" in line and "535 5.7.8" in line, line
+
+
+def test_openssl_s_server_sees_the_name():
+    """openssl s_server as the other end of implicit TLS: SNI, the version, and no mail where nobody speaks SMTP."""
+    cert, key = certificates().leaf("sserver", "DNS:smtp.provider.test")
+    port = free_port()
+    log = os.path.join(FOLDER, "s_server.log")
+    with open(log, "wb") as out:
+        p = subprocess.Popen(["openssl", "s_server", "-accept", "127.0.0.1:%d" % port, "-cert", cert, "-key", key,
+                              "-servername", "smtp.provider.test", "-cert2", cert, "-key2", key, "-tls1_2"],
+                             stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: can_connect(port), 20)
+        relay = type("At", (), {"port": port})
+        with server(relay, verified() + "    implicit: true\n    tls_name: smtp.provider.test\n    command_timeout: 2s\n") as t:
+            line = deferred(t)
+            assert "waiting for the greeting" in line, line
+            text = open(log, errors="replace").read()
+            assert 'Hostname in TLS extension: "smtp.provider.test"' in text and "CIPHER is ECDHE-ECDSA" in text, text  # of TLS 1.2
+    finally:
+        p.terminate()
+        p.wait(10)
+
+
 # ---- AUTH ----
 
 def test_auth_by_each_mechanism():
@@ -338,7 +450,7 @@ if __name__ == "__main__":
              test_may_goes_on_in_clear_where_starttls_is_refused, test_may_falls_back_on_a_new_connection,
              test_a_reply_injected_behind_the_220, test_what_was_offered_in_clear_is_forgotten, test_implicit,
              test_sessions_are_resumed, test_auth_under_tls_by_each_mechanism, test_the_recipe, test_a_reload_changes_the_policy,
-             test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls,
+             test_postfix_with_tls_and_dovecots_sasl, test_openssl_s_server_sees_the_name, test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls,
              test_a_wrong_password_is_the_operators_to_mend, test_auth_put_off,
              test_a_server_that_does_not_know_the_password, test_chunking])
     finally:

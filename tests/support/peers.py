@@ -377,7 +377,8 @@ smtpd_recipient_restrictions = permit_mynetworks, reject
                 "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap", "smtp unix - - n - - smtp",
                 "lmtp unix - - n - - lmtp", "relay unix - - n - - smtp", "showq unix n - n - - showq",
                 "error unix - - n - - error", "retry unix - - n - - error", "discard unix - - n - - discard",
-                "anvil unix - - n - 1 anvil", "scache unix - - n - 1 scache", "postlog unix-dgram n - n - 1 postlogd"]
+                "anvil unix - - n - 1 anvil", "scache unix - - n - 1 scache", "postlog unix-dgram n - n - 1 postlogd",
+                "tlsmgr unix - - n 1000? 1 tlsmgr"]
         with open(os.path.join(self.conf, "master.cf"), "w") as f:
             f.write("\n".join(rows) + "\n")
         if os.path.exists("/etc/postfix/dynamicmaps.cf"):

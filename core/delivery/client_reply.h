@@ -59,7 +59,7 @@ struct slice client_parser_first_line(const struct client_parser *parser);
 /* What EHLO or LHLO announced (RFC 5321 4.1.1.1). */
 struct client_features {
     bool pipelining, eight_bit, smtputf8, size, chunking, binary, starttls, auth, dsn;
-    uint64_t size_max;       /* 0: not said */
+    uint64_t size_max;        /* 0: not said */
     unsigned auth_mechanisms; /* of those we know: a bit (1 << enum sasl_mechanism) each */
 };
 void client_parser_features(const struct client_parser *parser, struct client_features *ret);

@@ -33,8 +33,11 @@ static void describe(const struct client_parser *p, struct buf *out)
     client_parser_enhanced(p, enhanced);
     client_parser_features(p, &f);
     check_reply(p, &text, enhanced);
-    buf_printf(out, "%u %s %d%d%d%d %llu ", p->code, enhanced, f.pipelining, f.eight_bit,
-               f.smtputf8, f.size, (unsigned long long)f.size_max);
+    assert(f.auth || f.auth_mechanisms == 0);
+    assert(client_parser_first_line(p).len <= CLIENT_LINE_MAX);
+    buf_printf(out, "%u %s %d%d%d%d%d%d%d%d %llu %x ", p->code, enhanced, f.pipelining, f.eight_bit,
+               f.smtputf8, f.size, f.chunking, f.binary, f.starttls, f.auth,
+               (unsigned long long)f.size_max, f.auth_mechanisms);
     buf_add(out, buf_slice(&text));
     buf_add_char(out, '\n');
 }

@@ -112,6 +112,21 @@ def test_verify():
         with server(relay, verified()) as t:
             line = delivered(t, relay)
             assert relay.mails[0].encrypted and " verified" in line and "unverified" not in line, line
+            delivered(t, relay, 2)
+            assert relay.connections == 1, "a connection under TLS is kept for the next message, too"
+
+
+def test_a_big_mail_under_tls():
+    """More than any buffer holds, by DATA and by BDAT, octet for octet."""
+    line = "0123456789 abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ\n.\n"
+    body = "Subject: big\n\n" + line * 40000
+    for options, by in (("", "DATA"), ("    chunking: true\n", "BDAT")):
+        with Relay(tls="starttls", certificate=good(), ehlo=("PIPELINING", "CHUNKING")) as relay:
+            with server(relay, verified() + options) as t:
+                send(t, body=body)
+                wait_for(lambda: relay.mails, 60)
+                got = relay.mails[0]
+                assert got.by == by and got.data.endswith(body.split("\n\n", 1)[1].replace("\n", "\r\n").encode()), (by, len(got.data))
 
 
 def test_verify_by_name():
@@ -441,10 +456,39 @@ def test_chunking():
             assert relay.mails[0].by == "DATA"  # unless it must, or is told to
 
 
+def send_binary(t, body):
+    c = Client(t.port)
+    assert "BINARYMIME" in c.cmd("EHLO client.example")[1]
+    assert c.cmd("MAIL FROM:<me@home.example> BODY=BINARYMIME")[0] == 250
+    assert c.cmd("RCPT TO:<someone@far.example>")[0] == 250
+    c.send(b"BDAT %d LAST\r\n" % len(body) + body)
+    code, text = c.reply()
+    assert code == 250, (code, text)
+    c.close()
+    return queue_id(text)
+
+
+def test_binary_mail():
+    """As it came, by BDAT, where the next hop takes it; else a bounce, 5.6.3, and never by DATA."""
+    body = b"Subject: binary\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\n.\n\r\xff\r\n.\r\nend"
+    with Relay(ehlo=("PIPELINING", "CHUNKING", "BINARYMIME")) as relay:
+        with server(relay) as t:
+            send_binary(t, body)
+            wait_for(lambda: relay.mails, 20)
+            assert relay.mails[0].by == "BDAT" and "BODY=BINARYMIME" in relay.mails[0].mail_line
+            assert relay.mails[0].data.endswith(body), relay.mails[0].data
+    with Relay(ehlo=("PIPELINING", "CHUNKING", "8BITMIME")) as relay:
+        with server(relay) as t:
+            ident = send_binary(t, body)
+            line = wait_for(lambda: lines(t, ident, "bounced"), 20)[0]
+            assert "5.6.3" in line and "BINARYMIME" in line, line
+            assert all("someone@far.example" not in m.rcpts for m in relay.mails)
+
+
 if __name__ == "__main__":
     need("openssl")
     try:
-        run([test_starttls_whatever_the_certificate, test_tls_off, test_verify, test_verify_by_name,
+        run([test_starttls_whatever_the_certificate, test_tls_off, test_verify, test_a_big_mail_under_tls, test_verify_by_name,
              test_verify_refuses_another_name, test_verify_refuses_an_expired_certificate,
              test_verify_refuses_an_unknown_issuer, test_required_takes_no_clear_text,
              test_may_goes_on_in_clear_where_starttls_is_refused, test_may_falls_back_on_a_new_connection,
@@ -452,6 +496,7 @@ if __name__ == "__main__":
              test_sessions_are_resumed, test_auth_under_tls_by_each_mechanism, test_the_recipe, test_a_reload_changes_the_policy,
              test_postfix_with_tls_and_dovecots_sasl, test_openssl_s_server_sees_the_name, test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls,
              test_a_wrong_password_is_the_operators_to_mend, test_auth_put_off,
-             test_a_server_that_does_not_know_the_password, test_chunking])
+             test_a_server_that_does_not_know_the_password, test_chunking,
+             test_binary_mail])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

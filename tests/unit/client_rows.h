@@ -41,7 +41,7 @@ enum shape {
 };
 
 /* How the client may say who it is: user, secret. */
-enum { AUTH_NONE, AUTH_CLEAR, AUTH_CAREFUL };
+enum { AUTH_NONE, AUTH_CLEAR, AUTH_CAREFUL, AUTH_LONG /* 255 octets each */ };
 
 struct row {
     const char *name;
@@ -390,6 +390,9 @@ static const struct row rows[] = {
     { "AUTH PLAIN, asked for its response once more, and then again",
       HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 334 \n< AHVzZXIAc2VjcmV0\r\n> 334 \n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CLEAR },
+    { "AUTH PLAIN too long for the line: its response waits for a challenge",
+      HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\r\n> 334 \n< AHV1dXV1dXV1\n> 235 2.7.0 ok\nh\n",
+      "ready\n", .auth = AUTH_LONG },
     { "no password in clear without TLS", HI "> 250-mx\n> 250 AUTH PLAIN LOGIN\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "not encrypted" },
     { "no AUTH is offered", PIPE "?\n", "end: own 451 4.7.0\n", .auth = AUTH_CLEAR,

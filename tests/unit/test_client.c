@@ -258,7 +258,13 @@ static void run_row(const struct row *row, bool slowly)
     struct client_auth auth = { .user = SLICE("user"),
                                 .password = SLICE("secret"),
                                 .mechanisms = ~0u,
-                                .plaintext = row->auth == AUTH_CLEAR };
+                                .plaintext = row->auth != AUTH_CAREFUL };
+    static char long_text[255];
+
+    if (row->auth == AUTH_LONG) {
+        memset(long_text, 'u', sizeof(long_text));
+        auth.user = auth.password = slice_make(long_text, sizeof(long_text));
+    }
 
     client_server_start(&server, row->script, slowly);
     init_owner(&o, row);

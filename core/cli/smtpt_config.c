@@ -112,6 +112,7 @@ struct generation *smtpt_load(const char *path, const struct smtpt_file *file,
             map_put(&g->arena, root, scalar(&g->arena, SLICE("spool"), root),
                     scalar(&g->arena, SLICE("/nonexistent"), root));
         stub_tables(&g->arena, root, &file->common);
+        g->tables_empty = true;
         g = generation_build_node(g, root, modules, &errors);
     } else {
         generation_unref(g);

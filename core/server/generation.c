@@ -134,7 +134,7 @@ static const struct tern_table_provider *find_provider(void *arg, const char *wo
 struct generation *generation_build_node(struct generation *g, const struct yaml_node *root,
                                          struct modules *modules, struct config_errors *errors)
 {
-    const struct tables_env tenv = { .provider = find_provider, .arg = modules };
+    const struct tables_env tenv = { .provider = find_provider, .arg = modules, .empty = g->tables_empty };
 
     g->tables = tables_new(&g->arena, yaml_get(root, "tables"), &tenv, errors);
     struct schema_env env = { .arena = &g->arena, .errors = errors, .table = tables_resolve,

@@ -22,6 +22,7 @@ struct generation {
     struct arena arena;
     struct server_conf conf;
     struct tables *tables;
+    bool tables_empty; /* set before it is built, by `tern test`: no server of a table is asked */
     struct policies *policies;
     const struct policy **listener_policies; /* one per listener */
     const struct tern_kv_store *kv_store;    /* NULL: memory */

@@ -418,7 +418,13 @@ static struct tern_table *provided_table(struct tables *tables, const struct yam
     if (provided == NULL)
         return NULL;
     struct tern_table *t = mem_zalloc(sizeof(*t));
-    t->provided = provided;
+    if (tables->env.empty) {
+        struct snapshot_build build = SNAPSHOT_BUILD_INIT;
+        provided_release(provided);
+        t->fixed = snapshot_finish(&build);
+    } else {
+        t->provided = provided;
+    }
     list_push(&tables->owned, &t->link);
     return t;
 }

@@ -28,6 +28,7 @@ struct tables; /* those of one generation, by name */
 struct tables_env {
     const struct tern_table_provider *(*provider)(void *arg, const char *word, char *error, size_t octets);
     void *arg;
+    bool empty; /* `tern test`: options are checked, but nobody is asked and nothing is found */
 };
 /* Parses `tables:` (may be NULL). `env` may be NULL: then no module serves tables. */
 struct tables *tables_new(struct arena *arena, const struct yaml_node *node, const struct tables_env *env,

@@ -164,6 +164,8 @@ static void ask_one(struct claims *c, const struct plan *plan)
     c->asking = false;
 }
 
+static void go_on(void *arg);
+
 /* One recipient after another, until one waits. A loop, not a recursion. */
 static void ask(struct claims *c)
 {
@@ -174,6 +176,11 @@ static void ask(struct claims *c)
         if (rcpt->class_ != TERN_CLASS_NONE) {
             c->at++;
             continue;
+        }
+        if (c->fetched <= c->at && !profiles_fetch(&c->profiles, c->scope, slice_of(c->session->user),
+                                                   &(*c->txn)->rcpts[c->at], 1, go_on, c)) {
+            c->fetched = c->at + 1;
+            return;
         }
         if (plan_for(c->policy, slice_of(c->session->user), &rcpt->original, &plan) < 0) {
             (void)put_off(c, "profile lookup failed");
@@ -186,6 +193,11 @@ static void ask(struct claims *c)
     c->done(c, NULL);
 }
 
+static void go_on(void *arg)
+{
+    ask(arg);
+}
+
 void claims_init(struct claims *c)
 {
     *c = (struct claims){ 0 };
@@ -194,12 +206,13 @@ void claims_init(struct claims *c)
 
 void claims_start(struct claims *c)
 {
-    c->at = 0;
+    c->at = c->fetched = 0;
     c->count = (*c->txn)->rcpt_count;
     ask(c);
 }
 
 void claims_abort(struct claims *c)
 {
+    profiles_cancel(&c->profiles);
     run_abort(&c->run);
 }

@@ -24,6 +24,8 @@ struct engine_delivery {
     /* route */
     unsigned *rcpts;
     unsigned count, at;
+    struct profile_fetch *profiles;
+    unsigned fetched; /* of `count`: whose profiles were asked for */
     bool asking; /* inside ask_routes(): an answer that comes now goes on there */
     struct route_answer *answers;
     route_done route_done;
@@ -112,6 +114,14 @@ static int plan_of(struct engine_delivery *d, const struct plan **ret)
 /* ---- route ---- */
 
 static const struct run_ops route_ops;
+static void go_on(void *arg);
+
+/* False: go_on() comes when the profiles of those concerned are known. */
+static bool fetch_profiles(struct engine_delivery *d, void (*done)(void *arg))
+{
+    return profiles_fetch(&d->profiles, &d->scope, slice_of(d->session->user), d->asked->rcpts,
+                          d->asked->rcpt_count, done, d);
+}
 
 static void put_answer(struct engine_delivery *d, const struct refusal *refusal)
 {
@@ -135,6 +145,10 @@ static void ask_routes(struct engine_delivery *d)
     while (d->at < d->count) {
         unsigned before = d->at;
         concern(d, &d->rcpts[d->at], 1);
+        if (d->fetched <= d->at && !fetch_profiles(d, go_on)) {
+            d->fetched = d->at + 1;
+            return;
+        }
         if (plan_of(d, &plan) < 0) {
             struct refusal refusal =
                 refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("profile lookup failed"), false);
@@ -151,6 +165,11 @@ static void ask_routes(struct engine_delivery *d)
     route_done done = d->route_done;
     d->route_done = NULL;
     done(d->arg, d->answers); /* may free d */
+}
+
+static void go_on(void *arg)
+{
+    ask_routes(arg);
 }
 
 static void routed(struct run *run)
@@ -174,7 +193,7 @@ void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned cou
     if (count > 0)
         memcpy(d->rcpts, rcpts, count * sizeof(rcpts[0]));
     d->count = count;
-    d->at = 0;
+    d->at = d->fetched = 0;
     d->answers = arena_zalloc(arena_of(d), (count + 1) * sizeof(d->answers[0]));
     d->route_done = done;
     d->arg = arg;
@@ -205,16 +224,11 @@ static void delivered(struct run *run)
 
 static const struct run_ops deliver_ops = { .view = view, .apply = apply, .done = delivered };
 
-void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
-                    struct tern_route *route, engine_done done, void *arg)
+static void deliver(void *arg)
 {
+    struct engine_delivery *d = arg;
     const struct plan *plan;
 
-    assert(!d->run.active && count > 0);
-    d->route = route;
-    d->deliver_done = done;
-    d->arg = arg;
-    concern(d, rcpts, count);
     if (plan_of(d, &plan) < 0) {
         struct refusal refusal =
             refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("profile lookup failed"), false);
@@ -223,6 +237,18 @@ void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned c
         return;
     }
     ask(d, plan, TERN_HOOK_DELIVER, &deliver_ops);
+}
+
+void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
+                    struct tern_route *route, engine_done done, void *arg)
+{
+    assert(!d->run.active && count > 0);
+    d->route = route;
+    d->deliver_done = done;
+    d->arg = arg;
+    concern(d, rcpts, count);
+    if (fetch_profiles(d, deliver))
+        deliver(d);
 }
 
 /* ---- result ---- */
@@ -288,6 +314,7 @@ struct engine_delivery *engine_delivery_new(struct engine *engine,
 
 void engine_delivery_free(struct engine_delivery *d)
 {
+    profiles_cancel(&d->profiles);
     run_abort(&d->run);
     record_write_delivery(&d->record, d->session, d->txn, buf_slice(&d->outcomes));
     record_fini(&d->record);

@@ -23,6 +23,7 @@ struct engine_enqueue {
     engine_message_done done;
     void *arg;
     struct claims claims;
+    struct profile_fetch *profiles;
 };
 
 static struct arena *arena_of(struct engine_enqueue *e)
@@ -75,8 +76,10 @@ static bool add_plans(struct engine_enqueue *e)
     return true;
 }
 
-static void pass(struct engine_enqueue *e)
+/* The profiles of all recipients are known, or cannot be. */
+static void pass_on(void *arg)
 {
+    struct engine_enqueue *e = arg;
     struct passage_options o = { 0 };
 
     if (plan_for(e->scope.policy, slice_of(e->session->user), NULL, &o.plan) < 0 || !add_plans(e)) {
@@ -92,6 +95,13 @@ static void pass(struct engine_enqueue *e)
     o.done = told;
     o.arg = e;
     (void)passage_start(&o, &e->passage);
+}
+
+static void pass(struct engine_enqueue *e)
+{
+    if (profiles_fetch(&e->profiles, &e->scope, slice_of(e->session->user), e->txn->rcpts, e->txn->rcpt_count,
+                       pass_on, e))
+        pass_on(e);
 }
 
 /* ---- whose the recipients are ---- */
@@ -147,6 +157,7 @@ void engine_enqueue_free(struct engine_enqueue *e)
 
     if (e->told && e->reply_code == 250)
         stored = slice_of(e->txn->id);
+    profiles_cancel(&e->profiles);
     claims_abort(&e->claims);
     record_write_txn(&e->record, e->session, e->txn, stored, e->told ? e->reply_code : 0);
     passage_free(e->passage);

@@ -45,6 +45,17 @@ struct decision decision_of(const struct refusal *refusal, struct slice id,
                             struct shared_arena *memory);
 struct decision decision_next(enum disposition disposition, const struct run *run);
 
+/* ---- profiles that a module's table knows ---- */
+
+struct profile_fetch;
+/*
+ * True: plan_for() may be asked about this user and these recipients now. False: *slot is set, and
+ * `done` comes later, once, on the loop, unless it is cancelled; then plan_for() is asked whatever it finds.
+ */
+bool profiles_fetch(struct profile_fetch **slot, const struct scope *scope, struct slice user,
+                    const struct rcpt_facts *const *rcpts, unsigned count, void (*done)(void *arg), void *arg);
+void profiles_cancel(struct profile_fetch **slot); /* nothing under way is fine */
+
 /* ---- detached: report hooks on copied records ---- */
 
 struct detached_facts {
@@ -105,6 +116,7 @@ struct engine_session {
     struct engine_txn *txn;
     struct engine_txn *aside; /* the transaction while a new EHLO is asked about */
     struct run run;
+    struct profile_fetch *profiles;
     engine_done done;
     void *done_arg;
     uint64_t (*early)(void *arg);
@@ -156,6 +168,8 @@ struct claims {
     unsigned at, count; /* recipients as they were given */
     bool asking;        /* an answer that comes now goes on in the loop */
     bool answered;
+    struct profile_fetch *profiles;
+    unsigned fetched; /* recipients whose profiles were asked for */
 };
 void claims_init(struct claims *claims);
 void claims_start(struct claims *claims);

@@ -245,6 +245,21 @@ static struct rcpt_facts *rcpt_new(struct engine_txn *txn, const struct tern_mai
     return rcpt;
 }
 
+/* Its profile is known, or cannot be. */
+static void begin(void *arg)
+{
+    struct engine_session *s = arg;
+    struct engine_txn *txn = s->txn;
+
+    if (plan_for(s->scope.policy, slice_of(s->facts->user), &txn->rcpt->view.original, &txn->rcpt_plan) < 0) {
+        refuse_by_core(s, 451, "4.3.0", SLICE("profile lookup failed, please try again later"));
+        return;
+    }
+    txn->rcpt->plan = txn->rcpt_plan;
+    if (!give_kept(s))
+        session_ask(s, txn->rcpt_plan, TERN_HOOK_RCPT, &rcpt_ops, s->done, s->done_arg);
+}
+
 void engine_rcpt(struct engine_session *s, const struct tern_mailbox *mailbox, struct slice orcpt,
                  struct slice notify, engine_done done_, void *arg)
 {
@@ -254,11 +269,7 @@ void engine_rcpt(struct engine_session *s, const struct tern_mailbox *mailbox, s
     txn->rcpt = rcpt_new(txn, mailbox, orcpt, notify);
     s->done = done_;
     s->done_arg = arg;
-    if (plan_for(s->scope.policy, slice_of(s->facts->user), mailbox, &txn->rcpt_plan) < 0) {
-        refuse_by_core(s, 451, "4.3.0", SLICE("profile lookup failed, please try again later"));
-        return;
-    }
-    txn->rcpt->plan = txn->rcpt_plan;
-    if (!give_kept(s))
-        session_ask(s, txn->rcpt_plan, TERN_HOOK_RCPT, &rcpt_ops, done_, arg);
+    const struct rcpt_facts *rcpt = txn->rcpt;
+    if (profiles_fetch(&s->profiles, &s->scope, slice_of(s->facts->user), &rcpt, 1, begin, s))
+        begin(s);
 }

@@ -96,22 +96,31 @@ static struct engine_txn *txn_new(struct txn_facts *facts)
     return txn;
 }
 
-void engine_mail(struct engine_session *s, struct txn_facts *facts, engine_done done_, void *arg)
+/* The user's profile is known, or cannot be. */
+static void begin(void *arg)
 {
-    engine_txn_end(s, slice_make(NULL, 0), 0);
-    s->txn = txn_new(facts);
+    struct engine_session *s = arg;
+
     if (plan_for(s->scope.policy, slice_of(s->facts->user), NULL, &s->txn->plan) < 0) {
         /* Without knowing the profile nothing may be decided: fail closed. */
         struct refusal refusal =
             refusal_make(TERN_DEFER, 451, "4.3.0",
                          SLICE("profile lookup failed, please try again later"), false);
-        s->done = done_;
-        s->done_arg = arg;
-        s->txn->plan = policy_plan(s->scope.policy);
         session_answer(s, &refusal);
         return;
     }
-    session_ask(s, s->txn->plan, TERN_HOOK_MAIL, &mail_ops, done_, arg);
+    session_ask(s, s->txn->plan, TERN_HOOK_MAIL, &mail_ops, s->done, s->done_arg);
+}
+
+void engine_mail(struct engine_session *s, struct txn_facts *facts, engine_done done_, void *arg)
+{
+    engine_txn_end(s, slice_make(NULL, 0), 0);
+    s->txn = txn_new(facts);
+    s->txn->plan = policy_plan(s->scope.policy);
+    s->done = done_;
+    s->done_arg = arg;
+    if (profiles_fetch(&s->profiles, &s->scope, slice_of(s->facts->user), NULL, 0, begin, s))
+        begin(s);
 }
 
 void engine_data(struct engine_session *s, engine_done done_, void *arg)
@@ -131,6 +140,7 @@ void engine_txn_end(struct engine_session *s, struct slice stored_id, unsigned r
 
     if (txn == NULL)
         return;
+    profiles_cancel(&s->profiles);
     run_abort(&s->run);
     record_write_txn(&txn->record, s->facts, txn->facts, stored_id, reply_code);
     passage_free(txn->passage);

@@ -372,6 +372,13 @@ static const struct plan *plan_slow(const struct policy *policy, int domain, int
     return plan;
 }
 
+void plan_profile_tables(const struct policy *policy, const struct tern_table **ret_domain,
+                         const struct tern_table **ret_user)
+{
+    *ret_domain = policy->owner->by_domain;
+    *ret_user = policy->owner->by_user;
+}
+
 int plan_for(const struct policy *policy, struct slice user, const struct tern_mailbox *rcpt,
              const struct plan **ret)
 {

@@ -71,6 +71,9 @@ struct plan {
 
 tern_str policy_name_of(const struct policy *policy);
 const struct plan *policy_plan(const struct policy *policy); /* without profiles: connect, ehlo */
+/* The tables of profile_for:, or NULL. */
+void plan_profile_tables(const struct policy *policy, const struct tern_table **ret_domain,
+                         const struct tern_table **ret_user);
 /*
  * The plan for a user (may be empty) and a recipient address as given (may be NULL: mail, data).
  * 0, or -EAGAIN: a profile table could not be asked (451 for that recipient).

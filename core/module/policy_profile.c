@@ -82,16 +82,6 @@ static void check_inline(struct building *b, const struct yaml_node *node, bool 
     }
 }
 
-static const struct tern_table *profile_table(struct building *b, const struct yaml_node *node, const char *key)
-{
-    const struct tern_table *table = tables_resolve(b->env->tables, node);
-
-    if (!table_is_provided(table))
-        return table;
-    config_error_at(b->env->errors, &node->place, "profile_for.%s: a table of a module is not supported here yet", key);
-    return NULL;
-}
-
 static void read_profile_for(struct building *b)
 {
     const struct yaml_node *map = yaml_get(b->env->root, "profile_for");
@@ -118,7 +108,7 @@ static void read_profile_for(struct building *b)
             check_inline(b, value, domain);
             b->out->domain_by_table |= domain && is_table(value);
             *(domain ? &b->out->by_domain : &b->out->by_user) =
-                profile_table(b, value, key->text.ptr);
+                tables_resolve(b->env->tables, value);
         }
     }
 }

@@ -152,8 +152,7 @@ def test_what_the_configuration_may_not_say():
             ("timeout: 1s", "timeuot: 1s", 'did you mean "timeout"?'),
             ("timeout: 1s", "timeout: 1ms", "100ms to 1m"),
             ("    sql:\n      driver", "    sqll:\n      driver", "table_sqll"),
-            ("path: mail.db\n", "path: mail.db\n      connect: x\n", "no connect:"),
-            ("policies:\n", "profile_for: { domain: { table: hosted } }\npolicies:\n", "not supported here yet")):
+            ("path: mail.db\n", "path: mail.db\n      connect: x\n", "no connect:")):
         assert old in CONFIG, old
         t = Tern(CONFIG.replace(old, new))
         r = t.cli("check", check=False)
@@ -169,6 +168,62 @@ def test_a_query_that_writes_is_refused():
             assert rcpts(t, "alice@example.org") == [451]
             said(t, "expected")
             assert t.db.execute("SELECT count(*) FROM mailboxes").fetchone() == (3,)
+
+
+PROFILES = CONFIG.replace("- domains:", "- rcpt_limit: { max: 1 }\n    - domains:") + """
+profiles:
+  many: { rcpt_limit: { max: 3 } }
+profile_for:
+  domain:
+    sql: { driver: sqlite, path: mail.db, query: "SELECT profile FROM profiles WHERE name = $1", cache: 1s, cache_absent: 1s }
+  user: { sql: { driver: sqlite, path: mail.db, query: "SELECT profile FROM profiles WHERE name = $1", cache: 1s, cache_absent: 1s } }
+"""
+PEOPLE = SCHEMA + """
+CREATE TABLE profiles (name TEXT PRIMARY KEY, profile TEXT);
+INSERT INTO mailboxes VALUES ('b@example.org', ''), ('c@example.org', ''), ('a@example.net', ''), ('b@example.net', '');
+"""
+
+
+def test_profiles_are_rows():
+    with server(PROFILES, PEOPLE) as t:
+        org = ("alice@example.org", "b@example.org", "c@example.org")
+        assert rcpts(t, *org) == [250, 452, 452]
+        t.db.executescript("INSERT INTO profiles VALUES ('example.org', 'many')")
+        wait_for(lambda: rcpts(t, *org) == [250, 250, 250], 10, 0.3)
+        assert rcpts(t, "a@example.net", "b@example.net") == [250, 452]
+        t.db.executescript("INSERT INTO profiles VALUES ('b@example.net', 'many')")
+        wait_for(lambda: rcpts(t, "a@example.net", "b@example.net") == [250, 250], 10, 0.3)
+        t.db.executescript("UPDATE profiles SET profile = 'unknown' WHERE name = 'example.org'")
+        wait_for(lambda: rcpts(t, "alice@example.org") == [451], 10, 0.3)
+        c = Client(t.port)  # the whole way: rcpt, message, queue, route, deliver
+        code, text = c.mail("a@client.example", ["b@example.net"], "Subject: x\n\nhello\n")
+        c.close()
+        assert code == 250, text
+        wait_for(lambda: t.maildir("b"), 20)
+
+
+def test_profiles_that_cannot_be_looked_up():
+    with server(PROFILES, PEOPLE) as t:
+        t.db.executescript("DROP TABLE profiles")
+        assert rcpts(t, "alice@example.org") == [451]
+        said(t, "no such table: profiles")
+        t.db.executescript("CREATE TABLE profiles (name TEXT PRIMARY KEY, profile TEXT)")
+        wait_for(lambda: rcpts(t, "alice@example.org") == [250], 20, 0.3)
+
+
+def test_a_client_that_leaves_while_a_profile_is_asked_for():
+    slow = PROFILES.replace("SELECT profile FROM profiles WHERE name = $1",
+                            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n WHERE $1 <> ''")
+    with server(slow.replace("cache: 1s, cache_absent: 1s", "timeout: 500ms"), PEOPLE) as t:
+        for _ in range(20):
+            c = Client(t.port)
+            c.cmd("EHLO client.example")
+            c.cmd("MAIL FROM:<a@client.example>")
+            c.send("RCPT TO:<alice@example.org>\r\n")
+            c.close()
+        assert rcpts(t, "alice@example.org") == [451]
+        t.cli("reload")
+        assert rcpts(t, "b@example.org") == [451]
 
 
 def test_many_ask_for_the_same_at_once():

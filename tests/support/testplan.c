@@ -124,6 +124,12 @@ const struct plan *policy_plan(const struct policy *policy)
     return &policy->base.plan;
 }
 
+void plan_profile_tables(const struct policy *policy, const struct tern_table **ret_domain,
+                         const struct tern_table **ret_user)
+{
+    *ret_domain = *ret_user = NULL;
+}
+
 int plan_for(const struct policy *policy, struct slice user, const struct tern_mailbox *rcpt,
              const struct plan **ret)
 {

@@ -381,6 +381,36 @@ def test_openssl_s_server_sees_the_name():
         p.wait(10)
 
 
+SUBMISSION = """
+hostname: smtp.provider.test
+listeners: { submission: { bind: "127.0.0.1:{port}", policy: outbound, tls: required, auth: required } }
+certificates: [{ cert: "{cert}", key: "{key}" }]
+policies:
+  outbound:
+    - auth_file: { path: users.yaml }
+    - relay_authenticated
+transports:
+  mailboxes: { type: maildir, path: "{dir}/mail/%{user}" }
+routes:
+  - { transport: mailboxes }
+"""
+
+
+def test_tern_is_the_smarthost():
+    """Both ends of TLS, AUTH and BDAT are Tern's."""
+    cert, key = certificates().leaf("tern", "DNS:smtp.provider.test")
+    users = {"users.yaml": 'tern@example.org: "{PLAIN}correct horse"\n'}
+    with Tern(SUBMISSION, files=users, cert=cert, key=key).start() as b:
+        at = type("At", (), {"port": b.port})
+        with server(at, verified() + AUTH + "    tls_name: smtp.provider.test\n    chunking: true\n") as a:
+            for _ in range(2):
+                ident = send(a)
+                line = wait_for(lambda: lines(a, ident, "delivered"), 20)[0]
+                assert " verified" in line, line
+            wait_for(lambda: len(b.maildir("someone")) == 2, 20)
+            assert b"with ESMTPSA" in b.maildir("someone")[0], b.maildir("someone")[0]
+
+
 # ---- AUTH ----
 
 def test_auth_by_each_mechanism():
@@ -494,7 +524,8 @@ if __name__ == "__main__":
              test_may_goes_on_in_clear_where_starttls_is_refused, test_may_falls_back_on_a_new_connection,
              test_a_reply_injected_behind_the_220, test_what_was_offered_in_clear_is_forgotten, test_implicit,
              test_sessions_are_resumed, test_auth_under_tls_by_each_mechanism, test_the_recipe, test_a_reload_changes_the_policy,
-             test_postfix_with_tls_and_dovecots_sasl, test_openssl_s_server_sees_the_name, test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls,
+             test_postfix_with_tls_and_dovecots_sasl, test_openssl_s_server_sees_the_name, test_tern_is_the_smarthost,
+             test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls,
              test_a_wrong_password_is_the_operators_to_mend, test_auth_put_off,
              test_a_server_that_does_not_know_the_password, test_chunking,
              test_binary_mail])

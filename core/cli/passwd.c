@@ -59,8 +59,8 @@ static ssize_t ask(const char *prompt, char *out, size_t octets)
     silent.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_BLOCK, &all, &old);
-    (void)fprintf(stderr, "%s", prompt);
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+    (void)fprintf(stderr, "%s", prompt); /* what is typed before it is thrown away */
     ssize_t len = read_line(out, octets);
     (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
     (void)sigprocmask(SIG_SETMASK, &old, NULL);

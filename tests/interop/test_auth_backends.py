@@ -539,6 +539,32 @@ def test_passwd():
         assert len(password) < 3 or password not in r.stderr
 
 
+def test_passwd_at_a_terminal():
+    """Asked twice, not echoed; two different ones are refused."""
+    import pty
+    for again, want in (("geheim\n", 0), ("geheimer\n", 1)):
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execv(BINARY, [BINARY, "passwd", "--scheme", "SHA512-CRYPT", "alice"])
+        seen = b""
+        for prompt, answer in ((b"Password: ", "geheim\n"), (b"Again: ", again)):
+            while not seen.endswith(prompt):
+                seen += os.read(fd, 1000)
+            os.write(fd, answer.encode())
+        try:
+            while True:
+                data = os.read(fd, 1000)
+                if not data:
+                    break
+                seen += data
+        except OSError:
+            pass
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.close(fd)
+        assert status == want and b"geheim" not in seen, (status, seen)
+        assert (b'alice: "{SHA512-CRYPT}$6$' in seen) == (want == 0), seen
+
+
 def test_file_that_is_wrong():
     """Said with file and line, never with a part of the entry; who may write it is looked at."""
     for text, want in (("a: '!'\nb: secret99\n", "users.yaml:2: the stored password names no scheme"),
@@ -556,7 +582,7 @@ def test_file_that_is_wrong():
 
 
 if __name__ == "__main__":
-    run([test_passwd, test_file_that_is_wrong, test_auth_file, test_auth_file_changes, test_auth_file_scram, test_auth_file_domain,
+    run([test_passwd, test_passwd_at_a_terminal, test_file_that_is_wrong, test_auth_file, test_auth_file_changes, test_auth_file_scram, test_auth_file_domain,
          test_auth_dovecot, test_auth_dovecot_stops, test_auth_dovecot_hangs_up_between,
          test_auth_dovecot_many_at_once, test_auth_dovecot_that_is_none,
          test_auth_dovecot_yes_out_of_turn, test_auth_http, test_auth_http_that_is_none, test_auth_http_tls,

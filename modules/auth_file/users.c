@@ -142,16 +142,21 @@ static size_t put(struct users *users, tern_str s)
     return at;
 }
 
+static bool has_control(tern_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] < ' ' || s.ptr[i] == 0x7f)
+            return true;
+    return false;
+}
+
 static const char *name_trouble(tern_str name)
 {
     if (name.len == 0)
         return "a user without a name";
     if (name.len > USERS_NAME_OCTETS_MAX)
         return "a user's name has more than 255 octets";
-    for (size_t i = 0; i < name.len; i++)
-        if ((unsigned char)name.ptr[i] < ' ' || name.ptr[i] == 0x7f)
-            return "a control character in a user's name";
-    return NULL;
+    return has_control(name) ? "a control character in a user's name" : NULL;
 }
 
 /* What the entry's octets can be is checked now: better an error at the start than one at each login. */
@@ -162,6 +167,10 @@ static bool is_usable(tern_str stored, unsigned line, struct users_error *reterr
 
     if (stored.len == 0) {
         set_error(reterr, line, "the password is missing; write ! for a user who may not log in");
+        return false;
+    }
+    if (has_control(stored)) {
+        set_error(reterr, line, "a control character in the stored password");
         return false;
     }
     if (password_parse(stored, &parts, &why) == 0) {

@@ -88,6 +88,8 @@ static const struct {
       "a colon inside the entry (use YAML), or a uid that is no number" },
     { "twice", USERS_LINES, "alice:{PLAIN}x\n\nALICE:{PLAIN}y\n", 3, "this user stands in line 1 already" },
     { "a control", USERS_LINES, "al\033ice:{PLAIN}x\n", 1, "a control character in a user's name" },
+    { "a control in the entry", USERS_LINES, "alice:!\033x\n", 1, "a control character in the stored password" },
+    { "a NUL in the entry", USERS_YAML, "alice: \"*\\0x\"\n", 1, "a control character in the stored password" },
     { "YAML that is none", USERS_YAML, "alice: \"x\n", 2, "found unexpected end of stream" },
     { "YAML, a list at the top", USERS_YAML, "- alice\n", 1, "expected a map: user: entry" },
     { "YAML, a word at the top", USERS_YAML, "alice\n", 1, "expected a map: user: entry" },

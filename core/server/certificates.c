@@ -61,7 +61,9 @@ static bool load_certificates(struct generation *g, const struct generation_tls 
             config_warning_at(errors, place, "%s: not looked at, as user %u may not; check as root", error,
                               (unsigned)geteuid());
         else
-            config_error_at(errors, place, "%s", error);
+            config_error_at(errors, place, "%s%s", error, errno == EACCES && !o->only_check
+                            ? "; the server's user may not read it, and the supervisor opens files below the folders "
+                              "of `keys` in supervisor.conf only, which are root's and writable by nobody else" : "");
     }
     return all;
 }

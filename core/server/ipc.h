@@ -14,11 +14,15 @@ enum ipc_op {
     IPC_LISTEN,  /* a listening socket for `address`; kept by the supervisor over restarts */
     IPC_RELEASE, /* close the one for `address` */
     IPC_READY,   /* everything is loaded; no answer */
+    IPC_OPEN,    /* `path` for reading: a key that only root may read */
 };
+
+#define IPC_PATH_OCTETS 1024
 
 struct ipc_wish {
     uint32_t op;
     tern_address address;
+    char path[IPC_PATH_OCTETS]; /* IPC_OPEN: absolute, with a NUL behind it */
 };
 
 struct ipc_answer {
@@ -26,7 +30,7 @@ struct ipc_answer {
     char text[256]; /* why not, for people */
 };
 
-/* Worker's side. Returns the descriptor (IPC_LISTEN) or 0, or a negative errno with *answer filled. */
+/* Worker's side. Returns the descriptor (IPC_LISTEN, IPC_OPEN) or 0, or a negative errno with *answer filled. */
 int ipc_ask(int fd, const struct ipc_wish *wish, struct ipc_answer *answer);
 int ipc_tell(int fd, const struct ipc_wish *wish);
 /* Supervisor's side. -1: the worker is gone. */

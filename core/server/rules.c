@@ -2,7 +2,10 @@
 #include "server/rules.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +13,7 @@
 #include "base/slice.h"
 
 #define RULES_OCTETS_MAX 16384
+#define KEY_OCTETS_MAX   (1 << 20)
 #define RESTART_MS_LOW   10      /* faster would only burn the processor */
 #define RESTART_MS_HIGH  3600000
 
@@ -78,6 +82,24 @@ static const char *set_restart(struct rules *rules, struct slice rest)
     return NULL;
 }
 
+static const char *set_keys(struct rules *rules, struct slice rest)
+{
+    rules->key_count = 0;
+    for (struct slice word = next_word(&rest); word.len > 0; word = next_word(&rest)) {
+        while (word.len > 1 && word.ptr[word.len - 1] == '/')
+            word.len--;
+        if (word.ptr[0] != '/' || word.len < 2)
+            return "expected absolute paths of folders, and not the root of all";
+        if (word.len >= RULES_PATH_MAX)
+            return "a path is longer than 255 octets";
+        if (rules->key_count == RULES_KEYS_MAX)
+            return "too many folders, at most 16";
+        memcpy(rules->keys[rules->key_count], word.ptr, word.len);
+        rules->keys[rules->key_count++][word.len] = '\0';
+    }
+    return NULL;
+}
+
 static const char *parse_line(struct rules *rules, struct slice line)
 {
     bool nul = slice_find(line, '\0') >= 0;
@@ -95,7 +117,9 @@ static const char *parse_line(struct rules *rules, struct slice line)
         return "uid_min: not supported yet; it comes with delivery as the mailbox's user";
     if (slice_equal(word, SLICE("restart_ms")))
         return set_restart(rules, line);
-    return "expected user, ports or restart_ms";
+    if (slice_equal(word, SLICE("keys")))
+        return set_keys(rules, line);
+    return "expected user, ports, restart_ms or keys";
 }
 
 static int check_owner(FILE *f, const char *path, char *error, size_t octets)
@@ -153,4 +177,64 @@ int rules_load(const char *path, struct rules *rules, char *error, size_t octets
     }
     (void)fclose(f);
     return r;
+}
+
+/* ---- keys ---- */
+
+/* Folders may be links, too: /etc/letsencrypt/live leads to ../archive. */
+static bool is_below(const char *real, const char *folder)
+{
+    char there[PATH_MAX];
+
+    if (realpath(folder, there) == NULL)
+        return false;
+    size_t len = strlen(there);
+    return strncmp(real, there, len) == 0 && real[len] == '/';
+}
+
+static int check_key(int fd, const char **ret_why)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode) || st.st_size > KEY_OCTETS_MAX) {
+        *ret_why = "is no plain file of at most 1 MB";
+        return -EACCES;
+    }
+    if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 022) != 0) {
+        *ret_why = "must belong to root and be writable by nobody else";
+        return -EACCES;
+    }
+    return fd;
+}
+
+static int open_below(const struct rules *rules, const char *path, const char **ret_why)
+{
+    char real[PATH_MAX];
+
+    if (path[0] != '/' || realpath(path, real) == NULL)
+        return path[0] != '/' ? -EINVAL : -errno;
+    for (unsigned i = 0; i < rules->key_count; i++) {
+        if (!is_below(real, rules->keys[i]))
+            continue;
+        /* Who could put a link there between these two lines may write where only root should. */
+        int fd = open(real, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        int r = fd < 0 ? -errno : check_key(fd, ret_why);
+        if (fd >= 0 && r < 0)
+            (void)close(fd);
+        return r;
+    }
+    *ret_why = "is not below a folder of `keys` in supervisor.conf";
+    return -EACCES;
+}
+
+int rules_open_key(const struct rules *rules, const char *path, char *error, size_t octets)
+{
+    const char *why = NULL;
+    int fd = open_below(rules, path, &why);
+
+    if (fd < 0)
+        (void)snprintf(error, octets, "%s", why != NULL ? why : strerror(-fd));
+    return fd;
 }

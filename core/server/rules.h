@@ -5,7 +5,10 @@
  *     user tern
  *     ports 24 25 465 587
  *     restart_ms 100 30000
+ *     keys /etc/tern/tls /etc/letsencrypt
  *
+ * keys: folders, at most 16, from which the supervisor opens for the worker what only root may read: none
+ * unless written.
  * restart_ms: how long a worker that died stays away, the first time and at most. Only root
  * may write the file. Without it the lines above are the rules. Ports from 1024 up need no rule:
  * anybody may bind them.
@@ -18,17 +21,26 @@
 #include <stdint.h>
 
 #define RULES_PORTS_MAX 32
+#define RULES_KEYS_MAX  16
+#define RULES_PATH_MAX  256
 
 struct rules {
     char user[64];
     uint16_t ports[RULES_PORTS_MAX];
     unsigned port_count;
     unsigned restart_ms_min, restart_ms_max;
+    char keys[RULES_KEYS_MAX][RULES_PATH_MAX]; /* absolute, no final slash */
+    unsigned key_count;
 };
 
 void rules_default(struct rules *rules);
 /* 0, or a negative errno with a sentence "file:line: ..." in error. `path` must be root's, or the starting user's. */
 int rules_load(const char *path, struct rules *rules, char *error, size_t octets);
+/*
+ * Opens a file for reading if it lies, all links followed, below one of the `keys` folders, and is a plain file that
+ * belongs to root, or whoever runs this, and is writable by nobody else. The descriptor, or a negative errno with why.
+ */
+int rules_open_key(const struct rules *rules, const char *path, char *error, size_t octets);
 bool rules_allow_port(const struct rules *rules, unsigned port);
 
 #endif

@@ -243,11 +243,24 @@ static void worker_died(struct supervisor *s, int status)
     s->restart_ms = s->restart_ms * 2 < s->rules.restart_ms_max ? s->restart_ms * 2 : s->rules.restart_ms_max;
 }
 
+/* Only where the worker has another user than the supervisor is there anything it could not open itself. */
+static int open_key(const struct supervisor *s, struct ipc_wish *wish, struct ipc_answer *answer)
+{
+    wish->path[sizeof(wish->path) - 1] = '\0';
+    int fd = rules_open_key(&s->rules, wish->path, answer->text, sizeof(answer->text));
+
+    answer->status = fd < 0 ? fd : 0;
+    log_event(fd < 0 ? LOG_WARNING : LOG_INFO, LOG_EV_worker, NULL, "%s %s for the worker%s%s", wish->path,
+              fd < 0 ? "was not opened" : "was opened", fd < 0 ? ": " : "", fd < 0 ? answer->text : "");
+    return fd;
+}
+
 static void serve_wish(struct supervisor *s)
 {
     struct ipc_wish wish;
     struct ipc_answer answer = { .status = 0 };
     int fd = -1;
+    bool passed = false; /* the descriptor is the worker's now, and no longer ours */
 
     if (ipc_receive(s->worker_fd, &wish) < 0) {
         /* It closed its end: it dies, and SIGCHLD tells how. A worker that only lost it must go too. */
@@ -259,10 +272,16 @@ static void serve_wish(struct supervisor *s)
         s->ready = s->ever_ready = true;
         return;
     case IPC_LISTEN: fd = get_socket(s, &wish.address, &answer); break;
+    case IPC_OPEN:
+        fd = open_key(s, &wish, &answer);
+        passed = true;
+        break;
     case IPC_RELEASE: release_socket(s, &wish.address); break;
     default: answer.status = -EINVAL;
     }
     (void)ipc_answer(s->worker_fd, &answer, fd);
+    if (passed && fd >= 0)
+        (void)close(fd);
 }
 
 /* ---- signals and time ---- */

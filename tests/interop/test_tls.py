@@ -2,6 +2,7 @@
 """TLS of listeners with openssl s_client, swaks, curl and Python's ssl: STARTTLS, required, implicit, several
 certificates, reload, resumption, client certificates, and all that is no TLS."""
 import os
+import pwd
 import smtplib
 import socket
 import ssl
@@ -447,6 +448,41 @@ def test_check():
         assert code == 0 and "certificates: no listener uses them" in text, text
 
 
+def test_keys_of_root():
+    """A worker without rights gets keys that only root may read from the supervisor, at start and at a reload."""
+    if os.geteuid() != 0:
+        print("     needs root: left out")
+        return
+    with server() as t:
+        safe = os.path.join(t.dir, "safe")
+        os.mkdir(safe, 0o755)
+        for name in ("mx", "mx-rsa", "other"):
+            os.rename(os.path.join(t.dir, name + ".key"), os.path.join(safe, name + ".key"))
+            os.chmod(os.path.join(safe, name + ".key"), 0o600)
+        config = CONFIG.replace(".key }", ".key }").replace("key: ", "key: safe/").replace("key: safe/safe/", "key: safe/")
+        t.write_config(config)
+        os.makedirs(t.dir + "/spool", exist_ok=True)
+        nobody = pwd.getpwnam("nobody")
+        os.chown(t.dir + "/spool", nobody.pw_uid, nobody.pw_gid)
+        t.write("supervisor.conf", "user nobody\nkeys %s\n" % safe)
+        os.chmod(t.rules, 0o600)
+        t.start()
+        assert shown(t, "mx.test") == ["mx.test"]
+        certificate(t.dir, "mx", "DNS:mx.test,DNS:new.test")
+        os.rename(os.path.join(t.dir, "mx.key"), os.path.join(safe, "mx.key"))
+        os.chmod(os.path.join(safe, "mx.key"), 0o600)
+        t.cli("reload")
+        assert shown(t, "new.test") == ["mx.test", "new.test"]
+        # Elsewhere it opens nothing.
+        openssl(t.dir, "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "elsewhere.key")
+        os.chmod(os.path.join(t.dir, "elsewhere.key"), 0o600)
+        t.write_config(config.replace("safe/other.key", "elsewhere.key"))
+        r = t.cli("reload", check=False)
+        assert r.returncode != 0 and "`keys` in supervisor.conf" in r.stdout + r.stderr, r
+        assert logged(t, "elsewhere.key was not opened", "is not below a folder")
+        assert shown(t, "new.test") == ["mx.test", "new.test"]
+
+
 def test_versions_and_ciphers():
     with server(CONFIG + "tls: { min_version: 1.3 }\n") as t:
         t.start()
@@ -466,4 +502,4 @@ if __name__ == "__main__":
     run([test_smtplib, test_swaks_and_curl, test_s_client, test_names, test_state_is_discarded,
          test_nothing_pipelined_gets_under_tls, test_required, test_resumption_over_a_reload, test_reload_takes_new_files,
          test_client_certificates, test_rubbish, test_octet_by_octet, test_handshakes_that_stand_still, test_check,
-         test_versions_and_ciphers])
+         test_keys_of_root, test_versions_and_ciphers])

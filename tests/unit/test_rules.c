@@ -35,7 +35,7 @@ static int load(const char *text, struct rules *rules, char error[256])
 static const struct {
     const char *text, *error; /* behind the path */
 } wrong[] = {
-    { "usr tern\n", ":1: expected user, ports or restart_ms" },
+    { "usr tern\n", ":1: expected user, ports, restart_ms or keys" },
     { "# a comment\n\nuser\n", ":3: expected one user name" },
     { "user a b\n", ":1: expected one user name" },
     { "user 0123456789012345678901234567890123456789012345678901234567890123\n", ":1: expected one user name" },
@@ -56,6 +56,11 @@ static const struct {
     { "user 012345678901234567890123456789012345678901234567890123456789012\n", NULL },
     { "ports 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32\n", NULL },
     { "ports\n", NULL }, /* none at all */
+    { "keys /etc/tern/tls /a/\n", NULL },
+    { "keys tls\n", ":1: expected absolute paths of folders, and not the root of all" },
+    { "keys /\n", ":1: expected absolute paths of folders, and not the root of all" },
+    { "keys /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a\n", NULL },
+    { "keys /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a\n", ":1: too many folders, at most 16" },
     { "restart_ms 10 3600000\n", NULL },
 };
 
@@ -92,6 +97,60 @@ static void test_values(void)
     CU_ASSERT_EQUAL(load("", &rules, error), 0);
     CU_ASSERT_STRING_EQUAL(rules.user, "tern");
     CU_ASSERT_TRUE(rules_allow_port(&rules, 465));
+}
+
+static void try_key(const struct rules *rules, const char *key, const char *want)
+{
+    char error[256] = "";
+    int fd = rules_open_key(rules, key, error, sizeof(error));
+
+    CU_ASSERT_EQUAL(fd >= 0, want == NULL);
+    if (want != NULL && strstr(error, want) == NULL)
+        fprintf(stderr, "  %s: %s\n", key, error);
+    CU_ASSERT_TRUE(want == NULL || strstr(error, want) != NULL);
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+/* Below the folders only, links followed first; plain files that nobody else may write. */
+static void test_keys(void)
+{
+    char top[] = "/tmp/tern-keys-XXXXXX", text[128], name[64], line[600], error[256];
+    struct rules rules;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(top));
+    (void)snprintf(line, sizeof(line), "cd %s && mkdir in in/sub out inner && echo k >in/sub/key && echo k >out/key && "
+                   "ln -s ../out/key in/away && ln -s sub/key in/link && mkfifo in/pipe && echo k >inner/key && "
+                   "echo k >in/open && chmod 600 in/sub/key && chmod 622 in/open && ln -s in alias", top);
+    CU_ASSERT_EQUAL_FATAL(system(line), 0);
+    (void)snprintf(text, sizeof(text), "keys %s/alias %s/gone\n", top, top);
+    CU_ASSERT_EQUAL(load(text, &rules, error), 0);
+    static const struct {
+        const char *file, *want;
+    } rows[] = {
+        { "in/sub/key", NULL },
+        { "in/link", NULL },
+        { "alias/sub/../link", NULL },
+        { "out/key", "is not below a folder" },
+        { "in/away", "is not below a folder" },
+        { "in/../out/key", "is not below a folder" },
+        { "inner/key", "is not below a folder" }, /* the same beginning is not the same folder */
+        { "in", "is not below a folder" },
+        { "in/sub", "is no plain file" },
+        { "in/pipe", "is no plain file" },
+        { "in/open", "writable by nobody else" },
+        { "in/gone", "No such file" },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        (void)snprintf(name, sizeof(name), "%s/%s", top, rows[i].file);
+        try_key(&rules, name, rows[i].want);
+    }
+    try_key(&rules, "in/sub/key", "Invalid argument");
+    rules_default(&rules);
+    (void)snprintf(name, sizeof(name), "%s/in/sub/key", top);
+    try_key(&rules, name, "is not below a folder");
+    (void)snprintf(line, sizeof(line), "rm -r %s", top);
+    CU_ASSERT_EQUAL(system(line), 0);
 }
 
 /* A long comment does not become a rule at its 4096th octet; the largest file, and one octet more. */
@@ -147,6 +206,7 @@ int main(void)
     (void)close(fd);
     CU_pSuite suite = CU_add_suite("rules", NULL, NULL);
     CU_add_test(suite, "right and wrong lines", test_table);
+    CU_add_test(suite, "keys", test_keys);
     CU_add_test(suite, "values", test_values);
     CU_add_test(suite, "size", test_size);
     CU_add_test(suite, "who may write it", test_trust);

@@ -448,7 +448,7 @@ function cidrs_class:contains(address) end
 
 ---What a client says to log in: the second argument at auth.
 ---@class tern.credentials
----@field user string # Who wants to log in; with EXTERNAL empty if the client leaves it to its certificate.
+---@field user string # Who wants to log in; with EXTERNAL a name of the client's certificate, which was verified.
 ---@field password string # The password, or the token; empty with form = "lookup".
 ---@field mechanism string # "PLAIN", "SCRAM-SHA-256", ...
 local credentials_class = {}

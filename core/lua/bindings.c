@@ -183,7 +183,7 @@ const struct lua_binding lua_bindings[] = {
 
     /* -- credentials, the second argument at auth -- */
     FIELD(CREDENTIALS, "user", lua_credentials_user, AT(AUTH), "string",
-          "Who wants to log in; with EXTERNAL empty if the client leaves it to its certificate."),
+          "Who wants to log in; with EXTERNAL a name of the client's certificate, which was verified."),
     FIELD(CREDENTIALS, "password", lua_credentials_password, AT(AUTH), "string",
           "The password, or the token; empty with form = \"lookup\"."),
     FIELD(CREDENTIALS, "mechanism", lua_credentials_mechanism, AT(AUTH), "string",

@@ -39,7 +39,7 @@ static bool is_possible(const struct engine_session *s, struct slice name)
     case SASL_SCRAM_SHA_256_PLUS:
     case SASL_SCRAM_SHA_1_PLUS: return s->binding != NULL;
     case SASL_CRAM_MD5: return s->auth_options->cram_md5;
-    case SASL_EXTERNAL: return false; /* needs the name in a verified certificate */
+    case SASL_EXTERNAL: return s->facts->tls_client.len > 0; /* of a verified certificate */
     default: return true;
     }
 }
@@ -383,6 +383,29 @@ static const struct run_ops auth_ops = {
     .view = view, .apply = apply, .challenge = challenge, .done = done
 };
 
+/*
+ * EXTERNAL: the client is who its certificate says, and asks for no other name than one of those. False:
+ * it does.
+ */
+static bool take_certificate(struct engine_auth *a)
+{
+    const struct session_facts *f = a->session->facts;
+    struct slice user = buf_slice(&a->sasl.user);
+
+    if (user.len == 0) {
+        buf_add(&a->sasl.user, slice_of(f->tls_client));
+        return true;
+    }
+    if (slice_equal_nocase(user, slice_of(f->tls_client)))
+        return true;
+    for (const struct note *n = f->tls_names; n != NULL; n = n->next) {
+        struct slice name = slice_of(n->name); /* "dns:...", "email:..." */
+        if (slice_equal_nocase(user, slice_from(name, (size_t)(slice_find(name, ':') + 1))))
+            return true;
+    }
+    return false;
+}
+
 static void ask_steps(struct engine_auth *a, unsigned forms)
 {
     struct engine_session *s = a->session;
@@ -408,7 +431,12 @@ static void take_step(struct engine_auth *a, enum sasl_step step)
 {
     switch (step) {
     case SASL_STEP_CHALLENGE: tell_challenge(a, buf_slice(&a->sasl.out)); break;
-    case SASL_STEP_VERIFY: ask_steps(a, FORM(VERIFY) | FORM(EXCHANGE)); break;
+    case SASL_STEP_VERIFY:
+        if (a->known == SASL_EXTERNAL && !take_certificate(a))
+            wrong(a);
+        else
+            ask_steps(a, FORM(VERIFY) | FORM(EXCHANGE));
+        break;
     case SASL_STEP_LOOKUP:
         a->left_out = any_serves(a->session, slice_cstr(a->mechanism), FORM(EXCHANGE));
         ask_steps(a, FORM(LOOKUP));

@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 """swaks, curl, smtplib, msmtp and gsasl log in by each mechanism that they know; a wrong secret never gets in."""
 import base64
+import hashlib
+import hmac
 import os
 import re
 import smtplib
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -38,8 +41,13 @@ USER, PASSWORD = "alice@example.org", "s3cret, or=not"
 MAIL = b"From: <alice@example.org>\r\nTo: <bob@far.example>\r\nSubject: hello\r\n\r\nHello.\r\n"
 
 
-def server(delay="0"):
-    return Tern(CONFIG, files={"users.yaml": USERS, "tokens.lua": TOKENS}, delay=delay)
+TLS_CONFIG = CONFIG.replace("auth_plaintext: true", "tls: starttls, client_certificates: true, client_ca: ca.pem") + """
+certificates: [{ cert: mx.pem, key: mx.key }]
+"""
+
+
+def server(delay="0", config=CONFIG):
+    return Tern(config, files={"users.yaml": USERS, "tokens.lua": TOKENS}, delay=delay)
 
 
 def start(t):
@@ -157,6 +165,134 @@ def plain(password, user=USER):
     return "AUTH PLAIN " + base64.b64encode(("\0%s\0%s" % (user, password)).encode()).decode()
 
 
+def openssl(folder, *words):
+    r = subprocess.run(["openssl", *words], cwd=folder, capture_output=True, text=True, timeout=60 * SLOW)
+    assert r.returncode == 0, r.stderr
+
+
+def certificate(folder, name, common, *more):
+    """NAME.pem and NAME.key, by ca.pem, which is made if it is not there."""
+    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    if not os.path.exists(os.path.join(folder, "ca.pem")):
+        openssl(folder, *new, "-x509", "-keyout", "ca.key", "-subj", "/CN=authority", "-days", "30", "-out", "ca.pem")
+    openssl(folder, *new, "-keyout", name + ".key", "-subj", "/CN=" + common, "-out", name + ".csr", *more)
+    openssl(folder, "x509", "-req", "-in", name + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days",
+            "30", "-copy_extensions", "copy", "-out", name + ".pem")
+
+
+def tls_server(script=TOKENS):
+    t = Tern(TLS_CONFIG, files={"users.yaml": USERS, "tokens.lua": script}, delay="0")
+    certificate(t.dir, "mx", "mx.test", "-addext", "subjectAltName=DNS:mx.test,DNS:localhost")
+    certificate(t.dir, "client", USER)
+    return start(t)
+
+
+def test_over_tls():
+    """In the clear no mechanism that tells the password; under TLS all, and SCRAM bound to the connection."""
+    need("swaks", "msmtp", "openssl")
+    with tls_server() as t:
+        c = Client(t.port)
+        assert "AUTH SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5" in c.cmd("EHLO client.example")[1].split("\n")
+        assert c.cmd(plain(PASSWORD))[0] == 538
+        c.close()
+        for method in ("scram-sha-256", "plain"):
+            for secret, ok in (("wr0ng", False), (PASSWORD, True)):
+                run_client("msmtp", "--host=localhost", "--port=%d" % t.port, "--auth=" + method, "--user=" + USER,
+                           "--passwordeval=printf %%s '%s'" % secret, "--tls=on", "--tls-starttls=on",
+                           "--tls-trust-file=" + os.path.join(t.dir, "ca.pem"), "--from=" + USER, "bob@far.example",
+                           input=MAIL, ok=ok)
+        run_client("swaks", "--server", "127.0.0.1:%d" % t.port, "--tls", "--from", USER, "--to", "bob@far.example",
+                   "--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD)
+        wait_for(lambda: len(t.maildir("bob")) == 3, 30)
+        assert all(b"with ESMTPSA id" in m for m in t.maildir("bob")), t.maildir("bob")
+        nothing_secret(t)
+
+
+EXTERNAL = """
+local tern = require "tern"
+tern.on("auth", function(session, credentials)
+  if credentials.user == "alice@example.org" then return tern.accept() end
+end, { mechanisms = { "EXTERNAL" } })
+"""
+
+
+def test_external():
+    """Who the certificate says, and nobody else; not announced without one."""
+    need("openssl")
+    with tls_server(EXTERNAL) as t:
+        def session(with_certificate):
+            context = ssl.create_default_context(cafile=os.path.join(t.dir, "ca.pem"))
+            context.check_hostname = False
+            if with_certificate:
+                context.load_cert_chain(os.path.join(t.dir, "client.pem"), os.path.join(t.dir, "client.key"))
+            s = smtplib.SMTP("127.0.0.1", t.port, timeout=60 * SLOW)
+            s.starttls(context=context)
+            s.ehlo()
+            return s
+
+        s = session(False)
+        assert "EXTERNAL" not in s.esmtp_features["auth"]
+        assert s.docmd("AUTH", "EXTERNAL =")[0] == 504
+        for said, code in (("bob@example.org", 535), (USER, 235), ("", 235)):
+            s = session(True)
+            assert "EXTERNAL" in s.esmtp_features["auth"], s.esmtp_features
+            got = s.docmd("AUTH", "EXTERNAL " + (base64.b64encode(said.encode()).decode() or "="))
+            assert got[0] == code, (said, got)
+        assert "mechanism=EXTERNAL user=%s result=ok" % USER in t.log_text()
+
+
+def scram_plus(s, password, bound_to, name="tls-server-end-point"):
+    """SCRAM-SHA-256-PLUS (RFC 5802, 5929) by hand: the code of the last reply."""
+    header = ("p=%s,," % name).encode()
+    first = b"n=" + USER.replace(",", "=2C").encode() + b",r=abcdefgh"
+    code, text = s.docmd("AUTH", "SCRAM-SHA-256-PLUS " + base64.b64encode(header + first).decode())
+    if code != 334:
+        return code
+    server = base64.b64decode(text)
+    nonce, salt, count = (x[2:] for x in server.split(b","))
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(count))
+    final = b"c=" + base64.b64encode(header + bound_to) + b",r=" + nonce
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    signature = hmac.digest(hashlib.sha256(key).digest(), first + b"," + server + b"," + final, "sha256")
+    proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature)))
+    code, text = s.docmd(base64.b64encode(final + b",p=" + proof).decode())
+    return s.docmd("")[0] if code == 334 else code
+
+
+def test_scram_plus():
+    """Bound to the certificate that this connection has shown; somebody between would show another one."""
+    need("openssl")
+    with tls_server() as t:
+        for password, wrong_binding, name, code in ((PASSWORD, False, "tls-server-end-point", 235), ("wr0ng", False, "tls-server-end-point", 535),
+                                                    (PASSWORD, True, "tls-server-end-point", 535), (PASSWORD, False, "tls-unique", 535)):
+            context = ssl.create_default_context(cafile=os.path.join(t.dir, "ca.pem"))
+            context.check_hostname = False
+            with smtplib.SMTP("127.0.0.1", t.port, timeout=60 * SLOW) as s:
+                s.starttls(context=context)
+                s.ehlo()
+                assert s.esmtp_features["auth"].split()[:2] == ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"], s.esmtp_features
+                binding = hashlib.sha256(s.sock.getpeercert(True)).digest()
+                assert scram_plus(s, password, bytes(32) if wrong_binding else binding, name) == code, (password, name)
+
+
+def test_a_login_in_the_clear_does_not_outlive_starttls():
+    """RFC 3207 4.2: what was learnt before is forgotten, also who the client is."""
+    with server(config=TLS_CONFIG.replace("tls: starttls", "tls: starttls, auth_plaintext: true")) as t:
+        certificate(t.dir, "mx", "mx.test", "-addext", "subjectAltName=DNS:mx.test")
+        start(t)
+        context = ssl.create_default_context(cafile=os.path.join(t.dir, "ca.pem"))
+        context.check_hostname = False
+        s = smtplib.SMTP("127.0.0.1", t.port, timeout=60 * SLOW)
+        s.ehlo()
+        assert s.docmd(plain(PASSWORD))[0] == 235
+        s.starttls(context=context)
+        s.ehlo()
+        assert s.docmd("MAIL", "FROM:<%s>" % USER)[0] == 530
+        assert s.docmd(plain(PASSWORD))[0] == 235
+        assert s.docmd("MAIL", "FROM:<%s>" % USER)[0] == 250
+        s.close()
+
+
 def test_guessing_gets_slower():
     """Each failure of an address or a user, in whatever session, doubles the wait; nobody else waits."""
     with server(delay="200ms") as t:
@@ -216,5 +352,6 @@ def test_nobody_relays_without():
 
 
 if __name__ == "__main__":
-    run([test_swaks, test_curl, test_smtplib, test_msmtp, test_gsasl, test_guessing_gets_slower,
+    run([test_swaks, test_curl, test_smtplib, test_msmtp, test_gsasl, test_over_tls, test_scram_plus, test_external,
+         test_a_login_in_the_clear_does_not_outlive_starttls, test_guessing_gets_slower,
          test_hang_up_while_it_takes_longer, test_nobody_relays_without])

@@ -63,7 +63,7 @@ def check(config, where, folder):
 def folder_with_filters(d):
     os.chmod(d, 0o755)
     shutil.copytree(os.path.join(ROOT, "lua", "examples"), os.path.join(d, "filters"))
-    for name, text in (("hosted.txt", "example.org\n"), ("mailboxes.txt", "alice@example.org\n"),
+    for name, text in (("hosted.txt", "example.org\n"), ("mailboxes.txt", "alice@example.org\n"), ("senders.txt", ""),
                        ("users.yaml", "alice@example.org: '!'\n")):
         with open(os.path.join(d, name), "w") as f:
             f.write(text)

@@ -218,6 +218,10 @@ def test_examples_pass_check():
         for path in examples:
             for table in re.findall(r"file: *\"?([\w.-]+\.txt)", open(path).read()):
                 open(os.path.join(etc, table), "a").close()  # the operator's own
+            for users in re.findall(r"path: *(users\.yaml)", open(path).read()):
+                with open(os.path.join(etc, users), "w") as f:
+                    f.write("alice@example.org: '!'\n")
+                os.chmod(os.path.join(etc, users), 0o600)
             certificates_for(open(path).read(), etc)
             r = tern("check", "-c", path)
             if r.returncode != 0:

@@ -454,6 +454,41 @@ static void test_tokens(void)
     world_close();
 }
 
+static const char *const external[] = { "EXTERNAL", NULL };
+BACKEND(by_certificate, verify, TERN_AUTH_VERIFY, .mechanisms = external);
+
+/* The name of a verified certificate, and no other. */
+static void test_external(void)
+{
+    static const struct {
+        const char *asked; /* NULL: nothing */
+        unsigned code;
+        const char *is;
+    } rows[] = {
+        { "", 235, "alice" },
+        { "alice", 235, "alice" },
+        { "ALICE", 535, "" }, /* of the certificate, but no user here */
+        { "bob", 535, "" },
+        { "mail.example", 535, "" },
+        { "example", 535, "" },
+    };
+    static const struct backend knows_alice = { "alice", "", NULL, TERN_NEXT, NULL, false };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        world_open("inbound", NULL);
+        add("one", &by_certificate, &knows_alice);
+        open_session();
+        struct session_facts *f = w.session->facts;
+        CU_ASSERT_EQUAL(auth("EXTERNAL", slice_cstr(rows[i].asked)), 504); /* no certificate */
+        f->tls = true;
+        f->tls_client = TERN_STR("alice");
+        f->tls_names = notes_add(&f->memory->arena, NULL, SLICE("dns:mail.example"), SLICE(""));
+        CU_ASSERT_EQUAL(auth("EXTERNAL", slice_cstr(rows[i].asked)), rows[i].code);
+        CU_ASSERT_TRUE(user_is(rows[i].is));
+        world_close();
+    }
+}
+
 /* ---- going away ---- */
 
 static void test_timeout(void)
@@ -592,6 +627,7 @@ int main(void)
     CU_add_test(suite, "verify and exchange", test_verify_and_exchange);
     CU_add_test(suite, "nobody is accepted", test_nobody_is_accepted);
     CU_add_test(suite, "tokens", test_tokens);
+    CU_add_test(suite, "external", test_external);
     CU_add_test(suite, "a step that hangs", test_timeout);
     CU_add_test(suite, "a slow client", test_slow_client);
     CU_add_test(suite, "cancelled", test_cancel);

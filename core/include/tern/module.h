@@ -660,8 +660,8 @@ struct tern_api {
      * answered and is wiped then. Empty at other hooks. -- */
 
     tern_str (*auth_mechanism)(const tern_call *call); /* "PLAIN", upper case */
-    /* VERIFY, LOOKUP: who logs in, UTF-8 without NUL and controls. EXTERNAL: empty if the client
-     * leaves it to its certificate. */
+    /* VERIFY, LOOKUP: who logs in, UTF-8 without NUL and controls. EXTERNAL: a name of the client's
+     * certificate, which was verified. */
     tern_str (*auth_user)(const tern_call *call);
     tern_str (*auth_password)(const tern_call *call); /* VERIFY: password or token */
     /* Journal: the session's user if this step's ACCEPT holds; else it is auth_user(). */

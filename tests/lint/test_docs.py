@@ -69,7 +69,7 @@ def folder_with_filters(d):
             f.write(text)
     for base, dirs, files in os.walk(d):
         for n in dirs + files:
-            os.chmod(os.path.join(base, n), 0o755 if n in dirs else 0o644)
+            os.chmod(os.path.join(base, n), 0o755 if n in dirs else 0o600 if n == "users.yaml" else 0o644)
 
 
 def test_example_configurations():

@@ -204,6 +204,14 @@ def is_excerpt(words, before):
     return "excerpt" in words or "excerpt" in before.lower()
 
 
+def users_for(config, folder):
+    """The operator's own users.yaml, if the configuration names one."""
+    if "path: users.yaml" in config:
+        with open(os.path.join(folder, "users.yaml"), "w") as f:
+            f.write("alice@example.org: '!'\n")
+        os.chmod(os.path.join(folder, "users.yaml"), 0o600)
+
+
 def test_examples_pass_check():
     """As they are installed: what they name is installed with them."""
     with tempfile.TemporaryDirectory() as prefix:
@@ -218,10 +226,7 @@ def test_examples_pass_check():
         for path in examples:
             for table in re.findall(r"file: *\"?([\w.-]+\.txt)", open(path).read()):
                 open(os.path.join(etc, table), "a").close()  # the operator's own
-            for users in re.findall(r"path: *(users\.yaml)", open(path).read()):
-                with open(os.path.join(etc, users), "w") as f:
-                    f.write("alice@example.org: '!'\n")
-                os.chmod(os.path.join(etc, users), 0o600)
+            users_for(open(path).read(), etc)
             certificates_for(open(path).read(), etc)
             r = tern("check", "-c", path)
             if r.returncode != 0:
@@ -251,6 +256,7 @@ def test_yaml_blocks():
                     with open(place, "w") as f:
                         f.write(read(known[0]) if known else "")
                 certificates_for(text, folder)
+                users_for(text, folder)
                 r = tern("check", "-c", file)
                 if r.returncode != 0:
                     wrong.append("%s:%d: %s" % (path, line, (r.stdout + r.stderr).strip()))

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """Tables whose entries are in a real PostgreSQL: found, absent, hostile keys; stopped, restarted, slow, talking rubbish."""
 import os
+import re
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from logins import plain
 from peers import Mute, Postgres
-from ternlib import Client, Tern, fill, need, run, wait_for
+from ternlib import ROOT, Client, Tern, fill, free_port, need, run, wait_for
 
 need("setpriv")
 if Postgres.folder() is None:
@@ -135,6 +137,32 @@ def test_restarted_between_two_questions():
         own.stop()
         own.go()
         assert rcpts(t, "bob@example.org", "100%@example.org") == [550, 250]
+
+
+def test_the_recipe():
+    """What the module's page says about virtual users, with its own SQL and YAML."""
+    with open(os.path.join(ROOT, "modules", "table_sql", "README.md")) as f:
+        page = f.read().split("## Virtual users from PostgreSQL")[1]
+    schema, yaml = re.search(r"```sql\n(.*?)```", page, re.S).group(1), re.search(r"```yaml\n(.*?)```", page, re.S).group(1)
+    own = Postgres(schema.replace("CREATE ROLE tern LOGIN", "CREATE ROLE reader LOGIN PASSWORD 'lesen'").replace("TO tern", "TO reader"))
+    own.sql("INSERT INTO domains VALUES ('example.org', 'relaxed'), ('example.net', NULL); "
+            "INSERT INTO users VALUES ('alice@example.org', '{PLAIN}se cret', true), ('bob@example.net', NULL, true), ('eve@example.org', NULL, false)")
+    yaml = yaml.replace("host=/run/postgresql dbname=mail user=tern", own.connect().replace("user=tern", "user=reader")
+                        .replace(own.password, "lesen")).replace("transport: dovecot", "transport: lmtp, to: [\"127.0.0.1:1\"]")
+    with own, Tern("hostname: mx.test\nauth: { delay: 0 }\nlisteners:\n  mx: { bind: \"127.0.0.1:{port}\", policy: inbound }\n"
+                   "  submission: { bind: \"127.0.0.1:{other}\", policy: outbound, auth: required, auth_plaintext: true }\n" + yaml,
+                   other=free_port()).start() as t:
+        assert rcpts(t, "alice@example.org", "eve@example.org", "x@elsewhere.example") == [250, 550, 550]
+        assert rcpts(t, "bob@example.net") == [451]  # greylisted: only example.org is relaxed
+        c = Client(t.values["other"])
+        c.cmd("EHLO client.example")
+        assert c.cmd("MAIL FROM:<alice@example.org>")[0] == 530
+        assert plain(t, "Alice@example.org", "falsch", c)[0] == 535
+        assert plain(t, "Alice@example.org", "se cret", c)[0] == 235
+        assert c.cmd("MAIL FROM:<alice@example.org>")[0] == 250
+        assert c.cmd("RCPT TO:<x@elsewhere.example>")[0] == 250
+        assert c.cmd("RCPT TO:<eve@example.org>")[0] == 550
+        c.close()
 
 
 def test_rubbish_and_silence():

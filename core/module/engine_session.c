@@ -269,6 +269,9 @@ void engine_reconnect(struct engine_session *s, const struct engine_client *c, e
     f->helo = tern_str_dup(arena, c->helo);
     f->user = tern_str_dup(arena, c->user);
     f->esmtp = c->esmtp;
+    /* The certificate is that of the client who speaks for this one: nobody is to log in by it. */
+    f->tls_client = f->tls_subject = f->tls_fingerprint = f->tls_error = (tern_str){ "", 0 };
+    f->tls_names = NULL;
     f->tags = f->results = f->vars = NULL;
     s->has_greeted = false;
     s->kept = NULL;

@@ -654,6 +654,7 @@ void dialogue_secured(struct dialogue *s, const struct engine_tls *tls,
     if (binding != NULL)
         engine_auth_set_binding(s->engine, binding, arg);
     engine_tls(s->engine, tls);
+    s->login = false;
     smtp_session_secured(s->smtp);
 }
 

@@ -313,6 +313,35 @@ def test_client_certificates():
         assert logged(t, "hook tls:", "client=nil", "subject=nil")
 
 
+# ---- behind a proxy ----
+
+def test_proxy_then_tls():
+    """A PROXY header comes before the handshake, also before that of implicit TLS; XCLIENT may come behind it, and takes the
+    certificate with it: it was the proxy's."""
+    config = CONFIG.replace("tls: required,", "tls: required, proxy: [127.0.0.1], xclient: [192.0.2.7],") \
+                   .replace("tls: implicit", "tls: implicit, proxy: [127.0.0.1]")
+    header = b"PROXY TCP4 192.0.2.7 127.0.0.1 40000 465\r\n"
+    with server(config) as t:
+        t.start()
+        s = TlsClient(int(t.values["submissions"]), greet=False)
+        s.send(header)
+        s.wrap(context(t))
+        assert s.reply()[0] == 220
+        assert s.mail("me@client.example", ["bob@home.example"], "a: b\n\nc\n")[0] == 250
+        assert b"([192.0.2.7])" in arrived(t)[0] and b"with ESMTPS" in arrived(t)[0]
+        s = TlsClient(int(t.values["submission"]), greet=False)
+        s.send(header)
+        assert s.reply()[0] == 220
+        assert s.cmd("EHLO proxy.example")[0] == 250
+        s.starttls(context(t, chain=("client.pem", "client.key")))
+        assert s.cmd("EHLO proxy.example")[0] == 250
+        assert s.cmd("XCLIENT ADDR=192.0.2.8 NAME=eight.example")[0] == 220
+        assert s.mail("me@client.example", ["bob@home.example"], "a: b\n\nc\n")[0] == 250
+        assert logged(t, "hook mail: tls=true", "client=nil", "subject=nil")
+        assert any(b"(eight.example [192.0.2.8])" in m for m in arrived(t, 2)), arrived(t, 2)
+        assert logged(t, "accepted", "client=192.0.2.8", "via=")
+
+
 # ---- no TLS at all ----
 
 def closes(s):
@@ -501,5 +530,6 @@ def test_versions_and_ciphers():
 if __name__ == "__main__":
     run([test_smtplib, test_swaks_and_curl, test_s_client, test_names, test_state_is_discarded,
          test_nothing_pipelined_gets_under_tls, test_required, test_resumption_over_a_reload, test_reload_takes_new_files,
-         test_client_certificates, test_rubbish, test_octet_by_octet, test_handshakes_that_stand_still, test_check,
+         test_client_certificates, test_proxy_then_tls, test_rubbish, test_octet_by_octet,
+         test_handshakes_that_stand_still, test_check,
          test_keys_of_root, test_versions_and_ciphers])

@@ -13,7 +13,7 @@ option(TERN_WERROR "warnings are errors" ON)
 
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
-foreach(lib libuv libcares yaml-0.1 lua5.4 libsodium libmicrohttpd jansson libidn2 libxxhash lmdb openssl)
+foreach(lib libuv libcares yaml-0.1 lua5.4 libsodium libmicrohttpd jansson libidn2 libxxhash lmdb openssl libseccomp)
   string(REGEX REPLACE "[^a-z]" "" short ${lib})
   string(REGEX REPLACE "^lib" "" short ${short})
   pkg_check_modules(dep_${short} REQUIRED IMPORTED_TARGET ${lib})

@@ -64,6 +64,7 @@ static void print_status(const json_t *a)
     printf("delivery  %lld parcels wait for a connection, %lld next hops\n", number(a, "ready"),
            number(a, "sites"));
     printf("spool     %lld segments\n", number(a, "segments"));
+    printf("sandbox   %s\n", json_string_value(json_object_get(a, "sandbox")));
 }
 
 int cmd_reload(int argc, char **argv)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "config/cidrs.h"
+#include "config/paths.h"
 #include "config/value.h"
 #include "config/yaml_source.h"
 
@@ -307,6 +308,7 @@ static bool parse_path(const struct parse *p)
     if (text.len == 0)
         return fail(p, expected);
     const char *path = source_join(p->env->arena, p->node->dir, text);
+    config_paths_add(path, p->option->min != TERN_PATH_READ_ONLY);
     *(tern_str *)p->target = (tern_str){ path, strlen(path) };
     return true;
 }

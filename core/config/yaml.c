@@ -17,6 +17,7 @@
 
 #include "base/mem.h"
 #include "base/table.h"
+#include "config/paths.h"
 #include "config/yaml_source.h"
 
 #define DEPTH_MAX         32
@@ -584,6 +585,7 @@ static bool include_all(struct loader *l, struct yaml_node *root, int self, unsi
             continue;
         }
         const char *path = source_join(l->arena, items[i]->dir, items[i]->text);
+        config_paths_add(path, false);
         struct yaml_node *part =
             load_file(l, name_beside(l, items[i]), path, self, depth + 1, &items[i]->place);
         if (part == NULL) {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/utf8.h"
+#include "config/paths.h"
 
 static int read_all(int fd, char *data, size_t size, size_t *ret_len)
 {
@@ -148,6 +149,8 @@ static bool read_secret_file(struct arena *arena, struct yaml_node *node, struct
                              struct config_errors *e)
 {
     const char *path = source_join(arena, node->dir, node->text);
+
+    config_paths_add(path, false);
     int r = source_read(arena, path, SOURCE_SECRET_OCTETS_MAX, ret, NULL, NULL);
 
     if (r < 0) {

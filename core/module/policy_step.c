@@ -32,7 +32,7 @@ const struct tern_option settings_options[] = {
                      "shadow decides and is logged, but does nothing."),
     TERN_OPTION_ENUM(struct settings, refuse_at, "rcpt", refuse_at_names,
                      "When a refusal from connect, ehlo or mail is given."),
-    TERN_OPTION_PATH(struct settings, script, "", "The script."),
+    TERN_OPTION_PATH_READ(struct settings, script, "", "The script."),
     TERN_OPTION_BOOL(struct settings, trusted, "false", "Opens more of the system to the script."),
     TERN_OPTIONS_END,
 };

@@ -66,7 +66,7 @@ static const char *const tls_words[] = {
                              "with a good certificate, or not at all. Unix sockets have none."),   \
             TERN_OPTION_BOOL(struct smtp_transport_conf, implicit, "false",                        \
                              "TLS from the first octet, as always on port 465."),                  \
-            TERN_OPTION_PATH(struct smtp_transport_conf, ca_file, "",                              \
+            TERN_OPTION_PATH_READ(struct smtp_transport_conf, ca_file, "",                              \
                              "PEM file of those who may sign, for verify; the system's unless "    \
                              "said."),                                                             \
             TERN_OPTION_STRING(struct smtp_transport_conf, tls_name, "",                           \

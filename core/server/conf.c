@@ -12,6 +12,7 @@
 #include "net/conn.h"
 #include "server/conf_tls.h"
 
+static const char *const sandboxes[] = { "off", "best-effort", "required", NULL };
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
 static const char *const vrfys[] = { "neutral", "refuse", NULL };
 static const char *const hold_thens[] = { "discard", "bounce", NULL };
@@ -26,7 +27,7 @@ static const struct tern_option top_options[] = {
                        "Name in the banner, in EHLO and in Received; default: the machine's name."),
     TERN_OPTION_PATH(struct server_conf, control, "",
                      "Unix socket for tern queue, reload, why and /metrics; empty: <spool>/control."),
-    TERN_OPTION_PATH(struct server_conf, module_path, "",
+    TERN_OPTION_PATH_READ(struct server_conf, module_path, "",
                      "Folder of the modules; default: where they were installed."),
     TERN_OPTION_UINT(struct server_conf, loops, "0", 0, 64,
                      "Threads that serve sessions; 0: one per core."),
@@ -45,6 +46,13 @@ static const struct tern_option top_options[] = {
                         "Certificates and their keys, for listeners with tls."),
     TERN_OPTION_BOOL(struct server_conf, delivery, "true",
                      "Deliver what is queued; false keeps everything in the queue."),
+    TERN_OPTION_ENUM(struct server_conf, sandbox, "best-effort", sandboxes,
+                     "Fence the worker with Landlock and seccomp: off, as far as the kernel can, or not start"
+                     " without."),
+    TERN_OPTION_LIST(struct server_conf, sandbox_read, "", 0, 1000,
+                     "Further folders that modules and trusted scripts may read."),
+    TERN_OPTION_LIST(struct server_conf, sandbox_write, "", 0, 1000,
+                     "Further folders that modules and trusted scripts may write to."),
     TERN_OPTION_UINT(struct server_conf, node, "0", 0, 255,
                      "Number of this server in queue ids, when several share a name."),
     TERN_OPTIONS_END,
@@ -423,6 +431,17 @@ static void parse_log(const struct schema_env *env, const struct yaml_node *root
         conf->log.to = LOG_TO_FILE;
 }
 
+static void check_folders(const struct schema_env *env, const struct yaml_node *root, const char *key,
+                          const struct tern_list *folders)
+{
+    const struct yaml_node *node = yaml_get(root, key);
+
+    for (size_t i = 0; i < folders->count; i++)
+        if (folders->items[i].ptr[0] != '/')
+            config_error_at(env->errors, &node->place, "%s: expected absolute paths, got \"%s\"", key,
+                            folders->items[i].ptr);
+}
+
 static void default_paths(const struct schema_env *env, struct server_conf *conf)
 {
     char name[256];
@@ -492,6 +511,8 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
     /* With errors, too: `tern reload` of a broken file must still find the server that refuses it. */
     if (conf->spool.path.len > 0)
         default_paths(env, conf);
+    check_folders(env, root, "sandbox_read", &conf->sandbox_read);
+    check_folders(env, root, "sandbox_write", &conf->sandbox_write);
     return env->errors->errors > before ? -EINVAL : 0;
 }
 

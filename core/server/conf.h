@@ -124,6 +124,8 @@ struct kv_conf {
     unsigned entries;
 };
 
+enum sandbox_wish { SANDBOX_OFF, SANDBOX_BEST_EFFORT, SANDBOX_REQUIRED };
+
 struct server_conf {
     tern_str hostname;
     tern_str control;       /* unix socket; empty: none */
@@ -136,6 +138,8 @@ struct server_conf {
     struct tern_records certificates;
     const struct yaml_node *certificates_node;
     struct tls_conf tls;
+    int sandbox; /* enum sandbox_wish */
+    struct tern_list sandbox_read, sandbox_write;
     struct spool_conf spool;
     struct limits_conf limits;
     struct load_limits load; /* of limits: */

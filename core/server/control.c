@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "server/sandbox.h"
 
 #define CONNECTIONS_MAX 32
 #define LIST_DEFAULT    1000
@@ -57,12 +58,13 @@ static unsigned get_status(struct serve *s, struct buf *out)
     spool_get_stats(s->spool, &sp);
     buf_printf(out,
                "{\"generation\":%llu,\"sessions\":%u,\"loops\":%u,\"queued\":%llu,\"held\":%llu,"
-               "\"preparing\":%llu,\"ready\":%llu,\"sites\":%llu,\"segments\":%llu,\"uptime_s\":%llu,\"pid\":%d}\n",
+               "\"preparing\":%llu,\"ready\":%llu,\"sites\":%llu,\"segments\":%llu,\"uptime_s\":%llu,\"pid\":%d,"
+               "\"sandbox\":\"%s\"}\n",
                (unsigned long long)s->generation_number, session_limits_count(s->limits), s->loop_count,
                (unsigned long long)q.messages, (unsigned long long)q.held,
                (unsigned long long)q.preparing, (unsigned long long)q.ready, (unsigned long long)q.sites,
                (unsigned long long)sp.segments,
-               (unsigned long long)(clock_wall_ms() - s->started_wall_ms) / 1000, (int)getpid());
+               (unsigned long long)(clock_wall_ms() - s->started_wall_ms) / 1000, (int)getpid(), sandbox_level());
     return MHD_HTTP_OK;
 }
 

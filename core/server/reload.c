@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reload.c - a new generation beside the old one; any error refuses it whole. */
 #include "base/log.h"
+#include "server/sandbox.h"
 #include "server/serve.h"
 
 struct fixed {
@@ -11,6 +12,14 @@ struct fixed {
 static bool differs(tern_str a, tern_str b)
 {
     return !slice_equal(slice_make(a.ptr, a.len), slice_make(b.ptr, b.len));
+}
+
+static bool same_list(const struct tern_list *a, const struct tern_list *b)
+{
+    for (size_t i = 0; i < a->count && i < b->count; i++)
+        if (differs(a->items[i], b->items[i]))
+            return false;
+    return a->count == b->count;
 }
 
 /* What was opened with the worker and cannot change under it. */
@@ -27,6 +36,9 @@ static void warn_of_fixed(const struct server_conf *old, const struct server_con
         { "loops", old->loops != new->loops },
         { "pool_threads", old->pool_threads != new->pool_threads },
         { "node", old->node != new->node },
+        { "sandbox", old->sandbox != new->sandbox },
+        { "sandbox_read", !same_list(&old->sandbox_read, &new->sandbox_read) },
+        { "sandbox_write", !same_list(&old->sandbox_write, &new->sandbox_write) },
         { "dns", old->dns.address_count != new->dns.address_count ||
                      (old->dns.address_count > 0 &&
                       memcmp(old->dns.addresses, new->dns.addresses,
@@ -44,6 +56,18 @@ static void warn_of_fixed(const struct server_conf *old, const struct server_con
         if (fixed[i].changed)
             buf_printf(text, "warning: %s: the change takes effect at the next start of the server\n",
                        fixed[i].key);
+}
+
+/* What takes effect at the next start only is not opened now, wherever it lies. */
+static void forget_fixed(const struct server_conf *conf, struct config_paths *paths)
+{
+    const tern_str fixed[] = { conf->spool.path, conf->control, conf->module_path, conf->log.file,
+                               conf->log.decisions };
+
+    for (size_t i = 0; i < paths->count; i++)
+        for (size_t k = 0; k < sizeof(fixed) / sizeof(fixed[0]); k++)
+            if (slice_equal(slice_cstr(paths->items[i].path), slice_make(fixed[k].ptr, fixed[k].len)))
+                paths->items[i].path[0] = '\0';
 }
 
 static int install(struct serve *s, struct generation *g, struct buf *text)
@@ -73,16 +97,29 @@ static int install(struct serve *s, struct generation *g, struct buf *text)
 int serve_reload(struct serve *s, struct buf *text)
 {
     struct config_errors errors = { .text = BUF_INIT };
+    struct config_paths paths = { NULL, 0, 0 };
 
     (void)pthread_mutex_lock(&s->reload_lock);
     log_reopen();
+    config_paths_collect(&paths);
     struct generation *g = generation_build(s->start->config, s->modules, s->generation_number + 1, &errors);
+    config_paths_collect(NULL);
     if (g != NULL && serve_load_tls(s, s->start, g, &errors) < 0) {
         generation_unref(g);
         g = NULL;
     }
     buf_add(text, buf_slice(&errors.text));
-    int r = g != NULL ? install(s, g, text) : -1;
+    int r = g != NULL ? 0 : -1;
+    if (g != NULL)
+        forget_fixed(&g->conf, &paths);
+    const char *outside = sandbox_outside(&paths);
+    if (outside != NULL) {
+        buf_printf(text, "%s lies outside of what the sandbox of the running server allows: this change needs a "
+                   "restart\n", outside);
+        r = -1;
+    }
+    if (r == 0)
+        r = install(s, g, text);
     if (r == 0) {
         s->generation_number++;
         buf_printf(text, "generation %llu\n", (unsigned long long)s->generation_number);
@@ -90,6 +127,7 @@ int serve_reload(struct serve *s, struct buf *text)
     generation_unref(g);
     (void)pthread_mutex_unlock(&s->reload_lock);
     config_errors_free(&errors);
+    config_paths_free(&paths);
     log_event(r == 0 ? LOG_INFO : LOG_ERROR, LOG_EV_reload, NULL, "%s%.*s",
               r == 0 ? "" : "refused, the old configuration stays: ", (int)text->len,
               text->data != NULL ? text->data : "");

@@ -21,6 +21,7 @@
 #include "module/api.h"
 #include "server/control.h"
 #include "server/ipc.h"
+#include "server/sandbox.h"
 #include "server/serve.h"
 
 #define POLL_MS         2000 /* watched tables are looked at so often */
@@ -33,6 +34,8 @@ struct worker {
     struct control *control;
     int signal_fd;
     bool stopping, force;
+    char *module_path;
+    struct config_paths paths; /* that the first configuration names */
 };
 
 static void say(const struct config_errors *errors)
@@ -98,7 +101,10 @@ static struct generation *load(struct worker *w, struct modules **ret_modules)
     (void)generation_peek(w->start->config, &arena, &first, &ignored);
     const char *path = first.module_path.len > 0 ? first.module_path.ptr : w->start->module_path;
     *ret_modules = serve_modules(path, w->start->trust_group);
+    w->module_path = mem_strdup(path);
+    config_paths_collect(&w->paths);
     g = generation_build(w->start->config, *ret_modules, 1, &errors);
+    config_paths_collect(NULL);
     if (g != NULL && serve_load_tls(&w->serve, w->start, g, &errors) < 0) {
         generation_unref(g);
         g = NULL;
@@ -110,13 +116,28 @@ static struct generation *load(struct worker *w, struct modules **ret_modules)
     return g;
 }
 
+/* Behind everything that modules open when they are loaded, before the first thread: a fence binds one thread and
+ * those it starts. */
+static int fence(struct worker *w, const struct server_conf *conf)
+{
+    char error[256] = "";
+    int r = sandbox_enter(conf, w->start->config, w->module_path, &w->paths, error, sizeof(error));
+
+    if (r < 0)
+        log_event(LOG_ERROR, LOG_EV_start, NULL, "%s", error);
+    config_paths_free(&w->paths);
+    free(w->module_path);
+    w->module_path = NULL;
+    return r;
+}
+
 static int begin(struct worker *w)
 {
     struct modules *modules = NULL;
     char error[1024] = "";
     struct generation *g = load(w, &modules);
 
-    if (g == NULL || start_log(&g->conf) < 0)
+    if (g == NULL || fence(w, &g->conf) < 0 || start_log(&g->conf) < 0)
         return WORKER_EXIT_CONFIG;
     w->serve.generation_number = 1;
     generation_set_present(g);
@@ -148,6 +169,7 @@ static void say_ready(struct worker *w)
     log_uint(&l, "loops", w->serve.loop_count);
     log_uint(&l, "queued", stats.messages);
     log_uint(&l, "uid", (uint64_t)geteuid());
+    log_cstr(&l, "sandbox", sandbox_level());
     log_end(&l);
     (void)ipc_tell(w->start->supervisor_fd, &ready);
 }

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/table.h"
+#include "config/paths.h"
 #include "config/value.h"
 #include "state/provided.h"
 #include "state/snapshot.h"
@@ -267,6 +268,7 @@ static struct tern_table *file_table(struct tables *tables, const struct yaml_no
     if (name.ptr[0] != '/' && node->dir != NULL)
         buf_printf(&path, "%s/", node->dir);
     buf_add(&path, name);
+    config_paths_add(path.data, false);
     struct tern_table *t = acquire_file(path.data, error);
     if (t == NULL) {
         config_error_at(tables->errors, &node->place, "cannot read the table %s: %s", path.data,

@@ -242,7 +242,7 @@ static int init(const struct tern_api *api, void **ret_state)
 }
 
 static const struct tern_option options[] = {
-    TERN_OPTION_PATH(struct auth_file_conf, path, NULL,
+    TERN_OPTION_PATH_READ(struct auth_file_conf, path, NULL,
                      "The file of users: YAML if it is named .yaml or .yml, else lines of user:entry."),
     TERN_OPTION_STRING(struct auth_file_conf, domain, "",
                        "Put behind user names without @, before they are looked up."),

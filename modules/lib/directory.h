@@ -34,7 +34,7 @@ extern const char *const directory_scope_names[];
                        "The server: ldap://host, ldaps://host, or ldapi://%2Frun%2Fslapd%2Fldapi."), \
         TERN_OPTION_BOOL(s, starttls, "false", \
                          "ldap: turn to TLS before anything is said, or fail."), \
-        TERN_OPTION_PATH(s, ca_file, "", \
+        TERN_OPTION_PATH_READ(s, ca_file, "", \
                          "Certificates that the server's is checked against. None: the system's."), \
         TERN_OPTION_STRING(s, bind_dn, "", "Who asks. None: anonymous."), \
         TERN_OPTION_SECRET(s, bind_password, "", "The password of `bind_dn`."), \

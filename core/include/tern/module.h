@@ -212,6 +212,10 @@ struct tern_option {
     TERN_OPTION_(#f, TERN_TYPE_ADDRESS, s, f, tern_address, dflt, 0, 0, doc)
 #define TERN_OPTION_PATH(s, f, dflt, doc) \
     TERN_OPTION_(#f, TERN_TYPE_PATH, s, f, tern_str, dflt, 0, 0, doc)
+/* One that is only read; what is not said to be may be written to, and the sandbox lets it. */
+#define TERN_PATH_READ_ONLY 1
+#define TERN_OPTION_PATH_READ(s, f, dflt, doc) \
+    TERN_OPTION_(#f, TERN_TYPE_PATH, s, f, tern_str, dflt, TERN_PATH_READ_ONLY, 0, doc)
 #define TERN_OPTION_SECRET(s, f, dflt, doc) \
     TERN_OPTION_(#f, TERN_TYPE_SECRET, s, f, tern_str, dflt, 0, 0, doc)
 #define TERN_OPTION_TABLE(s, f, dflt, doc) \

@@ -165,7 +165,8 @@ static void fini(void *state)
 }
 
 static const struct tern_option options[] = {
-    TERN_OPTION_PATH(struct auth_dovecot_conf, socket, "/run/dovecot/auth-client", "Dovecot's auth client socket."),
+    TERN_OPTION_PATH_READ(struct auth_dovecot_conf, socket, "/run/dovecot/auth-client",
+                          "Dovecot's auth client socket."),
     TERN_OPTION_LIST(struct auth_dovecot_conf, mechanisms, "[PLAIN, LOGIN]", 1, 10,
                      "What clients are offered; Dovecot must have them in its auth_mechanisms."),
     TERN_OPTION_STRING(struct auth_dovecot_conf, service, "smtp", "The service that Dovecot is told."),

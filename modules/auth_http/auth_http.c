@@ -241,7 +241,7 @@ static const struct tern_option options[] = {
                        "Where user and password are posted; https:, or http: to localhost."),
     TERN_OPTION_STRING(struct auth_http_conf, introspect, "",
                        "Where tokens of XOAUTH2 and OAUTHBEARER are introspected (RFC 7662)."),
-    TERN_OPTION_PATH(struct auth_http_conf, ca_file, "",
+    TERN_OPTION_PATH_READ(struct auth_http_conf, ca_file, "",
                      "Certificates that sign the service's; default: the system's."),
     TERN_OPTION_SECRET(struct auth_http_conf, token, "", "Sent to the service as Authorization: Bearer."),
     TERN_OPTION_STRING(struct auth_http_conf, client_id, "", "Our name at introspect (Authorization: Basic)."),

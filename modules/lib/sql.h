@@ -30,7 +30,7 @@ struct sql_conf {
 extern const char *const sql_driver_names[];
 #define SQL_OPTIONS(s, query_doc)                                                                                     \
     TERN_OPTION_ENUM(s, driver, NULL, sql_driver_names, "The database."),                                             \
-        TERN_OPTION_PATH_READ(s, path, "", "sqlite: the file. It is opened for reading only."),                     \
+        TERN_OPTION_PATH(s, path, "", "sqlite: the file. It is opened for reading only."),                            \
         TERN_OPTION_SECRET(s, connect, "",                                                                            \
                            "postgresql: a connection string of libpq, such as \"host=/run/postgresql dbname=mail\"; " \
                            "by !env or !file if it has a password."),                                                 \

@@ -67,8 +67,8 @@ static void print_bound(struct buf *out, const struct tern_option *option, int64
 
 bool schema_print_range(const struct tern_option *option, struct buf *out)
 {
-    if (option->min == 0 && option->max == 0)
-        return false;
+    if (option->type == TERN_TYPE_PATH || (option->min == 0 && option->max == 0))
+        return false; /* of a path it says what is done with it */
     if (option->max == 0 && option->min > 0) {
         buf_add_cstr(out, "at least ");
         print_bound(out, option, option->min);

@@ -8,9 +8,9 @@ static const char *const versions[] = { "1.2", "1.3", NULL };
 const char *const conf_tls_modes[] = { "off", "starttls", "required", "implicit", NULL };
 
 const struct tern_option conf_certificate_options[] = {
-    TERN_OPTION_PATH(struct certificate_conf, cert, NULL,
+    TERN_OPTION_PATH_READ(struct certificate_conf, cert, NULL,
                      "PEM file: the certificate, then those that lead to its authority."),
-    TERN_OPTION_PATH(struct certificate_conf, key, NULL, "PEM file of its private key, not encrypted."),
+    TERN_OPTION_PATH_READ(struct certificate_conf, key, NULL, "PEM file of its private key, not encrypted."),
     TERN_OPTIONS_END,
 };
 

@@ -39,9 +39,14 @@ static bool skip_comment(struct reading *r)
     return false;
 }
 
+static bool is_control(char c)
+{
+    return ((unsigned char)c < 0x20 && c != '\t') || c == 0x7f;
+}
+
 static bool keep(struct reading *r, char c)
 {
-    if (r->len == FROM_ADDRESS_OCTETS_MAX || r->closed)
+    if (is_control(c) || r->len == FROM_ADDRESS_OCTETS_MAX || r->closed)
         return false;
     r->address[r->len++] = c;
     return true;
@@ -125,8 +130,6 @@ static bool take(struct reading *r)
         return close_angle(r);
     if (is_blank(c)) /* between words of a name; inside of an address it is folding that is obsolete */
         return !r->angle || r->len == 0 || r->at == r->end || *r->at == '>' || is_blank(*r->at);
-    if ((unsigned char)c < 0x20 || c == 0x7f)
-        return false;
     return keep(r, c);
 }
 

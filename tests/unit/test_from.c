@@ -57,6 +57,8 @@ static void test_fields(void)
         { "blanks around the at sign", "a @ b.example", NULL },
         { "folded inside of the angles", "<a@b.\r\n example>", NULL },
         { "a control", "a@b.\001example", NULL },
+        { "a control in quotes", "\"a\001\"@b.example", NULL },
+        { "a line end behind a backslash", "\"a\\\nb\"@c.example", NULL },
         { "nothing before the at sign", "<@b.example>", NULL },
         { "nothing behind it", "<a@>", NULL },
     };

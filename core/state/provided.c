@@ -83,7 +83,7 @@ struct provided {
     _Atomic unsigned refs; /* its place in the list, and its threads */
     uint64_t digest[2];
     struct arena arena;
-    const struct tern_table_provider *type;
+    struct tern_table_provider type; /* a copy: threads may outlive the loader */
     void *options;
     struct provided_conf conf;
     char *name;
@@ -254,7 +254,7 @@ static struct provided *provided_new(const struct tern_table_provider *type, con
     arena_init(&p->arena);
     atomic_init(&p->refs, 1);
     p->generations = 1;
-    p->type = type;
+    p->type = *type;
     p->name = mem_strdup(name);
     list_init(&p->link);
     list_init(&p->queue);
@@ -276,12 +276,12 @@ static bool read_options(struct provided *p, const struct yaml_node *node, struc
     struct schema_env env = { .arena = &p->arena, .errors = errors };
     char error[PROVIDED_ERROR_OCTETS] = "";
 
-    p->options = arena_zalloc(&p->arena, p->type->conf_size + 1);
-    if (schema_parse(&env, node, node->place, p->type->options, p->options, common_options, &p->conf, NULL) < 0)
+    p->options = arena_zalloc(&p->arena, p->type.conf_size + 1);
+    if (schema_parse(&env, node, node->place, p->type.options, p->options, common_options, &p->conf, NULL) < 0)
         return false;
-    if (p->type->check == NULL || p->type->check(p->options, error, sizeof(error)) == 0)
+    if (p->type.check == NULL || p->type.check(p->options, error, sizeof(error)) == 0)
         return true;
-    config_error_at(errors, &node->place, "%s: %s", p->type->type, error);
+    config_error_at(errors, &node->place, "%s: %s", p->type.type, error);
     return false;
 }
 
@@ -360,7 +360,7 @@ void provided_release(struct provided *p)
 static void hang_up(struct provided *p, struct connection *c)
 {
     if (c->handle != NULL)
-        p->type->close(c->handle);
+        p->type.close(c->handle);
     *c = (struct connection){ NULL, false };
 }
 
@@ -421,11 +421,11 @@ static int find_once(struct provided *p, struct connection *c, struct slice key,
     int r = 0;
 
     if (c->handle == NULL)
-        r = p->type->open(p->options, left, &c->handle, error, PROVIDED_ERROR_OCTETS);
+        r = p->type.open(p->options, left, &c->handle, error, PROVIDED_ERROR_OCTETS);
     now = clock_now_ms();
     left = end_ms > now ? end_ms - now : 1;
     if (r == 0)
-        r = p->type->find(c->handle, (tern_str){ key.ptr, key.len }, left, ret, error, PROVIDED_ERROR_OCTETS);
+        r = p->type.find(c->handle, (tern_str){ key.ptr, key.len }, left, ret, error, PROVIDED_ERROR_OCTETS);
     if (r == 0 && ret->status != TERN_FOUND && ret->status != TERN_ABSENT)
         r = -EIO;
     if (r == 0 && ret->status == TERN_FOUND && ret->value.len > SNAPSHOT_VALUE_OCTETS_MAX) {

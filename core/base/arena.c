@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 
-#define CHUNK_OCTETS_MIN 512
+#define CHUNK_OCTETS_MIN 256 /* what a session leaves in its arena while it is idle fits */
 #define CHUNK_OCTETS_MAX 65536
 
 struct arena_chunk {

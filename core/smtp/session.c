@@ -205,7 +205,7 @@ static bool is_foreign(const struct smtp_session *s, enum smtp_verb verb)
 /* RFC 4954 6, 530: whatever does something for the client. */
 static bool needs_login(enum smtp_verb verb)
 {
-    return verb == SMTP_VERB_MAIL || verb == SMTP_VERB_VRFY || verb == SMTP_VERB_EXPN;
+    return verb == SMTP_VERB_MAIL || verb == SMTP_VERB_VRFY || verb == SMTP_VERB_EXPN || verb == SMTP_VERB_ETRN;
 }
 
 /* A verb that we do not know how to do, or not in this session: 502 in any state. */

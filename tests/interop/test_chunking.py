@@ -2,11 +2,12 @@
 """Mail by BDAT (RFC 3030) through the real server: octet for octet, binary mail, what cannot take it, what is withheld."""
 import json
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from ternlib import SHARED, Client, Tern, free_port, run, wait_for
-from peers import Sink
+from peers import Exim, Sink
 
 CONFIG = """
 hostname: mx.test
@@ -122,6 +123,34 @@ def test_withheld():
         assert c.cmd("MAIL FROM:<a@client.example> BODY=BINARYMIME")[0] == 555
 
 
+def test_binary_passes_to_a_server_that_takes_it():
+    """BDAT in, BDAT out: the octets of a chunk reach a server that offers BINARYMIME, such as this one"""
+    body = bytes(range(256)) * 300 + b"\r.\n"
+    with server() as last:
+        config = CONFIG.replace("mailboxes: {", "last: { type: smtp, to: [\"127.0.0.1:{last}\"] }\n  mailboxes: {").replace(
+            "{ class: local, transport: mailboxes }", "{ class: local, transport: last }")
+        with Tern(config, sink=1, last=last.port, plain=free_port(), lines=free_port()).start() as first:
+            c, _ = begin(first.port, params=" BODY=BINARYMIME")
+            assert chunk(c, HEAD + body, last=True)[0] == 250
+            c.close()
+            got = wait_for(lambda: last.maildir("alice"), 20)[0]
+            assert below_received(got) == HEAD + body
+
+
+def test_exim_sends_chunks():
+    """Exim uses CHUNKING where it is offered (K in its log)"""
+    if not os.path.exists(os.path.join(Exim.FOLDER, "usr", "sbin", "exim4")) or os.geteuid() != 0:
+        print("SKIP: Exim is not unpacked in %s (tests/support/packages.sh), or this is not root" % Exim.FOLDER)
+        return
+    text = "Subject: by exim\n\n" + ".\n..\nhello\n" * 20000
+    with server() as t, Exim(t.port) as e:
+        said = e.send("a@client.example", ["alice@example.org"], text)
+        log = e.log_text()
+        assert re.search(r"=> alice@example.org .* K ", log), (said, log)
+        got = wait_for(lambda: t.maildir("alice"), 20)[0]
+        assert got.endswith(text[text.index("\n\n"):].encode()), got[-100:]
+
+
 def test_false_ends_of_data():
     """each sequence as the end of DATA and inside of a chunk, in one write and byte by byte, with a MAIL behind it"""
     path = os.path.join(SHARED, "corpora", "smtp", "end-of-data-sequences.json")
@@ -155,4 +184,4 @@ def test_false_ends_of_data():
 
 if __name__ == "__main__":
     run([test_text_octet_for_octet, test_binary_to_a_maildir_octet_for_octet, test_binary_bounces_where_it_cannot_go,
-         test_all_in_one_write, test_too_big, test_withheld, test_false_ends_of_data])
+         test_all_in_one_write, test_too_big, test_withheld, test_binary_passes_to_a_server_that_takes_it, test_exim_sends_chunks, test_false_ends_of_data])

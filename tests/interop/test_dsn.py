@@ -7,8 +7,8 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import Client, Tern, run, wait_for
-from peers import Sink
+from ternlib import Client, Tern, need, run, wait_for
+from peers import Postfix, Sink
 
 CONFIG = """
 hostname: mx.test
@@ -192,6 +192,25 @@ def test_one_message_of_every_kind():
                        "rfc822; bob@near.example": "delivered"}, got
 
 
+def test_postfix_passes_its_wishes_on():
+    """what a client of Postfix asks for comes to us by Postfix, and our report goes by it"""
+    need("postfix")
+    with Sink() as sink, server(sink) as t, Postfix("smtp", t.port) as p:
+        c = Client(p.port)
+        assert "DSN" in c.cmd("EHLO client.example")[1].split("\n")
+        assert c.cmd("MAIL FROM:<alice@here.example> RET=HDRS ENVID=by+2Bpostfix")[0] == 250
+        assert c.cmd("RCPT TO:<bob@here.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;robert@old.example")[0] == 250
+        assert c.cmd("DATA")[0] == 354
+        c.send(BODY + ".\r\n")
+        assert c.reply()[0] == 250
+        c.close()
+        n = notices(t, 1)[0]
+        r = n.rcpt("bob@here.example")
+        assert (r["Action"], r["Original-Recipient"]) == ("delivered", "rfc822; robert@old.example"), r
+        assert n.message["Original-Envelope-Id"] == "by+postfix"
+        assert len(t.maildir("bob")) == 1
+
+
 def test_bad_parameters():
     rows = [(" RET=ALL", ""), (" RET", ""), (" RET=FULL RET=FULL", ""), (" ENVID=", ""), (" ENVID=a+2b", ""), (" ENVID=a+0A", ""),
             (" ENVID=" + "x" * 101, ""), ("", " NOTIFY"), ("", " NOTIFY=NEVER,SUCCESS"), ("", " NOTIFY=SUCCESS,SUCCESS"),
@@ -211,4 +230,4 @@ if __name__ == "__main__":
          test_full_in_eight_bits_and_not_above_the_bound, test_success_in_a_mailbox_is_delivered,
          test_success_at_a_server_without_dsn_is_relayed, test_passed_on_where_dsn_is_offered,
          test_delay_is_told_once_to_who_asked, test_delay_comes_in_time_between_long_waits, test_one_message_of_every_kind,
-         test_bad_parameters])
+         test_postfix_passes_its_wishes_on, test_bad_parameters])

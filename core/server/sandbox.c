@@ -209,6 +209,7 @@ int sandbox_enter(const struct server_conf *conf, const char *config_file, const
     (void)files;
     (void)calls;
     (void)fence_files;
+    (void)reason;
     (void)collect;
     (void)snprintf(sandbox.level, sizeof(sandbox.level), "off: built with a sanitizer");
     (void)snprintf(error, octets, "sandbox: required, but this server was built with a sanitizer");

@@ -30,6 +30,7 @@ struct loop {
     struct inbox inbox;
     struct list at_end, at_free;
     struct timer_wheel wheel;
+    uint64_t iterations;
     uint64_t timer_due_ms; /* when the uv timer will fire; 0: it is stopped */
     _Atomic bool stopping;
     _Atomic uint64_t *beat_ms;
@@ -81,6 +82,7 @@ static void on_wake(uv_async_t *async)
 
 static void on_check(uv_check_t *check)
 {
+    ((struct loop *)check->data)->iterations++;
     run_at_end(check->data);
 }
 
@@ -100,6 +102,11 @@ void loop_post(struct loop *loop, struct loop_task *task)
 {
     if (inbox_put(&loop->inbox, &task->link))
         (void)uv_async_send(&loop->wake);
+}
+
+uint64_t loop_iteration(const struct loop *loop)
+{
+    return loop->iterations;
 }
 
 void loop_at_end(struct loop *loop, struct loop_task *task)

@@ -48,6 +48,8 @@ struct loop *loop_current(void); /* the calling thread's, or NULL */
 
 /* Runs on the loop's thread, in the order posted. Wakes it. Any thread. */
 void loop_post(struct loop *loop, struct loop_task *task);
+/* Counts them: what is dear may be done for so long in each, so that all others get their turns. Loop thread. */
+uint64_t loop_iteration(const struct loop *loop);
 /* Runs once, at the end of the present iteration. Loop thread. */
 void loop_at_end(struct loop *loop, struct loop_task *task);
 /* Runs when the loop is freed, unless its owner takes it back (list_remove) before. Loop thread. */

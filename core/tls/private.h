@@ -42,6 +42,7 @@ struct tls_client {
 
 struct tls {
     SSL *ssl;
+    struct loop *loop;
     int fd;
     struct buf ahead; /* read from the socket before the handshake */
     size_t ahead_used;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "tls/private.h"
 
@@ -153,13 +154,43 @@ static void keep_name(struct tls *tls)
         tls->sni[0] = '\0';
 }
 
+/*
+ * A step of a handshake is a signature, up to some milliseconds, and a thousand clients may ask for one
+ * at once. So a loop does them for a while, then turns to what else is ready; the sockets of those that
+ * were left out are ready again in the next turn.
+ */
+#define HANDSHAKE_US_PER_TURN 2000
+
+static _Thread_local struct {
+    const struct loop *loop;
+    uint64_t iteration, spent_us;
+} turn;
+
+static bool is_turn_over(const struct tls *tls)
+{
+    uint64_t now = loop_iteration(tls->loop);
+
+    if (turn.loop != tls->loop || turn.iteration != now) {
+        turn.loop = tls->loop;
+        turn.iteration = now;
+        turn.spent_us = 0;
+    }
+    return turn.spent_us >= HANDSHAKE_US_PER_TURN;
+}
+
 static int on_handshake(void *arg)
 {
     struct tls *tls = arg;
+    uint64_t begun_us;
+
+    if (is_turn_over(tls))
+        return -EAGAIN; /* `room` stays as it was: what it waited for is there, and is told again */
+    begun_us = clock_now_us();
 
     errno = 0;
     ERR_clear_error();
     int r = SSL_do_handshake(tls->ssl);
+    turn.spent_us += clock_now_us() - begun_us;
     if (r != 1)
         return failure(tls, r, "handshake");
     tls->room = false;
@@ -237,6 +268,9 @@ static const struct conn_filter filter = {
 void tls_start(struct tls *tls, struct conn *conn, struct slice ahead)
 {
     tls->fd = conn_fd(conn);
+    tls->loop = conn_loop(conn);
+    /* Who has something to do without an octet of the peer's is told of room, if his turn does not come at once. */
+    tls->room = tls->client != NULL || ahead.len > 0;
     if (ahead.len > 0)
         buf_add(&tls->ahead, ahead);
     conn_filter_start(conn, &filter, tls);

@@ -662,6 +662,87 @@ static void test_hang_up_at_any_turn(void)
     }
 }
 
+#define CROWD 60
+
+static unsigned answered(const int fds[CROWD])
+{
+    unsigned count = 0;
+    char c;
+
+    for (unsigned i = 0; i < CROWD; i++)
+        count += recv(fds[i], &c, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+    return count;
+}
+
+/* Many hellos at once: a turn of the loop answers some, so that others come in between; in the end all are. */
+static void test_crowd(void)
+{
+    static struct end ends[CROWD];
+    struct tls_target target = { .sni = NULL };
+    int fds[CROWD], pair[2];
+    unsigned turns_taken = 0, most = 0;
+    struct world w;
+
+    begin(&w, "b", NULL);
+    new_server(&w, NULL);
+    new_client(&w, NULL);
+    connect_pair(&w);
+    tls_start(tls_client_side(w.client, &target), w.c.conn, SLICE(""));
+    for (int i = 0; i < WAIT_TURNS && w.s.got.len == 0; i++)
+        loop_turn(w.loop, true);
+    for (unsigned i = 0; i < CROWD; i++) {
+        CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+        ends[i] = (struct end){ .conn = conn_new(w.loop, pair[0], &ops, &ends[i]) };
+        tls_start(tls_server_side(w.server), ends[i].conn, SLICE(""));
+        fds[i] = pair[1];
+    }
+    loop_turn(w.loop, false); /* they begin: nothing is there yet */
+    for (unsigned i = 0; i < CROWD; i++)
+        CU_ASSERT_EQUAL(write(fds[i], w.s.got.data, w.s.got.len), (ssize_t)w.s.got.len);
+    hang_up(&w);
+    for (unsigned before = 0, now; before < CROWD && turns_taken < WAIT_TURNS; before = now, turns_taken++) {
+        loop_turn(w.loop, true);
+        now = answered(fds);
+        most = now - before > most ? now - before : most;
+    }
+    CU_ASSERT_EQUAL(answered(fds), CROWD);
+    shake(&w, &target); /* and who comes behind them is served, too */
+    check_secured(&w);
+    CU_ASSERT_TRUE(most < CROWD); /* 60 signatures by RSA take 15 ms at the least */
+    CU_ASSERT_TRUE(turns_taken > 1);
+    for (unsigned i = 0; i < CROWD; i++) {
+        (void)close(fds[i]);
+        conn_free(ends[i].conn);
+    }
+    finish(&w);
+}
+
+/* Clients that begin all at once speak first: none of them is forgotten. */
+static void test_crowd_of_clients(void)
+{
+    static struct end ends[CROWD];
+    struct tls_target target = { .sni = NULL };
+    int fds[CROWD], pair[2];
+    struct world w;
+
+    begin(&w, "a", NULL);
+    new_client(&w, NULL);
+    for (unsigned i = 0; i < CROWD; i++) {
+        CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+        ends[i] = (struct end){ .conn = conn_new(w.loop, pair[0], &ops, &ends[i]) };
+        tls_start(tls_client_side(w.client, &target), ends[i].conn, SLICE(""));
+        fds[i] = pair[1];
+    }
+    for (int i = 0; i < WAIT_TURNS && answered(fds) < CROWD; i++)
+        loop_turn(w.loop, true);
+    CU_ASSERT_EQUAL(answered(fds), CROWD);
+    for (unsigned i = 0; i < CROWD; i++) {
+        (void)close(fds[i]);
+        conn_free(ends[i].conn);
+    }
+    finish(&w);
+}
+
 static void test_old_version_is_refused(void)
 {
     struct tls_server_options so = { .version_min = TLS_VERSION_1_3 };
@@ -760,6 +841,8 @@ int main(void)
     CU_add_test(suite, "a client without a certificate", test_client_without_certificate);
     CU_add_test(suite, "no TLS at all", test_garbage);
     CU_add_test(suite, "a hang-up at any turn", test_hang_up_at_any_turn);
+    CU_add_test(suite, "a crowd of hellos", test_crowd);
+    CU_add_test(suite, "a crowd of clients", test_crowd_of_clients);
     CU_add_test(suite, "versions", test_old_version_is_refused);
     CU_add_test(suite, "files", test_files);
     CU_add_test(suite, "bad settings", test_bad_settings);

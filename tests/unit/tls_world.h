@@ -239,33 +239,4 @@ static void shake(struct world *w, const struct tls_target *target)
     turns(w, settled);
 }
 
-static void check_secured(const struct world *w)
-{
-    if (w->s.secured != 1 || w->c.secured != 1)
-        printf("server: %s, client: %s\n", w->s.reason, w->c.reason);
-    CU_ASSERT_EQUAL_FATAL(w->s.secured, 1);
-    CU_ASSERT_EQUAL_FATAL(w->c.secured, 1);
-}
-
-static bool c_has_5(const struct world *w)
-{
-    return w->c.got.len >= 5 || w->c.ends > 0;
-}
-
-static bool s_has_5(const struct world *w)
-{
-    return w->s.got.len >= 5 || w->s.ends > 0;
-}
-
-/* A few octets each way. */
-static void check_talk(struct world *w)
-{
-    conn_write(w->c.conn, SLICE("hello"));
-    turns(w, s_has_5);
-    conn_write(w->s.conn, SLICE("there"));
-    turns(w, c_has_5);
-    CU_ASSERT_TRUE(slice_equal(buf_slice(&w->s.got), SLICE("hello")));
-    CU_ASSERT_TRUE(slice_equal(buf_slice(&w->c.got), SLICE("there")));
-}
-
 #endif

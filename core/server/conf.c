@@ -11,6 +11,7 @@
 
 #include "net/conn.h"
 #include "server/conf_tls.h"
+#include "smtp/params.h"
 
 static const char *const sandboxes[] = { "off", "best-effort", "required", NULL };
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
@@ -208,7 +209,9 @@ static const struct tern_option listener_options[] = {
     TERN_OPTION_ENUM(struct listener_conf, protocol, "smtp", protocols,
                      "smtp, or lmtp (RFC 2033): LHLO, and a reply for each recipient behind the message."),
     TERN_OPTION_LIST(struct listener_conf, withhold, "", 0, 32,
-                     "Extensions that are not announced here, and not taken: [BINARYMIME]."),
+                     "Extensions that are not announced here, and not taken: [CHUNKING, DSN]."),
+    TERN_OPTION_BOOL(struct listener_conf, binarymime, "false",
+                     "Take BODY=BINARYMIME (RFC 3030): what the next hop cannot take bounces."),
     TERN_OPTION_CIDRS(struct listener_conf, proxy, "",
                       "Proxies: connections from there must begin with a PROXY header (version 1 or 2), which names "
                       "the client. All others are clients themselves."),
@@ -369,6 +372,8 @@ static int parse_listener(const struct schema_env *env, const struct yaml_node *
     if (schema_parse(env, node, key->place, listener_options, listener, NULL, NULL, NULL) < 0)
         return -EINVAL;
     listener->bind_count = (unsigned)listener->bind.count;
+    if (!listener->binarymime)
+        listener->withheld |= SMTP_EXT_BINARYMIME;
     if (parse_withhold(env, yaml_get(node, "withhold"), listener) < 0)
         r = -EINVAL;
     if (parse_addresses(env, yaml_get(node, "bind"), &listener->bind, 0, &listener->binds) < 0)

@@ -31,6 +31,7 @@ struct listener_conf {
     tern_str policy;
     int protocol; /* enum listener_protocol */
     struct tern_list withhold; /* EHLO keywords */
+    bool binarymime;
     unsigned withheld;         /* the same for smtp_session_options */
     const struct tern_cidrs *proxy; /* who must send a PROXY header */
     const struct tern_cidrs *xclient, *xforward, *etrn;

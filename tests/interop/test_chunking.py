@@ -12,9 +12,9 @@ from peers import Exim, Sink
 CONFIG = """
 hostname: mx.test
 listeners:
-  mx: { bind: "127.0.0.1:{port}", policy: inbound }
+  mx: { bind: "127.0.0.1:{port}", policy: inbound, binarymime: true }
   plain: { bind: "127.0.0.1:{plain}", policy: inbound, withhold: [Chunking, SIZE] }
-  lines: { bind: "127.0.0.1:{lines}", policy: inbound, withhold: BINARYMIME }
+  lines: { bind: "127.0.0.1:{lines}", policy: inbound }
 limits: { message_size: 3MB }
 policies:
   inbound:

@@ -13,7 +13,7 @@ from ternlib import ROOT, Client, Tern, can_connect, free_port, need, queue_id, 
 
 CONFIG = """
 hostname: mx.test
-listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound, binarymime: true } }
 retry: { min: 1s, max: 1s, factor: 100, jitter: 0 }
 policies:
   inbound:

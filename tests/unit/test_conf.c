@@ -127,6 +127,7 @@ static const struct {
     { "listeners.NAME", "etrn", "[127.0.0.1]", "has 127.0.0.1" },
     { "listeners.NAME", "vrfy", "refuse", "1" },
     { "listeners.NAME", "withhold", "[SIZE, chunking]", "SIZE,chunking" },
+    { "listeners.NAME", "binarymime", "true", "1" },
     { "listeners.NAME", "proxy", "[127.0.0.0/8]", "has 127.0.0.1" },
     { "listeners.NAME", "xclient", "[127.0.0.1]", "has 127.0.0.1" },
     { "listeners.NAME", "xforward", "[127.0.0.1]", "has 127.0.0.1" },

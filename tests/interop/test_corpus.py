@@ -18,7 +18,7 @@ SIZE_MAX = 50 * 1000 * 1000
 
 CONFIG = """
 hostname: {name}
-limits: { messages: 100000, commands: 100000, errors: 10000 }
+limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
 policies:
   inbound:

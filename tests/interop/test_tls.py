@@ -431,7 +431,7 @@ def test_handshakes_that_stand_still():
         for s in stuck:
             assert closes(s) == b""
         assert 1 < time.monotonic() - start < 15 * SLOW
-        assert len(logged(t, " tls ", "timeouts.tls")) == 40
+        wait_for(lambda: len(logged(t, " tls ", "timeouts.tls")) == 40)
         wait_for(lambda: t.status()["sessions"] <= 1)
 
 

@@ -140,6 +140,16 @@ class Tern:
         return code
 
     def log_text(self):
+        """A thread of its own writes the log: waits (bounded) until it has said nothing more for a moment."""
+        text = self.log_now()
+        for _ in range(20):
+            time.sleep(0.03 * SLOW)
+            before, text = text, self.log_now()
+            if text == before:
+                break
+        return text
+
+    def log_now(self):
         try:
             with open(self.log, errors="replace") as f:
                 return f.read()

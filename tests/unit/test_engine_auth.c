@@ -481,8 +481,10 @@ static void test_external(void)
         struct session_facts *f = w.session->facts;
         CU_ASSERT_EQUAL(auth("EXTERNAL", slice_cstr(rows[i].asked)), 504); /* no certificate */
         f->tls = true;
-        f->tls_client = TERN_STR("alice");
-        f->tls_names = notes_add(&f->memory->arena, NULL, SLICE("dns:mail.example"), SLICE(""));
+        struct handshake_facts h = *f->handshake;
+        h.client = TERN_STR("alice");
+        h.names = notes_add(&f->memory->arena, NULL, SLICE("dns:mail.example"), SLICE(""));
+        f->handshake = &h;
         CU_ASSERT_EQUAL(auth("EXTERNAL", slice_cstr(rows[i].asked)), rows[i].code);
         CU_ASSERT_TRUE(user_is(rows[i].is));
         world_close();

@@ -64,37 +64,37 @@ bool api_is_tls(const tern_call *call)
 
 tern_str api_tls_version(const tern_call *call)
 {
-    return call->view.session != NULL ? text(call->view.session->tls_version) : empty;
+    return call->view.session != NULL ? text(call->view.session->handshake->version) : empty;
 }
 
 tern_str api_tls_cipher(const tern_call *call)
 {
-    return call->view.session != NULL ? text(call->view.session->tls_cipher) : empty;
+    return call->view.session != NULL ? text(call->view.session->handshake->cipher) : empty;
 }
 
 tern_str api_tls_sni(const tern_call *call)
 {
-    return call->view.session != NULL ? text(call->view.session->tls_sni) : empty;
+    return call->view.session != NULL ? text(call->view.session->handshake->sni) : empty;
 }
 
 tern_str api_tls_client(const tern_call *call)
 {
-    return call->view.session != NULL ? text(call->view.session->tls_client) : empty;
+    return call->view.session != NULL ? text(call->view.session->handshake->client) : empty;
 }
 
 tern_str api_tls_subject(const tern_call *call)
 {
-    return call->view.session != NULL ? text(call->view.session->tls_subject) : empty;
+    return call->view.session != NULL ? text(call->view.session->handshake->subject) : empty;
 }
 
 tern_str api_tls_fingerprint(const tern_call *call)
 {
-    return call->view.session != NULL ? text(call->view.session->tls_fingerprint) : empty;
+    return call->view.session != NULL ? text(call->view.session->handshake->fingerprint) : empty;
 }
 
 tern_str api_tls_error(const tern_call *call)
 {
-    return call->view.session != NULL ? text(call->view.session->tls_error) : empty;
+    return call->view.session != NULL ? text(call->view.session->handshake->error) : empty;
 }
 
 /* ---- transaction ---- */

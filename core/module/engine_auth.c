@@ -39,7 +39,7 @@ static bool is_possible(const struct engine_session *s, struct slice name)
     case SASL_SCRAM_SHA_256_PLUS:
     case SASL_SCRAM_SHA_1_PLUS: return s->binding != NULL;
     case SASL_CRAM_MD5: return s->auth_options->cram_md5;
-    case SASL_EXTERNAL: return s->facts->tls_client.len > 0; /* of a verified certificate */
+    case SASL_EXTERNAL: return s->facts->handshake->client.len > 0; /* of a verified certificate */
     default: return true;
     }
 }
@@ -393,12 +393,12 @@ static bool take_certificate(struct engine_auth *a)
     struct slice user = buf_slice(&a->sasl.user);
 
     if (user.len == 0) {
-        buf_add(&a->sasl.user, slice_of(f->tls_client));
+        buf_add(&a->sasl.user, slice_of(f->handshake->client));
         return true;
     }
-    if (slice_equal_nocase(user, slice_of(f->tls_client)))
+    if (slice_equal_nocase(user, slice_of(f->handshake->client)))
         return true;
-    for (const struct note *n = f->tls_names; n != NULL; n = n->next) {
+    for (const struct note *n = f->handshake->names; n != NULL; n = n->next) {
         struct slice name = slice_of(n->name); /* "dns:...", "email:..." */
         if (slice_equal_nocase(user, slice_from(name, (size_t)(slice_find(name, ':') + 1))))
             return true;

@@ -270,8 +270,11 @@ void engine_reconnect(struct engine_session *s, const struct engine_client *c, e
     f->user = tern_str_dup(arena, c->user);
     f->esmtp = c->esmtp;
     /* The certificate is that of the client who speaks for this one: nobody is to log in by it. */
-    f->tls_client = f->tls_subject = f->tls_fingerprint = f->tls_error = (tern_str){ "", 0 };
-    f->tls_names = NULL;
+    struct handshake_facts *handshake = ARENA_NEW(arena, struct handshake_facts);
+    *handshake = *f->handshake;
+    handshake->client = handshake->subject = handshake->fingerprint = handshake->error = (tern_str){ "", 0 };
+    handshake->names = NULL;
+    f->handshake = handshake;
     f->tags = f->results = f->vars = NULL;
     s->has_greeted = false;
     s->kept = NULL;
@@ -282,18 +285,19 @@ void engine_reconnect(struct engine_session *s, const struct engine_client *c, e
 static void set_tls_facts(struct session_facts *f, const struct engine_tls *tls)
 {
     struct arena *arena = &f->memory->arena;
+    struct handshake_facts *h = ARENA_NEW(arena, struct handshake_facts);
 
-    f->tls = true;
-    f->tls_version = tern_str_dup(arena, tls->version);
-    f->tls_cipher = tern_str_dup(arena, tls->cipher);
-    f->tls_sni = tern_str_dup(arena, tls->sni);
-    f->tls_client = tern_str_dup(arena, tls->client);
-    f->tls_subject = tern_str_dup(arena, tls->subject);
-    f->tls_fingerprint = tern_str_dup(arena, tls->fingerprint);
-    f->tls_error = tern_str_dup(arena, tls->error);
-    f->tls_names = NULL;
+    h->version = tern_str_dup(arena, tls->version);
+    h->cipher = tern_str_dup(arena, tls->cipher);
+    h->sni = tern_str_dup(arena, tls->sni);
+    h->client = tern_str_dup(arena, tls->client);
+    h->subject = tern_str_dup(arena, tls->subject);
+    h->fingerprint = tern_str_dup(arena, tls->fingerprint);
+    h->error = tern_str_dup(arena, tls->error);
     for (unsigned i = tls->name_count; i-- > 0;) /* the newest link comes first */
-        f->tls_names = notes_add(arena, f->tls_names, tls->names[i], SLICE(""));
+        h->names = notes_add(arena, h->names, tls->names[i], SLICE(""));
+    f->tls = true;
+    f->handshake = h;
 }
 
 void engine_tls(struct engine_session *s, const struct engine_tls *tls)

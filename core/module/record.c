@@ -196,10 +196,10 @@ static void add_session(struct buf *out, const struct session_facts *s)
     add_word(out, "policy", slice_of(s->policy));
     add_word(out, "helo", slice_of(s->helo));
     add_word(out, "user", slice_of(s->user));
-    add_word(out, "tls", slice_of(s->tls_version));
-    add_word(out, "tls_cipher", slice_of(s->tls_cipher));
-    add_word(out, "tls_sni", slice_of(s->tls_sni));
-    add_word(out, "tls_client", slice_of(s->tls_client));
+    add_word(out, "tls", slice_of(s->handshake->version));
+    add_word(out, "tls_cipher", slice_of(s->handshake->cipher));
+    add_word(out, "tls_sni", slice_of(s->handshake->sni));
+    add_word(out, "tls_client", slice_of(s->handshake->client));
 }
 
 /* False if not all of them fit. */

@@ -352,8 +352,8 @@ static void log_accepted(const struct dialogue *s, const char *what)
     log_uint(&l, "rcpts", t->rcpt_count);
     log_uint(&l, "size", s->body != NULL ? body_octets(s->body) : 0);
     if (engine_session_facts(s->engine)->tls)
-        log_textf(&l, "tls", "%s/%s", engine_session_facts(s->engine)->tls_version.ptr,
-                  engine_session_facts(s->engine)->tls_cipher.ptr);
+        log_textf(&l, "tls", "%s/%s", engine_session_facts(s->engine)->handshake->version.ptr,
+                  engine_session_facts(s->engine)->handshake->cipher.ptr);
     log_end(&l);
 }
 

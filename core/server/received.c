@@ -49,8 +49,8 @@ void received_add(struct buf *out, const struct session_facts *session, const st
         buf_add(out, to);
         buf_add_cstr(out, ">");
     }
-    if (session->tls_cipher.len > 0) /* RFC 8314 4.3: among the additional clauses, the last of all */
-        buf_printf(out, "\r\n\ttls %s", session->tls_cipher.ptr);
+    if (session->handshake->cipher.len > 0) /* RFC 8314 4.3: among the additional clauses, the last of all */
+        buf_printf(out, "\r\n\ttls %s", session->handshake->cipher.ptr);
     (void)date_print(date, (int64_t)(wall_ms / 1000), 0);
     buf_printf(out, ";\r\n\t%s\r\n", date);
 }

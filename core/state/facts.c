@@ -72,12 +72,18 @@ const struct note *notes_add(struct arena *arena, const struct note *first, stru
     return n;
 }
 
+static const struct handshake_facts no_handshake = {
+    .version = { "", 0 }, .cipher = { "", 0 },      .sni = { "", 0 },   .client = { "", 0 },
+    .subject = { "", 0 }, .fingerprint = { "", 0 }, .error = { "", 0 },
+};
+
 struct session_facts *session_facts_new(void)
 {
     struct session_facts *f = mem_zalloc(sizeof(*f));
 
     atomic_init(&f->refs, 1);
     f->memory = shared_arena_new();
+    f->handshake = &no_handshake;
     return f;
 }
 

@@ -42,6 +42,15 @@ static inline struct slice slice_of(tern_str s)
     return slice_make(s.ptr, s.len);
 }
 
+/* What a TLS handshake left; empty without. */
+struct handshake_facts {
+    tern_str version, cipher, sni;
+    tern_str client;               /* name of a client's certificate that was verified: see names */
+    tern_str subject, fingerprint; /* of any certificate it showed */
+    tern_str error;                /* why that was not verified */
+    const struct note *names;      /* of a verified one, "dns:" and "email:"; values are empty */
+};
+
 struct session_facts {
     _Atomic unsigned refs;
     struct shared_arena *memory;
@@ -56,12 +65,8 @@ struct session_facts {
     tern_str user;
     bool esmtp, tls, lmtp;
     const struct note *tags, *results, *vars;
-    /* With `tls`: as the handshake left it; in its own memory's arena, empty where there is none. */
-    tern_str tls_version, tls_cipher, tls_sni;
-    tern_str tls_client;      /* name of a client's certificate that was verified: see tls_names */
-    tern_str tls_subject, tls_fingerprint; /* of any certificate it showed */
-    tern_str tls_error;       /* why that was not verified */
-    const struct note *tls_names; /* of a verified one, "dns:" and "email:"; values are empty */
+    /* Never NULL; in the arena with `tls`, as an idle session without should not pay for it. */
+    const struct handshake_facts *handshake;
 };
 struct session_facts *session_facts_new(void);
 struct session_facts *session_facts_ref(struct session_facts *f);

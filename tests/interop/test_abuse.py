@@ -220,7 +220,7 @@ def test_memory_of_many_messages():
             c.send(block * 13000)  # 0.9 MB, in memory
             senders.append(c)
             time.sleep(0.12)
-        assert refused is not None and refused >= 8, refused
+        assert refused is not None and refused >= (8 if SLOW == 1 else 3), refused  # a sanitizer needs memory, too
         waiting = base.cmd("EHLO client.example")
         assert waiting[0] == 250
         code, text = base.cmd("MAIL FROM:<a@client.example>")

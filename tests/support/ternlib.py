@@ -101,7 +101,8 @@ class Tern:
         self.write("tern.yaml", config)
 
     def env(self):
-        return dict(os.environ, TERN_MODULE_PATH=MODULES, TERN_CONFIG=self.config)
+        known = "suppressions=%s:print_suppressions=0" % os.path.join(ROOT, "tests", "support", "lsan.supp")
+        return dict({"LSAN_OPTIONS": known}, **dict(os.environ, TERN_MODULE_PATH=MODULES, TERN_CONFIG=self.config))
 
     def start(self, wait=True, wrap=()):
         log = open(self.log, "ab")

@@ -7,7 +7,8 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-#define BUF_OCTETS_MIN 64
+#define BUF_OCTETS_MIN       64
+#define PRINT_OCTETS_GUESSED 60 /* what most that is printed needs */
 
 void buf_free(struct buf *buf)
 {
@@ -53,20 +54,34 @@ void buf_add_cstr(struct buf *buf, const char *text)
 
 void buf_add_char(struct buf *buf, char c)
 {
-    buf_add(buf, slice_make(&c, 1));
+    char *at = buf->len + 2 <= buf->size ? buf->data + buf->len : buf_reserve(buf, 1);
+
+    at[0] = c;
+    at[1] = '\0';
+    buf->len++;
 }
 
+void buf_add_uint(struct buf *buf, uint64_t number)
+{
+    char digits[U64_DIGITS_MAX];
+
+    buf_add(buf, slice_make(digits, u64_print(digits, number)));
+}
+
+/* Into the room that is there; again only where it was too little. */
 void buf_vprintf(struct buf *buf, const char *format, va_list args)
 {
+    char *at = buf_reserve(buf, PRINT_OCTETS_GUESSED);
+    size_t room = buf->size - buf->len;
     va_list again;
 
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, format, args);
-    if (len > 0) {
-        char *at = buf_reserve(buf, (size_t)len);
-        (void)vsnprintf(at, (size_t)len + 1, format, again);
+    int len = vsnprintf(at, room, format, args);
+    if (len > 0 && (size_t)len >= room)
+        (void)vsnprintf(buf_reserve(buf, (size_t)len), (size_t)len + 1, format, again);
+    if (len > 0)
         buf->len += (size_t)len;
-    }
+    buf->data[buf->len] = '\0';
     va_end(again);
 }
 

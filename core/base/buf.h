@@ -27,6 +27,7 @@ char *buf_reserve(struct buf *buf, size_t octets);
 void buf_add(struct buf *buf, struct slice s);
 void buf_add_cstr(struct buf *buf, const char *text);
 void buf_add_char(struct buf *buf, char c);
+void buf_add_uint(struct buf *buf, uint64_t number); /* decimal */
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_vprintf(struct buf *buf, const char *format, va_list args);
 void buf_consume(struct buf *buf, size_t octets); /* drops from the front */

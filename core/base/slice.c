@@ -37,6 +37,19 @@ ptrdiff_t slice_find(struct slice s, char c)
     return at != NULL ? at - s.ptr : -1;
 }
 
+size_t u64_print(char out[U64_DIGITS_MAX], uint64_t number)
+{
+    char digits[U64_DIGITS_MAX];
+    size_t at = sizeof(digits);
+
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    memcpy(out, digits + at, sizeof(digits) - at);
+    return sizeof(digits) - at;
+}
+
 bool slice_to_u64(struct slice s, uint64_t *ret)
 {
     uint64_t n = 0;

@@ -51,6 +51,8 @@ struct slice slice_trim(struct slice s); /* blanks and tabs at both ends */
 ptrdiff_t slice_find(struct slice s, char c);
 /* A decimal number without sign; false on anything else or overflow. */
 bool slice_to_u64(struct slice s, uint64_t *ret);
+#define U64_DIGITS_MAX 20
+size_t u64_print(char out[U64_DIGITS_MAX], uint64_t number); /* decimal, no NUL; returns the digits */
 
 static inline char ascii_lower(char c)
 {

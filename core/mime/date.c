@@ -7,7 +7,7 @@
  */
 #include "mime/date.h"
 
-#include <stdio.h>
+#include <string.h>
 
 #include "mime/lex.h"
 
@@ -49,6 +49,19 @@ static int64_t clamp(int64_t n, int64_t low, int64_t high)
     return n < low ? low : n > high ? high : n;
 }
 
+static char *put_digits(char *out, unsigned number, unsigned digits)
+{
+    for (unsigned i = digits; i > 0; number /= 10)
+        out[--i] = (char)('0' + number % 10);
+    return out + digits;
+}
+
+static char *put_text(char *out, const char *text, size_t octets)
+{
+    memcpy(out, text, octets);
+    return out + octets;
+}
+
 size_t date_print(char *out, int64_t unix_s, int offset_minutes)
 {
     int offset = (int)clamp(offset_minutes, -OFFSET_MAX, OFFSET_MAX);
@@ -61,11 +74,25 @@ size_t date_print(char *out, int64_t unix_s, int offset_minutes)
     unsigned second = (unsigned)(local - count * DAY_S);
     unsigned zone = (unsigned)(offset < 0 ? -offset : offset);
     date_of(count, &year, &month, &day);
-    int len = snprintf(out, DATE_SIZE, "%.3s, %u %.3s %04u %02u:%02u:%02u %c%02u%02u",
-                       days + 3 * (((count % 7) + 7) % 7), day, months + 3 * (month - 1),
-                       (unsigned)year, second / 3600, second / 60 % 60, second % 60,
-                       offset < 0 ? '-' : '+', zone / 60, zone % 60);
-    return (size_t)len;
+    char *at = put_text(out, days + 3 * (((count % 7) + 7) % 7), 3);
+    at = put_text(at, ", ", 2);
+    at = put_digits(at, day, day < 10 ? 1 : 2);
+    *at++ = ' ';
+    at = put_text(at, months + 3 * (month - 1), 3);
+    *at++ = ' ';
+    at = put_digits(at, (unsigned)year, 4);
+    *at++ = ' ';
+    at = put_digits(at, second / 3600, 2);
+    *at++ = ':';
+    at = put_digits(at, second / 60 % 60, 2);
+    *at++ = ':';
+    at = put_digits(at, second % 60, 2);
+    *at++ = ' ';
+    *at++ = offset < 0 ? '-' : '+';
+    at = put_digits(at, zone / 60, 2);
+    at = put_digits(at, zone % 60, 2);
+    *at = '\0';
+    return (size_t)(at - out);
 }
 
 /* ---- Reading ------------------------------------------------------------ */

@@ -7,9 +7,6 @@
  */
 #include "module/record.h"
 
-#include <stdio.h>
-#include <time.h>
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "module/descriptor.h"
@@ -17,6 +14,7 @@
 #define WORD_OCTETS_MAX  256  /* of a name or address in the record, before escaping */
 #define TAIL_OCTETS      96   /* room for what follows the entries */
 #define RCPTS_OCTETS_MAX 4096 /* of the list "to" */
+#define RECORD_OCTETS_GUESSED 1000 /* what that of a usual message needs */
 
 void record_init(struct record *r)
 {
@@ -30,11 +28,28 @@ void record_fini(struct record *r)
     buf_free(&r->last_reply);
 }
 
+static void add_key(struct buf *out, const char *key)
+{
+    buf_add_cstr(out, ",\"");
+    buf_add_cstr(out, key);
+    buf_add_cstr(out, "\":");
+}
+
+/* "250 2.0.0 Ok" */
+static void print_reply(struct buf *out, unsigned code, const char *enhanced, struct slice text)
+{
+    buf_add_uint(out, code);
+    buf_add_char(out, ' ');
+    buf_add_cstr(out, enhanced != NULL ? enhanced : "");
+    buf_add_char(out, ' ');
+    buf_add(out, slice_head(text, 2 * WORD_OCTETS_MAX));
+}
+
 static void add_word(struct buf *out, const char *key, struct slice value)
 {
     if (value.len == 0)
         return;
-    buf_printf(out, ",\"%s\":", key);
+    add_key(out, key);
     buf_add_json(out, slice_head(value, WORD_OCTETS_MAX));
 }
 
@@ -45,9 +60,8 @@ static void add_reply(struct buf *out, const char *key, unsigned code, const cha
 
     if (code == 0)
         return;
-    buf_printf(&line, "%u %s ", code, enhanced != NULL ? enhanced : "");
-    buf_add(&line, slice_head(text, 2 * WORD_OCTETS_MAX));
-    buf_printf(out, ",\"%s\":", key);
+    print_reply(&line, code, enhanced, text);
+    add_key(out, key);
     buf_add_json(out, buf_slice(&line));
 }
 
@@ -61,8 +75,10 @@ static void add_step(struct buf *out, const struct plan_step *step)
     if (step->step->place.file == NULL)
         return;
     CLEANUP_BUF struct buf at = BUF_INIT;
-    buf_printf(&at, "%s:%u", step->step->place.file, step->step->place.line);
-    buf_add_cstr(out, ",\"at\":");
+    buf_add_cstr(&at, step->step->place.file);
+    buf_add_char(&at, ':');
+    buf_add_uint(&at, step->step->place.line);
+    add_key(out, "at");
     buf_add_json(out, slice_head(buf_slice(&at), 2 * WORD_OCTETS_MAX));
 }
 
@@ -104,20 +120,23 @@ static bool is_telling(const struct record_entry *e)
 
 static void print_entry(const struct record_entry *e, struct buf *out)
 {
-    buf_printf(out, "{\"hook\":\"%s\"", descriptor_hook_name(e->point));
+    buf_add_cstr(out, "{\"hook\":\"");
+    buf_add_cstr(out, descriptor_hook_name(e->point));
+    buf_add_char(out, '"');
     add_step(out, e->step);
     add_word(out, "rcpt", e->rcpt);
-    buf_printf(out, ",\"verdict\":\"%s\"", descriptor_verdict_name(e->verdict));
+    add_word(out, "verdict", slice_cstr(descriptor_verdict_name(e->verdict)));
     add_reply(out, "reply", e->code, e->enhanced, e->text);
     if (e->code == 0)
         add_word(out, "reason", e->text); /* of a hold */
     if (e->kept_from != NULL)
-        buf_printf(out, ",\"kept_from\":\"%s\"", e->kept_from);
+        add_word(out, "kept_from", slice_cstr(e->kept_from));
     if (e->error != NULL)
         add_word(out, "error", slice_cstr(e->error));
     if (e->shadow)
         buf_add_cstr(out, ",\"shadow\":true");
-    buf_printf(out, ",\"us\":%llu", (unsigned long long)e->us);
+    add_key(out, "us");
+    buf_add_uint(out, e->us);
     add_journal(out, e->journal, e->verdict);
     buf_add_cstr(out, "}\n");
 }
@@ -143,8 +162,7 @@ void record_reply(struct record *r, unsigned code, const char *enhanced, struct 
     r->last_code = code;
     buf_clear(&r->last_reply);
     if (code != 0)
-        buf_printf(&r->last_reply, "%u %s %.*s", code, enhanced,
-                   (int)slice_head(text, 2 * WORD_OCTETS_MAX).len, text.ptr);
+        print_reply(&r->last_reply, code, enhanced, text);
 }
 
 void record_refused(struct record *r, struct slice rcpt, unsigned code, const char *enhanced, struct slice text)
@@ -165,22 +183,17 @@ void record_refused(struct record *r, struct slice rcpt, unsigned code, const ch
 
 /* ---- writing ---- */
 
-static void add_time(struct buf *out, uint64_t wall_ms)
-{
-    time_t s = (time_t)(wall_ms / 1000);
-    struct tm tm;
-    char text[32];
-
-    (void)gmtime_r(&s, &tm);
-    (void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-    buf_printf(out, ",\"time\":\"%s.%03uZ\"", text, (unsigned)(wall_ms % 1000));
-}
-
 static void begin(struct buf *out, const char *type, struct slice id, const struct record *r)
 {
-    buf_printf(out, "{\"type\":\"%s\",\"id\":", type);
+    char when[CLOCK_TEXT_SIZE];
+
+    buf_reserve(out, RECORD_OCTETS_GUESSED);
+    buf_add_cstr(out, "{\"type\":\"");
+    buf_add_cstr(out, type);
+    buf_add_cstr(out, "\",\"id\":");
     buf_add_json(out, slice_head(id, WORD_OCTETS_MAX));
-    add_time(out, r->wall_ms);
+    clock_print(when, r->wall_ms);
+    add_word(out, "time", slice_cstr(when));
 }
 
 static void add_session(struct buf *out, const struct session_facts *s)
@@ -228,7 +241,8 @@ static bool add_lines(struct buf *out, const char *key, struct slice lines)
 {
     bool first = true;
 
-    buf_printf(out, ",\"%s\":[", key);
+    add_key(out, key);
+    buf_add_char(out, '[');
     while (lines.len > 0) {
         ptrdiff_t end = slice_find(lines, '\n');
         struct slice line = slice_head(lines, (size_t)end);
@@ -250,7 +264,8 @@ static void finish(struct record *r, struct buf *out, bool fits)
 {
     if (!add_lines(out, "steps", buf_slice(&r->steps)))
         fits = false;
-    buf_printf(out, ",\"next\":%u", r->next);
+    add_key(out, "next");
+    buf_add_uint(out, r->next);
     if (!fits || r->truncated)
         buf_add_cstr(out, ",\"truncated\":true");
     buf_add_char(out, '}');

@@ -39,10 +39,14 @@ void received_add(struct buf *out, const struct session_facts *session, const st
         add_helo(out, slice_of(session->client_name));
         buf_add_char(out, ' ');
     }
-    buf_printf(out, "[%s%s]%s)\r\n\tby %s with ", session->client.family == 6 ? "IPv6:" : "",
-               session->client_text.ptr, session->client_name_forged ? " (may be forged)" : "", hostname);
+    buf_add_cstr(out, session->client.family == 6 ? "[IPv6:" : "[");
+    buf_add(out, slice_of(session->client_text));
+    buf_add_cstr(out, session->client_name_forged ? "] (may be forged))\r\n\tby " : "])\r\n\tby ");
+    buf_add_cstr(out, hostname);
+    buf_add_cstr(out, " with ");
     add_protocol(out, session, txn);
-    buf_printf(out, " id %s", txn->id.ptr);
+    buf_add_cstr(out, " id ");
+    buf_add(out, slice_of(txn->id));
     if (txn->rcpt_count == 1) {
         struct slice to = slice_of(txn->rcpts[0]->view.original.address);
         buf_add_cstr(out, "\r\n\tfor <");
@@ -52,5 +56,7 @@ void received_add(struct buf *out, const struct session_facts *session, const st
     if (session->handshake->cipher.len > 0) /* RFC 8314 4.3: among the additional clauses, the last of all */
         buf_printf(out, "\r\n\ttls %s", session->handshake->cipher.ptr);
     (void)date_print(date, (int64_t)(wall_ms / 1000), 0);
-    buf_printf(out, ";\r\n\t%s\r\n", date);
+    buf_add_cstr(out, ";\r\n\t");
+    buf_add_cstr(out, date);
+    buf_add_cstr(out, "\r\n");
 }

@@ -132,10 +132,14 @@ static size_t line_octets(struct slice text, size_t room, bool utf8)
 
 static void print_text(struct buf *out, struct slice text, bool utf8)
 {
+    char *to = buf_reserve(out, text.len);
+
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
-        buf_add_char(out, c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8) ? '?' : (char)c);
+        to[i] = c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8) ? '?' : (char)c;
     }
+    out->len += text.len;
+    out->data[out->len] = '\0';
 }
 
 void smtp_reply_print(struct buf *out, unsigned code, const char *enhanced, struct slice text,

@@ -13,7 +13,6 @@
  */
 #include <tern/module.h>
 
-#include <stdio.h>
 #include <string.h>
 
 #define RENEW_S_MAX 86400
@@ -45,11 +44,15 @@ static tern_str triplet(tern_call *call, const struct greylist_conf *c)
     tern_address net = *tern->client_address(call);
     tern_str sender = tern->sender(call)->address;
     tern_str rcpt = tern->current_rcpt(call)->original.address;
+    unsigned octets = net.family == 4 ? 4 : 16;
     char hex[33];
 
     mask(&net, net.family == 4 ? c->ipv4_mask : c->ipv6_mask);
-    for (unsigned i = 0; i < 16; i++)
-        (void)snprintf(hex + i * 2, 3, "%02x", i < (net.family == 4 ? 4u : 16u) ? net.octets[i] : 0);
+    for (unsigned i = 0; i < 16; i++) {
+        hex[i * 2] = "0123456789abcdef"[i < octets ? net.octets[i] >> 4 : 0];
+        hex[i * 2 + 1] = "0123456789abcdef"[i < octets ? net.octets[i] & 15 : 0];
+    }
+    hex[32] = '\0';
     return tern->format(call, "%s/%zu:%s/%s", hex, sender.len, sender.ptr, rcpt.ptr);
 }
 

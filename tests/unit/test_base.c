@@ -127,6 +127,33 @@ static void test_metrics(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(out.data, "tern_test_seconds_bucket{le=\"5e-05\"} 0\n"));
 }
 
+static void test_printing(void)
+{
+    static const uint64_t printed[] = { 0, 7, 10, 4096, UINT64_MAX };
+    static const char long_word[] = "0123456789012345678901234567890123456789012345678901234567890123456789";
+    CLEANUP_BUF struct buf out = BUF_INIT;
+    char when[CLOCK_TEXT_SIZE];
+
+    for (size_t i = 0; i < sizeof(printed) / sizeof(printed[0]); i++) {
+        buf_add_uint(&out, printed[i]);
+        buf_add_char(&out, ' ');
+    }
+    CU_ASSERT_STRING_EQUAL(out.data, "0 7 10 4096 18446744073709551615 ");
+    for (size_t cut = 0; cut < sizeof(long_word); cut++) { /* fits, fills, and is too long for the first guess */
+        buf_free(&out);
+        buf_printf(&out, "%.*s", (int)cut, long_word);
+        CU_ASSERT_EQUAL(out.len, cut);
+        CU_ASSERT_NSTRING_EQUAL(out.data, long_word, cut);
+        CU_ASSERT_EQUAL(out.data[cut], '\0');
+    }
+    clock_print(when, 1795323843021);
+    CU_ASSERT_STRING_EQUAL(when, "2026-11-22T05:04:03.021Z");
+    clock_print(when, 1795323843999);
+    CU_ASSERT_STRING_EQUAL(when, "2026-11-22T05:04:03.999Z");
+    clock_print(when, 0);
+    CU_ASSERT_STRING_EQUAL(when, "1970-01-01T00:00:00.000Z");
+}
+
 static void test_virtual_clock(void)
 {
     clock_virtual_start(5000);
@@ -150,6 +177,7 @@ int main(void)
     CU_add_test(suite, "arena", test_arena);
     CU_add_test(suite, "table", test_table);
     CU_add_test(suite, "metrics", test_metrics);
+    CU_add_test(suite, "printing", test_printing);
     CU_add_test(suite, "virtual clock", test_virtual_clock);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     (void)CU_basic_run_tests();

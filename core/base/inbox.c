@@ -25,12 +25,22 @@ void inbox_fini(struct inbox *inbox)
 
 bool inbox_put(struct inbox *inbox, struct list *link)
 {
+    struct list one;
+
+    list_init(&one);
+    list_push(&one, link);
+    return inbox_put_all(inbox, &one);
+}
+
+/* Woken after the lock is free: else the reader would run into it and sleep again. */
+bool inbox_put_all(struct inbox *inbox, struct list *links)
+{
     (void)pthread_mutex_lock(&inbox->lock);
     bool was_empty = list_empty(&inbox->items);
-    list_push(&inbox->items, link);
+    list_splice(&inbox->items, links);
+    (void)pthread_mutex_unlock(&inbox->lock);
     if (was_empty)
         (void)pthread_cond_signal(&inbox->filled);
-    (void)pthread_mutex_unlock(&inbox->lock);
     return was_empty;
 }
 

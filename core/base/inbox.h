@@ -20,9 +20,10 @@ struct inbox {
 };
 
 void inbox_init(struct inbox *inbox);
-void inbox_fini(struct inbox *inbox);
+void inbox_fini(struct inbox *inbox); /* nobody is inside of any of these any more */
 /* Returns true if the inbox was empty, so that only the first writer wakes the reader. Any thread. */
 bool inbox_put(struct inbox *inbox, struct list *link);
+bool inbox_put_all(struct inbox *inbox, struct list *links); /* at least one; leaves `links` empty */
 /* Moves all that is there to `to` (an initialised list). Returns whether there was anything. */
 bool inbox_take(struct inbox *inbox, struct list *to);
 /* The same, but waits up to timeout_ms (negative: for ever) for something. */

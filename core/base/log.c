@@ -25,6 +25,8 @@
 
 #define QUEUED_OCTETS_MAX    (16u << 20)
 #define DECISION_PRUNE_EVERY 1000
+#define GATHER_NS            2000000 /* how much later than it happened a line may be written */
+#define FRAME_OCTETS         64 /* of a line: time, level, what closes it */
 
 struct entry {
     struct list link;
@@ -155,10 +157,9 @@ void log_cstr(struct log_line *line, const char *key, const char *value)
 
 void log_uint(struct log_line *line, const char *key, uint64_t value)
 {
-    char text[24];
-    int n = snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    char text[U64_DIGITS_MAX];
 
-    put_value(line, key, slice_make(text, (size_t)n), true);
+    put_value(line, key, slice_make(text, u64_print(text, value)), true);
 }
 
 static void text_value(struct log_line *line, const char *key, const char *format, va_list args)
@@ -203,17 +204,6 @@ void log_event(enum log_level level, enum log_event event, const char *id, const
 }
 
 /* ---- writing it ---- */
-
-static void format_time(char *out, size_t size, uint64_t wall_ms)
-{
-    time_t s = (time_t)(wall_ms / 1000);
-    struct tm tm;
-    size_t n;
-
-    (void)gmtime_r(&s, &tm);
-    n = strftime(out, size, "%Y-%m-%dT%H:%M:%S", &tm);
-    (void)snprintf(out + n, size - n, ".%03uZ", (unsigned)(wall_ms % 1000));
-}
 
 static void write_all(int fd, const char *data, size_t len)
 {
@@ -288,23 +278,24 @@ static void enqueue(struct buf *text, const struct entry *like)
 void log_end(struct log_line *line)
 {
     struct buf out = BUF_INIT;
-    char when[40];
+    char when[CLOCK_TEXT_SIZE];
     uint64_t now = clock_wall_ms();
     size_t preface = 0;
 
     if (line->off)
         return;
     (void)pthread_once(&logger.journal_once, find_journal);
-    format_time(when, sizeof(when), now);
-    buf_reserve(&out, line->len + 64);
-    if (logger.options.format == LOG_JSON) {
-        buf_printf(&out, "{\"time\":\"%s\",\"level\":\"%s\",%.*s}\n", when, level_names[line->level],
-                   (int)line->len, line->text);
-    } else {
-        buf_printf(&out, "%s %s ", when, level_names[line->level]);
+    clock_print(when, now);
+    buf_reserve(&out, line->len + FRAME_OCTETS);
+    buf_add_cstr(&out, logger.options.format == LOG_JSON ? "{\"time\":\"" : "");
+    buf_add_cstr(&out, when);
+    buf_add_cstr(&out, logger.options.format == LOG_JSON ? "\",\"level\":\"" : " ");
+    buf_add_cstr(&out, level_names[line->level]);
+    buf_add_cstr(&out, logger.options.format == LOG_JSON ? "\"," : " ");
+    if (logger.options.format != LOG_JSON)
         preface = out.len;
-        buf_printf(&out, "%.*s\n", (int)line->len, line->text);
-    }
+    buf_add(&out, slice_make(line->text, line->len));
+    buf_add_cstr(&out, logger.options.format == LOG_JSON ? "}\n" : "\n");
     enqueue(&out, &(struct entry){ .wall_ms = now, .level = line->level, .preface = preface });
 }
 
@@ -458,6 +449,15 @@ static void write_entries(struct list *entries)
     flush_decisions(&decisions);
 }
 
+/* Lets lines gather: one write for those of some milliseconds, instead of a wake-up for each. */
+static void gather(bool busy)
+{
+    struct timespec linger = { 0, GATHER_NS };
+
+    if (busy && atomic_load(&logger.running))
+        (void)nanosleep(&linger, NULL);
+}
+
 static void *logger_main(void *arg)
 {
     struct list entries;
@@ -470,6 +470,7 @@ static void *logger_main(void *arg)
         if (atomic_exchange(&logger.reopen, false))
             reopen_log();
         write_entries(&entries);
+        gather(any);
         if (!any && !atomic_load(&logger.running))
             return NULL;
     }

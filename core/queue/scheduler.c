@@ -329,10 +329,24 @@ void scheduler_hold(struct scheduler *s, struct spool_key key, bool held)
 
 void scheduler_add(struct scheduler *s, const struct spool_entry *entry)
 {
+    struct list orders;
+
+    list_init(&orders);
+    scheduler_gather(&orders, entry);
+    scheduler_add_all(s, &orders);
+}
+
+void scheduler_gather(struct list *orders, const struct spool_entry *entry)
+{
     struct order *order = order_new(ORDER_ADD);
 
     order->entry = *entry;
-    post(s, order);
+    list_push(orders, &order->link);
+}
+
+void scheduler_add_all(struct scheduler *s, struct list *orders)
+{
+    (void)inbox_put_all(&s->inbox, orders);
 }
 
 void scheduler_prepared(struct scheduler *s, struct spool_key key, struct list *parcels)

@@ -95,6 +95,9 @@ void scheduler_pause(struct scheduler *s, enum scheduler_pause_reason why, bool 
 /* A message is durable in the spool (or was found there). Of a held one due_ms
  * is when its hold began. */
 void scheduler_add(struct scheduler *s, const struct spool_entry *entry);
+/* The same for many with one wake-up: gathered in a list of the caller's, then handed over (at least one). */
+void scheduler_gather(struct list *orders, const struct spool_entry *entry);
+void scheduler_add_all(struct scheduler *s, struct list *orders);
 /* The answer to prepare(): the parcels of the message, maybe none; the list is emptied. */
 void scheduler_prepared(struct scheduler *s, struct spool_key key, struct list *parcels);
 /* What became of a message's attempt is durable: pending 0 = finished, else due again at due_ms

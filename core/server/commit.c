@@ -151,14 +151,33 @@ struct commit *commit_new(struct serve_loop *l, const struct session_facts *sess
     return c;
 }
 
+/* At the end of a turn of the loop: the scheduler is woken once for all of it. */
+static void schedule(struct loop_task *task)
+{
+    struct serve_loop *l = list_entry(task, struct serve_loop, schedule);
+
+    scheduler_add_all(l->serve->scheduler, &l->stored);
+}
+
+static void hand_over(struct commit *c)
+{
+    struct serve_loop *l = c->l;
+
+    if (list_empty(&l->stored)) {
+        l->schedule.run = schedule;
+        loop_at_end(l->loop, &l->schedule);
+    }
+    for (unsigned i = 0; i < c->job.message_count; i++)
+        scheduler_gather(&l->stored, &c->entries[i]);
+}
+
 static void on_loop(struct loop_task *task)
 {
     struct commit *c = list_entry(task, struct commit, task);
 
     metric_observe_us(c->l->serve->metrics.commit_us, clock_now_us() - c->begun_us);
     if (c->job.status == 0)
-        for (unsigned i = 0; i < c->job.message_count; i++)
-            scheduler_add(c->l->serve->scheduler, &c->entries[i]);
+        hand_over(c);
     if (c->done != NULL)
         c->done(c->arg, c->job.status);
     body_unref(c->job.body);

@@ -160,6 +160,7 @@ static int open_loop(struct serve *s, unsigned index, const struct server_conf *
     list_init(&l->sessions);
     list_init(&l->proxied);
     list_init(&l->listeners);
+    list_init(&l->stored);
     s->loops[index] = l;
     l->loop = loop_new(index);
     if (l->loop == NULL)

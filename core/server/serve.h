@@ -83,6 +83,8 @@ struct serve_loop {
     pthread_t thread;
     unsigned index;
     struct list sessions, listeners, proxied;
+    struct list stored; /* what became durable in this turn, for the scheduler */
+    struct loop_task schedule;
     _Atomic unsigned session_count;
     struct loop_timer accept_again;
     bool resting; /* ahead of the mean: accepting is left to the others */

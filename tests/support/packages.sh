@@ -6,7 +6,8 @@ build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev lib
 all="$build clang libclang-rt-14-dev curl gsasl msmtp postfix dovecot-core dovecot-lmtpd knot strace lua5.4 git"
 # Databases of the tables and logins, to build against and as peers.
 all="$all libsqlite3-dev libpq-dev libldap-dev postgresql-15 slapd ldap-utils"
-# A proxy in front of it; users of whom the machine knows nothing.
+# Clients that submit mail; a proxy in front of it; users of whom the machine knows nothing.
+all="$all mutt s-nail node-nodemailer"
 all="$all haproxy libnss-wrapper libgnutls-dane0 libidn12"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac
 missing=""

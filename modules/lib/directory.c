@@ -246,7 +246,7 @@ static int set_options(struct directory *d, const struct directory_conf *c)
     return r;
 }
 
-/* The result of an operation; LDAP_SUCCESS and *ret, to be freed, or another code. */
+/* The result of an operation, to be freed; LDAP_SUCCESS or another code. *ret stays as it was if there is none. */
 static int await(struct directory *d, int message, LDAPMessage **ret)
 {
     struct timeval t = left(d);
@@ -262,10 +262,7 @@ static int await(struct directory *d, int message, LDAPMessage **ret)
     int r = ldap_parse_result(d->ld, result, &code, NULL, NULL, NULL, NULL, 0);
     if (r != LDAP_SUCCESS)
         code = r;
-    if (ret != NULL)
-        *ret = result;
-    else
-        (void)ldap_msgfree(result);
+    *ret = result;
     return code;
 }
 
@@ -275,8 +272,15 @@ static int bind_as(struct directory *d, const char *dn, tern_str password)
     struct berval secret = { .bv_len = password.len, .bv_val = (char *)(uintptr_t)password.ptr };
     int message = 0;
     int code = ldap_sasl_bind(d->ld, dn, LDAP_SASL_SIMPLE, &secret, NULL, NULL, &message);
+    LDAPMessage *result = NULL;
 
-    return code != LDAP_SUCCESS ? code : await(d, message, NULL);
+    if (code == LDAP_SUCCESS)
+        code = await(d, message, &result);
+    /* libldap takes any kind of result for the answer; a yes to something else is none. */
+    if (result != NULL && ldap_msgtype(result) != LDAP_RES_BIND)
+        code = LDAP_DECODING_ERROR;
+    (void)ldap_msgfree(result);
+    return code;
 }
 
 static int connect_(const struct directory_conf *c, uint64_t timeout_ms, struct directory **ret, char *error,

@@ -38,6 +38,7 @@ CASES = {
     "accept-4k-100-single": ("accept", 4096, 100, 4000, False),
     "refused-100": ("refused", 0, 100, 6000, False),
     "relay-4k-100": ("relay", 4096, 100, 3000, True),
+    "starttls-4k-100": ("starttls", 4096, 100, 4000, False),
 }
 # Slower targets get fewer messages, so that no run takes long; rates are per second anyway.
 SHARE = {"smtp-sink": 1.0, "tern": 1.0, "postfix": 0.3}
@@ -165,7 +166,7 @@ class Postfix(Target):
         for d in ("etc", "spool", "data", "log"):
             os.makedirs(os.path.join(self.dir, d))
         shutil.chown(os.path.join(self.dir, "data"), "postfix")
-        hold = "check_client_access static:HOLD, " if mode == "accept" else ""
+        hold = "check_client_access static:HOLD, " if mode != "relay" else ""
         with open(os.path.join(conf, "main.cf"), "w") as f:
             f.write("""compatibility_level = 3.6
 queue_directory = {d}/spool
@@ -202,13 +203,16 @@ default_destination_concurrency_failed_cohort_limit = 100
 smtp_connection_cache_destinations = [127.0.0.1]:{sink}
 hash_queue_depth = 2
 """.format(d=self.dir, sink=self.sink_port, hold=hold))
+            if mode == "starttls":
+                f.write("smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {0}/cert.pem\nsmtpd_tls_key_file = {0}/key.pem\n"
+                        "tls_random_source = dev:/dev/urandom\n".format(os.path.dirname(self.dir)))
         rows = ["127.0.0.1:%d inet n - n - 220 smtpd" % self.port, "pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup",
                 "qmgr unix n - n 300 1 qmgr", "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce",
                 "defer unix - - n - 0 bounce", "trace unix - - n - 0 bounce", "verify unix - - n - 1 verify",
                 "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap", "smtp unix - - n - - smtp",
                 "relay unix - - n - - smtp", "showq unix n - n - - showq", "error unix - - n - - error", "retry unix - - n - - error",
                 "discard unix - - n - - discard", "anvil unix - - n - 1 anvil", "scache unix - - n - 1 scache",
-                "postlog unix-dgram n - n - 1 postlogd"]
+                "postlog unix-dgram n - n - 1 postlogd", "tlsmgr unix - - n 1000? 1 tlsmgr"]
         with open(os.path.join(conf, "master.cf"), "w") as f:
             f.write("\n".join(rows) + "\n")
         if os.path.exists("/etc/postfix/dynamicmaps.cf"):
@@ -236,7 +240,7 @@ delivery: {delivery}
 dns: {{ servers: ["127.0.0.1:{dns}"] }}
 log: {{ file: {d}/log }}
 limits: {{ sessions_per_address: 5000, messages: 0 }}
-listeners: {{ mx: {{ bind: "127.0.0.1:{port}", policy: inbound }} }}
+{tls}listeners: {{ mx: {{ bind: "127.0.0.1:{port}", policy: inbound, tls: "{may}" }} }}
 policies:
   inbound:
     - dnsbl: {{ zones: [bl.bench.example], exempt: [192.0.2.0/24] }}
@@ -256,8 +260,11 @@ end)
 
     def start(self, mode):
         config = os.path.join(self.dir, "tern.yaml")
+        tls = "certificates: [{{ cert: {0}/cert.pem, key: {0}/key.pem }}]\n".format(os.path.dirname(self.dir))
         for name, text in (("tern.yaml", self.CONFIG.format(d=self.dir, port=self.port, sink=self.sink_port, dns=DNS.port,
-                                                           delivery="false" if mode == "accept" else "true")),
+                                                           delivery="true" if mode == "relay" else "false",
+                                                           tls=tls if mode == "starttls" else "",
+                                                           may="starttls" if mode == "starttls" else "off")),
                            ("look.lua", self.SCRIPT), ("supervisor.conf", "user root\n")):
             with open(os.path.join(self.dir, name), "w") as f:
                 f.write(text)
@@ -287,6 +294,13 @@ end)
 
     def queued(self):
         return self.status()["queued"]
+
+
+def make_certificate(work):
+    """The key and certificate that both servers use: ECDSA P-256, as public authorities sign most today."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
+                    "/CN=mx.bench.example", "-keyout", os.path.join(work, "key.pem"), "-out", os.path.join(work, "cert.pem")],
+                   check=True, capture_output=True)
 
 
 class Sink:
@@ -325,7 +339,7 @@ def measure(kind, target_class, case, work, scale):
     n = max(sessions * 2, int(messages * SHARE[target_class.name] * scale / 100))
     sink = Sink(work) if kind == "relay" else None
     target = target_class(work, sink.port if sink else 9)
-    if not target.start("relay" if kind == "relay" else "accept"):
+    if not target.start("accept" if kind == "refused" else kind):
         if sink:
             sink.stop()
         shutil.rmtree(target.dir, ignore_errors=True)
@@ -333,11 +347,12 @@ def measure(kind, target_class, case, work, scale):
     try:
         before = target.queued()
         cpu, begin = target.cpu(), time.monotonic()
-        if kind == "refused":
-            rcpt = "reject@sink.example"
-            r = subprocess.run([os.path.join(work, "refused"), str(target.port), str(sessions), str(n), rcpt], capture_output=True, text=True)
+        if kind in ("refused", "starttls"):
+            rcpt = "reject@sink.example" if kind == "refused" else "user@sink.example"
+            r = subprocess.run([os.path.join(work, "sessions"), kind, str(target.port), str(sessions), str(n), rcpt, str(octets)],
+                               capture_output=True, text=True)
             if target.name != "smtp-sink" and r.returncode != 0:
-                raise SystemExit("%s: %s" % (target.name, r.stdout))
+                raise SystemExit("%s: %s" % (target.name, r.stdout + r.stderr))
         else:
             source(target, octets, sessions, n, many)
         if kind == "relay":
@@ -347,7 +362,7 @@ def measure(kind, target_class, case, work, scale):
         took = time.monotonic() - begin
         used = target.cpu() - cpu
         check = "-"
-        if kind == "accept" and before is not None:
+        if kind in ("accept", "starttls") and before is not None:
             got = target.queued() - before
             check = "all queued" if got == n else "LOST %d" % (n - got)
         if kind == "relay":
@@ -407,7 +422,9 @@ def main():
     everything = []
     failed = False
     try:
-        subprocess.run(["cc", "-O2", "-pthread", "-o", os.path.join(work, "refused"), os.path.join(HERE, "refused.c")], check=True)
+        subprocess.run(["cc", "-O2", "-pthread", "-o", os.path.join(work, "sessions"), os.path.join(HERE, "sessions.c"), "-lgnutls"],
+                       check=True)
+        make_certificate(work)
         for name in a.cases:
             rows = []
             for i in range(a.rounds):

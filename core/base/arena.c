@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/arena.h"
 
+#include <assert.h>
 #include <stdalign.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 
-#define CHUNK_OCTETS_MIN 256 /* what a session leaves in its arena while it is idle fits */
+#define CHUNK_OCTETS_MIN 512
 #define CHUNK_OCTETS_MAX 65536
 
+/* Small, as the first one of an idle session counts: no single allocation comes near 2 GB. */
 struct arena_chunk {
     struct arena_chunk *next;
-    size_t used, size;
+    uint32_t used;
+    uint32_t size : 31;
+    uint32_t lent : 1; /* arena_init_in(): not ours to free */
     alignas(16) char data[];
 };
+_Static_assert(sizeof(struct arena_chunk) == ARENA_LENT_OVERHEAD, "arena.h says so");
 
 struct arena_cleanup {
     struct arena_cleanup *next;
@@ -27,13 +33,23 @@ void arena_init(struct arena *arena)
     *arena = (struct arena){ NULL, NULL, 0 };
 }
 
+void arena_init_in(struct arena *arena, void *memory, size_t octets)
+{
+    struct arena_chunk *chunk = memory;
+
+    assert((uintptr_t)memory % 16 == 0 && octets > sizeof(*chunk) && octets <= CHUNK_OCTETS_MAX);
+    *chunk = (struct arena_chunk){ .size = (uint32_t)(octets - sizeof(*chunk)) & ~15u, .lent = 1 };
+    *arena = (struct arena){ chunk, NULL, 0 };
+}
+
 void arena_fini(struct arena *arena)
 {
     for (struct arena_cleanup *c = arena->cleanups; c != NULL; c = c->next)
         c->run(c->arg);
     for (struct arena_chunk *chunk = arena->chunk; chunk != NULL;) {
         struct arena_chunk *next = chunk->next;
-        free(chunk);
+        if (!chunk->lent)
+            free(chunk);
         chunk = next;
     }
     arena_init(arena);
@@ -41,17 +57,16 @@ void arena_fini(struct arena *arena)
 
 static struct arena_chunk *chunk_new(struct arena *arena, size_t octets)
 {
-    size_t size = arena->chunk != NULL ? arena->chunk->size * 2
+    size_t size = arena->chunk != NULL ? (size_t)arena->chunk->size * 2
                                        : CHUNK_OCTETS_MIN - sizeof(struct arena_chunk);
 
     if (size > CHUNK_OCTETS_MAX)
         size = CHUNK_OCTETS_MAX;
     if (size < octets)
         size = octets;
+    assert(size <= INT32_MAX);
     struct arena_chunk *chunk = mem_alloc(sizeof(*chunk) + size);
-    chunk->next = arena->chunk;
-    chunk->used = 0;
-    chunk->size = size;
+    *chunk = (struct arena_chunk){ .next = arena->chunk, .size = (uint32_t)size & INT32_MAX };
     arena->chunk = chunk;
     return chunk;
 }
@@ -64,7 +79,7 @@ void *arena_alloc(struct arena *arena, size_t octets)
     if (chunk == NULL || chunk->size - chunk->used < rounded)
         chunk = chunk_new(arena, rounded);
     void *p = chunk->data + chunk->used;
-    chunk->used += rounded;
+    chunk->used += (uint32_t)rounded;
     arena->octets += rounded;
     return p;
 }

@@ -23,6 +23,12 @@ struct arena {
 };
 
 void arena_init(struct arena *arena);
+/*
+ * The first chunk lies in `memory`, aligned to 16 and the caller's, of which ARENA_LENT_OVERHEAD is the arena's own. It
+ * outlives the arena; used again behind arena_fini() the arena knows it no more.
+ */
+#define ARENA_LENT_OVERHEAD 16
+void arena_init_in(struct arena *arena, void *memory, size_t octets);
 /* Runs the cleanups, newest first, and frees all; the arena may be used again. */
 void arena_fini(struct arena *arena);
 

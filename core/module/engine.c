@@ -56,6 +56,7 @@ void engine_free(struct engine *engine)
 {
     while (!list_empty(&engine->detached))
         detached_free(list_entry(engine->detached.next, struct detached, link));
+    spare_runs_free(engine);
     port_close(engine->port);
     free(engine);
 }
@@ -188,7 +189,7 @@ void detached_start(const struct scope *scope, const struct plan *plan, unsigned
     (void)lease_ref(scope->lease);
     d->session = session_facts_ref(facts->session);
     d->txn = facts->txn != NULL ? txn_facts_ref(facts->txn) : NULL;
-    d->memory = shared_arena_new();
+    d->memory = shared_arena_new(SESSION_MEMORY_FIRST);
     d->outcome = tern_str_dup(&d->memory->arena, facts->outcome);
     d->text = tern_str_dup(&d->memory->arena, facts->text);
     list_push(&engine->detached, &d->link);

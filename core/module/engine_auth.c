@@ -121,7 +121,7 @@ void auth_free(struct engine_auth *a)
 {
     if (a == NULL)
         return;
-    run_abort(&a->session->run);
+    run_give_back(a->session);
     loop_timer_stop(&a->timer);
     a->session->auth = NULL;
     auth_wipe(a);
@@ -147,6 +147,8 @@ void auth_tell(struct engine_auth *a, struct engine_auth_result *result)
 
     result->mechanism = slice_cstr(a->mechanism);
     a->done = NULL;
+    if (!session_is_asked(s)) /* else it is the step that leads the exchange */
+        run_give_back(s);
     if (!over) {
         done(arg, result);
         return;
@@ -216,7 +218,7 @@ static void accept(struct engine_auth *a)
         .decision = decision_of(&ok, SLICE(""), s->facts->memory),
         .user = slice_of(s->facts->user),
     };
-    record_reply(&s->record, 235, "2.7.0", r.decision.text);
+    record_reply(session_record(s), 235, "2.7.0", r.decision.text);
     auth_tell(a, &r);
 }
 
@@ -224,7 +226,7 @@ static void accept(struct engine_auth *a)
 
 static struct engine_auth *auth_of(struct run *run)
 {
-    return list_entry(run, struct engine_session, run)->auth;
+    return session_of_run(run)->auth;
 }
 
 static void view(struct run *run, struct call_view *ret)
@@ -255,7 +257,7 @@ static void apply(struct run *run, tern_call *call)
 
 static void fail_step(struct engine_auth *a, const char *error)
 {
-    tern_call *call = a->session->run.call;
+    tern_call *call = a->session->asked->run.call;
 
     if (call->journal.error == NULL)
         call->journal.error = error;
@@ -415,14 +417,15 @@ static void ask_steps(struct engine_auth *a, unsigned forms)
     a->secret = auth_secret_new(slice_cstr(a->mechanism), buf_slice(&a->sasl.user),
                                 buf_slice(&a->sasl.password), a->has_initial ? &initial : NULL);
     a->pick = (struct run_auth){ forms, slice_cstr(a->mechanism) };
-    scope_lend(&s->scope, &s->run, policy_plan(s->scope.policy), TERN_HOOK_AUTH, RUN_AUTH);
-    s->run.ops = &auth_ops;
-    s->run.auth = &a->pick;
-    s->run.record = &s->record;
-    s->run.memory = s->facts->memory;
-    s->run.smtputf8 = false;
-    s->run.soft_bounce = false; /* what fails is counted first: engine_auth_fail.c */
-    run_start(&s->run);
+    struct run *run = &run_borrow(s)->run; /* that of a chain which has just ended may be there still */
+    scope_lend(&s->scope, run, policy_plan(s->scope.policy), TERN_HOOK_AUTH, RUN_AUTH);
+    run->ops = &auth_ops;
+    run->auth = &a->pick;
+    run->record = session_record(s);
+    run->memory = s->facts->memory;
+    run->smtputf8 = false;
+    run->soft_bounce = false; /* what fails is counted first: engine_auth_fail.c */
+    run_start(run);
 }
 
 /* ---- the exchange ---- */
@@ -543,7 +546,7 @@ void engine_auth_response(struct engine_session *s, struct slice response, engin
     if (!a->sasl_leads) {
         struct auth_round *round = remember(a, response);
         a->replayed = a->round_count;
-        run_auth_response(&s->run, buf_slice(&round->response));
+        run_auth_response(&s->asked->run, buf_slice(&round->response));
         return;
     }
     /* Mechanisms of one message: it does for the initial response that it was not. */

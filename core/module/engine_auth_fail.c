@@ -121,7 +121,7 @@ void auth_fail(struct engine_auth *a, const struct refusal *why)
         .decision = decision_of(&refusal, slice_of(s->facts->id), s->facts->memory),
         .user = auth_user(a),
     };
-    record_reply(&s->record, r->decision.code, r->decision.enhanced, r->decision.text);
+    record_reply(session_record(s), r->decision.code, r->decision.enhanced, r->decision.text);
     /* What could not be found out is nobody's guess, and must not lock anybody out. */
     r->counted = why->verdict == TERN_REJECT;
     if (r->counted) {

@@ -17,6 +17,7 @@
 #define ENGINE_KEPT_MAX      200
 #define ENGINE_GROUPS_MAX    16 /* DESIGN 3.4 */
 #define ENGINE_TXN_RCPTS_MAX 100000
+#define ENGINE_SPARE_RUNS_MAX 64 /* runs that a loop keeps for its sessions' next questions */
 
 struct engine {
     struct engine_env env;
@@ -24,6 +25,8 @@ struct engine {
     struct metric *calls_waiting;
     struct list detached;
     unsigned detached_count;
+    struct session_run *spare_runs;
+    unsigned spare_run_count;
 };
 
 /* What all questions of one owner have in common. */
@@ -93,7 +96,7 @@ struct engine_txn {
     struct txn_facts *facts;
     const struct plan *plan; /* policy and user: mail, data, ONCE steps */
     struct kept_refusal *kept, **kept_end;
-    unsigned kept_count;
+    uint16_t kept_count;
     struct record record;
     struct group_key groups[ENGINE_GROUPS_MAX];
     unsigned group_count, families;
@@ -105,20 +108,34 @@ struct engine_txn {
     struct tern_mailbox *child_boxes;
 };
 
+/*
+ * A session's question under way. Lent by the loop (run_borrow()) and given back before the answer is told, as an
+ * idle session should not pay for it: with steps that answer at once all sessions of a loop share one, which
+ * is in the cache then, too.
+ */
+struct session_run {
+    struct run run;
+    union {
+        struct engine_session *session;
+        struct session_run *next; /* spare */
+    };
+    engine_done done;
+    void *done_arg;
+    struct profile_fetch *profiles;
+    struct engine_txn *aside; /* the transaction while a new EHLO is asked about */
+};
+
 struct engine_session {
     struct scope scope;
     struct session_facts *facts;
     struct kept_refusal *kept;
-    unsigned kept_count;
-    struct record record;
+    uint16_t kept_count, withheld_count;
+    bool has_greeted; /* see tags_before */
+    uint64_t begun_wall_ms;
+    struct record *record; /* NULL: nothing to tell yet, see session_record() */
     struct slice *withheld;
-    unsigned withheld_count;
     struct engine_txn *txn;
-    struct engine_txn *aside; /* the transaction while a new EHLO is asked about */
-    struct run run;
-    struct profile_fetch *profiles;
-    engine_done done;
-    void *done_arg;
+    struct session_run *asked; /* NULL: no question is under way */
     uint64_t (*early)(void *arg);
     void *early_arg;
     /* hook auth */
@@ -127,16 +144,30 @@ struct engine_session {
     int (*binding)(void *arg, struct slice name, unsigned char *out);
     void *binding_arg;
     /* What is known before the first greeting: all that is left of it behind STARTTLS. */
-    bool has_greeted;
     const struct note *tags_before, *results_before, *vars_before;
 };
 
+/* The session's question, lent now if it has none; and the way back, which ends it if it is under way. */
+struct session_run *run_borrow(struct engine_session *s);
+void run_give_back(struct engine_session *s); /* without one: nothing */
+static inline struct engine_session *session_of_run(const struct run *run)
+{
+    return ((const struct session_run *)((const char *)run - offsetof(struct session_run, run)))->session;
+}
+static inline bool session_is_asked(const struct engine_session *s)
+{
+    return s->asked != NULL && s->asked->run.active;
+}
+void spare_runs_free(struct engine *engine);
+struct record *session_record(struct engine_session *s);
 void session_ask(struct engine_session *s, const struct plan *plan, unsigned point,
                  const struct run_ops *ops, engine_done done, void *arg);
+/* The question is not asked yet, but it is known who is to be told. */
+struct session_run *session_question(struct engine_session *s, engine_done done, void *arg);
 void session_answer(struct engine_session *s, const struct refusal *refusal);
 void session_answer_next(struct engine_session *s);
 void session_view(struct run *run, struct call_view *ret);
-void session_keep(struct kept_refusal **first, unsigned *count, struct shared_arena *memory,
+void session_keep(struct kept_refusal **first, uint16_t *count, struct shared_arena *memory,
                   const struct run *run, const struct refusal *refusal, bool shadow);
 /* Tags, results and variables of a journal; to the session while there is no transaction. */
 void session_apply_notes(struct engine_session *s, const tern_call *call);

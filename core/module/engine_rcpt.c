@@ -13,11 +13,6 @@
 #include "module/descriptor.h"
 #include "module/engine_private.h"
 
-static struct engine_session *session_of(struct run *run)
-{
-    return list_entry(run, struct engine_session, run);
-}
-
 static struct arena *arena_of(struct engine_txn *txn)
 {
     return &txn->facts->memory->arena;
@@ -86,7 +81,7 @@ static void apply_note(struct engine_txn *txn, const struct journal_item *i)
 
 static void apply(struct run *run, tern_call *call)
 {
-    struct engine_txn *txn = session_of(run)->txn;
+    struct engine_txn *txn = session_of_run(run)->txn;
 
     claim(run, txn, call);
     for (const struct journal_item *i = call->journal.first; i != NULL; i = i->next)
@@ -163,7 +158,7 @@ static void add_rcpts(struct engine_txn *txn)
 static void accept(struct engine_session *s)
 {
     struct engine_txn *txn = s->txn;
-    struct run *run = &s->run;
+    const struct run *run = &s->asked->run;
     struct rcpt_facts *rcpt = renew(txn);
     unsigned more = txn->child_count > 0 ? txn->child_count : 1;
 
@@ -185,7 +180,7 @@ static void accept(struct engine_session *s)
 
 static void done(struct run *run)
 {
-    struct engine_session *s = session_of(run);
+    struct engine_session *s = session_of_run(run);
 
     if (run->refusal.verdict != TERN_NEXT)
         refuse(s, &run->refusal);
@@ -257,7 +252,7 @@ static void begin(void *arg)
     }
     txn->rcpt->plan = txn->rcpt_plan;
     if (!give_kept(s))
-        session_ask(s, txn->rcpt_plan, TERN_HOOK_RCPT, &rcpt_ops, s->done, s->done_arg);
+        session_ask(s, txn->rcpt_plan, TERN_HOOK_RCPT, &rcpt_ops, s->asked->done, s->asked->done_arg);
 }
 
 void engine_rcpt(struct engine_session *s, const struct tern_mailbox *mailbox, struct slice orcpt,
@@ -267,9 +262,8 @@ void engine_rcpt(struct engine_session *s, const struct tern_mailbox *mailbox, s
 
     assert(txn != NULL && txn->rcpt == NULL);
     txn->rcpt = rcpt_new(txn, mailbox, orcpt, notify);
-    s->done = done_;
-    s->done_arg = arg;
     const struct rcpt_facts *rcpt = txn->rcpt;
-    if (profiles_fetch(&s->profiles, &s->scope, slice_of(s->facts->user), &rcpt, 1, begin, s))
+    struct session_run *asked = session_question(s, done_, arg);
+    if (profiles_fetch(&asked->profiles, &s->scope, slice_of(s->facts->user), &rcpt, 1, begin, s))
         begin(s);
 }

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "module/api.h"
 #include "module/engine_auth.h"
@@ -20,43 +21,53 @@ static struct shared_arena *memory_of(const struct engine_session *s)
     return s->txn != NULL ? s->txn->facts->memory : s->facts->memory;
 }
 
+struct record *session_record(struct engine_session *s)
+{
+    if (s->record == NULL) {
+        s->record = mem_alloc(sizeof(*s->record));
+        *s->record = (struct record){ .wall_ms = s->begun_wall_ms };
+    }
+    return s->record;
+}
+
 static struct record *record_of(struct engine_session *s)
 {
-    return s->txn != NULL ? &s->txn->record : &s->record;
+    return s->txn != NULL ? &s->txn->record : session_record(s);
+}
+
+struct session_run *session_question(struct engine_session *s, engine_done done, void *arg)
+{
+    struct session_run *r = run_borrow(s);
+
+    r->done = done;
+    r->done_arg = arg;
+    return r;
 }
 
 void session_ask(struct engine_session *s, const struct plan *plan, unsigned point,
                  const struct run_ops *ops, engine_done done, void *arg)
 {
-    assert(!s->run.active);
-    s->done = done;
-    s->done_arg = arg;
-    scope_lend(&s->scope, &s->run, plan, point, RUN_ALL);
-    s->run.ops = ops;
-    s->run.record = record_of(s);
-    s->run.memory = memory_of(s);
-    s->run.smtputf8 = s->txn != NULL && s->txn->facts->smtputf8;
+    assert(!session_is_asked(s));
+    struct run *run = &session_question(s, done, arg)->run;
+    scope_lend(&s->scope, run, plan, point, RUN_ALL);
+    run->ops = ops;
+    /* Without steps a session has nothing to tell; a RCPT has: that nobody claimed it. */
+    run->record = s->txn != NULL || run->chain->count > 0 ? record_of(s) : NULL;
+    run->memory = memory_of(s);
+    run->smtputf8 = s->txn != NULL && s->txn->facts->smtputf8;
     if (s->txn != NULL && s->txn->rcpt != NULL)
-        s->run.rcpt = slice_of(s->txn->rcpt->view.mailbox.address);
-    run_start(&s->run);
-}
-
-static void take_back(struct engine_session *s)
-{
-    if (s->aside == NULL)
-        return;
-    s->txn = s->aside;
-    s->aside = NULL;
+        run->rcpt = slice_of(s->txn->rcpt->view.mailbox.address);
+    run_start(run);
 }
 
 /* The last thing that is done with the session: the owner may free it. */
 static void tell(struct engine_session *s, const struct decision *decision)
 {
-    engine_done done = s->done;
+    engine_done done = s->asked->done;
+    void *arg = s->asked->done_arg;
 
-    take_back(s);
-    s->done = NULL;
-    done(s->done_arg, decision);
+    run_give_back(s);
+    done(arg, decision);
 }
 
 void session_answer(struct engine_session *s, const struct refusal *refusal)
@@ -70,14 +81,14 @@ void session_answer(struct engine_session *s, const struct refusal *refusal)
 
 void session_answer_next(struct engine_session *s)
 {
-    struct decision d = decision_next(s->run.disposition, &s->run);
+    struct decision d = decision_next(s->asked->run.disposition, &s->asked->run);
 
     tell(s, &d);
 }
 
 void session_view(struct run *run, struct call_view *ret)
 {
-    struct engine_session *s = list_entry(run, struct engine_session, run);
+    struct engine_session *s = session_of_run(run);
 
     ret->session = session_facts_ref(s->facts);
     if (s->txn == NULL)
@@ -87,7 +98,7 @@ void session_view(struct run *run, struct call_view *ret)
     ret->tags = s->txn->rcpt != NULL ? s->txn->rcpt->tags : NULL;
 }
 
-void session_keep(struct kept_refusal **first, unsigned *count, struct shared_arena *memory,
+void session_keep(struct kept_refusal **first, uint16_t *count, struct shared_arena *memory,
                   const struct run *run, const struct refusal *refusal, bool shadow)
 {
     assert(*count < ENGINE_KEPT_MAX);
@@ -103,7 +114,7 @@ void session_keep(struct kept_refusal **first, unsigned *count, struct shared_ar
 
 static void keep(struct run *run, const struct refusal *refusal, bool shadow)
 {
-    struct engine_session *s = list_entry(run, struct engine_session, run);
+    struct engine_session *s = session_of_run(run);
 
     session_keep(&s->kept, &s->kept_count, s->facts->memory, run, refusal, shadow);
 }
@@ -136,7 +147,7 @@ static void withhold(struct engine_session *s, struct slice name)
 
 static void apply(struct run *run, tern_call *call)
 {
-    struct engine_session *s = list_entry(run, struct engine_session, run);
+    struct engine_session *s = session_of_run(run);
 
     session_apply_notes(s, call);
     for (const struct journal_item *i = call->journal.first; i != NULL; i = i->next)
@@ -146,7 +157,7 @@ static void apply(struct run *run, tern_call *call)
 
 static void done(struct run *run)
 {
-    struct engine_session *s = list_entry(run, struct engine_session, run);
+    struct engine_session *s = session_of_run(run);
 
     if (run->refusal.verdict != TERN_NEXT)
         session_answer(s, &run->refusal);
@@ -170,21 +181,22 @@ struct engine_session *engine_session_new(struct engine *engine,
     s->early = options->early;
     s->early_arg = options->early_arg;
     s->auth_options = options->auth;
-    record_init(&s->record);
-    run_init(&s->run);
+    s->begun_wall_ms = clock_wall_ms();
     return s;
 }
 
 void engine_session_free(struct engine_session *s)
 {
     engine_auth_cancel(s);
-    run_abort(&s->run);
-    take_back(s);
+    run_give_back(s);
     engine_txn_end(s, slice_make(NULL, 0), 0);
     struct detached_facts facts = { .session = s->facts };
     detached_start(&s->scope, policy_plan(s->scope.policy), TERN_HOOK_CLOSE, &facts);
-    record_write_session(&s->record, s->facts);
-    record_fini(&s->record);
+    struct record empty = { .wall_ms = s->begun_wall_ms };
+    record_write_session(s->record != NULL ? s->record : &empty, s->facts);
+    if (s->record != NULL)
+        record_fini(s->record);
+    free(s->record);
     session_facts_unref(s->facts);
     scope_fini(&s->scope);
     free(s);
@@ -195,12 +207,12 @@ const struct session_facts *engine_session_facts(const struct engine_session *se
     return session->facts;
 }
 
-/* Only engine_connect() asks at that point, by the run inside a session. */
+/* Only engine_connect() asks at that point, by the run of a session. */
 uint64_t api_early_octets(const tern_call *call)
 {
     if (call->point != TERN_HOOK_CONNECT || (call->hook->flags & TERN_BLOCKING) != 0 || call->run == NULL)
         return 0;
-    const struct engine_session *s = list_entry(call->run, struct engine_session, run);
+    const struct engine_session *s = session_of_run(call->run);
     return s->early != NULL ? s->early(s->early_arg) : 0;
 }
 
@@ -242,8 +254,7 @@ static void remember_before(struct engine_session *s)
 void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine_done done_,
                  void *arg)
 {
-    assert(s->aside == NULL);
-    s->aside = s->txn;
+    session_question(s, done_, arg)->aside = s->txn;
     s->txn = NULL;
     remember_before(s);
     s->facts = session_facts_own(s->facts);
@@ -256,16 +267,18 @@ void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine
 
 void engine_reconnect(struct engine_session *s, const struct engine_client *c, engine_done done_, void *arg)
 {
-    assert(s->txn == NULL && !s->run.active);
+    assert(s->txn == NULL && !session_is_asked(s));
     s->facts = session_facts_own(s->facts);
     struct session_facts *f = s->facts;
     struct arena *arena = &f->memory->arena;
     f->client = c->client;
     f->local = c->local;
     f->client_text = tern_str_dup(arena, c->client_text);
-    f->client_name = tern_str_dup(arena, c->name);
-    f->client_name_forged = c->name_forged;
-    f->via = tern_str_dup(arena, c->via);
+    struct relayed_facts *relayed = ARENA_NEW(arena, struct relayed_facts);
+    relayed->client_name = tern_str_dup(arena, c->name);
+    relayed->client_name_forged = c->name_forged;
+    relayed->via = tern_str_dup(arena, c->via);
+    f->relayed = relayed;
     f->helo = tern_str_dup(arena, c->helo);
     f->user = tern_str_dup(arena, c->user);
     f->esmtp = c->esmtp;
@@ -302,7 +315,7 @@ static void set_tls_facts(struct session_facts *f, const struct engine_tls *tls)
 
 void engine_tls(struct engine_session *s, const struct engine_tls *tls)
 {
-    assert(s->txn == NULL && !s->run.active);
+    assert(s->txn == NULL && !session_is_asked(s));
     s->facts = session_facts_own(s->facts);
     if (s->has_greeted) {
         s->facts->tags = s->tags_before;

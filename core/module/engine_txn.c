@@ -45,14 +45,9 @@ void txn_apply_notes(struct txn_facts **facts, const tern_call *call)
     }
 }
 
-static struct engine_session *session_of(struct run *run)
-{
-    return list_entry(run, struct engine_session, run);
-}
-
 static void apply(struct run *run, tern_call *call)
 {
-    struct txn_facts **facts = &session_of(run)->txn->facts;
+    struct txn_facts **facts = &session_of_run(run)->txn->facts;
 
     txn_apply_notes(facts, call);
     for (const struct journal_item *i = call->journal.first; i != NULL; i = i->next) {
@@ -65,14 +60,14 @@ static void apply(struct run *run, tern_call *call)
 
 static void keep(struct run *run, const struct refusal *refusal, bool shadow)
 {
-    struct engine_txn *txn = session_of(run)->txn;
+    struct engine_txn *txn = session_of_run(run)->txn;
 
     session_keep(&txn->kept, &txn->kept_count, txn->facts->memory, run, refusal, shadow);
 }
 
 static void done(struct run *run)
 {
-    struct engine_session *s = session_of(run);
+    struct engine_session *s = session_of_run(run);
 
     if (run->refusal.verdict != TERN_NEXT)
         session_answer(s, &run->refusal);
@@ -109,7 +104,7 @@ static void begin(void *arg)
         session_answer(s, &refusal);
         return;
     }
-    session_ask(s, s->txn->plan, TERN_HOOK_MAIL, &mail_ops, s->done, s->done_arg);
+    session_ask(s, s->txn->plan, TERN_HOOK_MAIL, &mail_ops, s->asked->done, s->asked->done_arg);
 }
 
 void engine_mail(struct engine_session *s, struct txn_facts *facts, engine_done done_, void *arg)
@@ -117,9 +112,8 @@ void engine_mail(struct engine_session *s, struct txn_facts *facts, engine_done 
     engine_txn_end(s, slice_make(NULL, 0), 0);
     s->txn = txn_new(facts);
     s->txn->plan = policy_plan(s->scope.policy);
-    s->done = done_;
-    s->done_arg = arg;
-    if (profiles_fetch(&s->profiles, &s->scope, slice_of(s->facts->user), NULL, 0, begin, s))
+    struct session_run *asked = session_question(s, done_, arg);
+    if (profiles_fetch(&asked->profiles, &s->scope, slice_of(s->facts->user), NULL, 0, begin, s))
         begin(s);
 }
 
@@ -140,8 +134,7 @@ void engine_txn_end(struct engine_session *s, struct slice stored_id, unsigned r
 
     if (txn == NULL)
         return;
-    profiles_cancel(&s->profiles);
-    run_abort(&s->run);
+    run_give_back(s);
     record_write_txn(&txn->record, s->facts, txn->facts, stored_id, reply_code);
     passage_free(txn->passage);
     record_fini(&txn->record);

@@ -201,10 +201,10 @@ static void add_session(struct buf *out, const struct session_facts *s)
     if (s == NULL)
         return;
     add_word(out, "client", slice_of(s->client_text));
-    if (s->via.len > 0)
-        add_word(out, "via", slice_of(s->via));
-    if (s->client_name.len > 0)
-        add_word(out, "client_name", slice_of(s->client_name));
+    if (s->relayed->via.len > 0)
+        add_word(out, "via", slice_of(s->relayed->via));
+    if (s->relayed->client_name.len > 0)
+        add_word(out, "client_name", slice_of(s->relayed->client_name));
     add_word(out, "listener", slice_of(s->listener));
     add_word(out, "policy", slice_of(s->policy));
     add_word(out, "helo", slice_of(s->helo));

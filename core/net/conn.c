@@ -33,26 +33,33 @@ struct conn {
     const struct conn_ops *ops; /* NULL once the owner let go */
     void *owner;                /* while closing: the struct lingering */
     int fd;
+    unsigned read_max;
     unsigned busy;
     bool connecting, paused, eof, dead, corked, closing;
     bool shaking; /* the filter's handshake is not done */
     bool nudged; /* the owner wants on_drained */
     bool half; /* the peer closed its half: watching for that would spin */
-    unsigned read_max;
+    bool later_queued;
     int failed; /* negative errno of a write, told later */
     struct buf out;
     size_t out_sent;
     size_t plain_left; /* of out: written before the filter was there */
     const struct conn_filter *filter;
     void *filter_arg;
-    struct loop_timer linger;
-    struct loop_task later;
-    bool later_queued;
 };
+
+/* What an idle connection should not pay for has a struct of its own, as long as it is wanted. */
 
 /* Nobody owns a connection that only sends its last octets: if the loop goes first, it takes it along. */
 struct lingering {
     struct loop_task at_free;
+    struct loop_timer timer;
+    struct conn *conn;
+};
+
+/* A call at the end of the loop's turn: see on_later(). */
+struct later {
+    struct loop_task task;
     struct conn *conn;
 };
 
@@ -96,6 +103,7 @@ static void let_go(struct conn *conn)
     struct lingering *l = conn->owner;
 
     list_remove(&l->at_free.link);
+    loop_timer_stop(&l->timer);
     free(l);
     conn->owner = NULL;
 }
@@ -108,7 +116,6 @@ static void shut(struct conn *conn)
     conn->ops = NULL;
     if (conn->closing)
         let_go(conn);
-    loop_timer_stop(&conn->linger);
     loop_watch_free(conn->watch);
     if (conn->filter != NULL)
         conn->filter->free(conn->filter_arg); /* it may still write to the descriptor */
@@ -155,12 +162,16 @@ static ssize_t put(struct conn *conn, const char *data, size_t octets)
     return errno == EINTR ? -EAGAIN : -errno;
 }
 
+static void on_later(struct loop_task *task);
+
 static void run_later(struct conn *conn)
 {
     if (conn->later_queued)
         return;
+    struct later *later = mem_alloc(sizeof(*later));
+    *later = (struct later){ .task = { .run = on_later }, .conn = conn };
     conn->later_queued = true;
-    loop_at_end(conn->loop, &conn->later);
+    loop_at_end(conn->loop, &later->task);
 }
 
 /* Octets that the filter holds raise no event. */
@@ -355,7 +366,7 @@ static void on_ready(void *arg, int events)
 
 static void on_linger(struct loop_timer *timer)
 {
-    struct conn *conn = list_entry(timer, struct conn, linger);
+    struct conn *conn = list_entry(timer, struct lingering, timer)->conn;
 
     shut(conn);
     release(conn);
@@ -367,8 +378,10 @@ static void on_linger(struct loop_timer *timer)
  */
 static void on_later(struct loop_task *task)
 {
-    struct conn *conn = list_entry(task, struct conn, later);
+    struct later *later = list_entry(task, struct later, task);
+    struct conn *conn = later->conn;
 
+    free(later);
     conn->later_queued = false;
     conn->busy++;
     if (!conn->dead && conn->failed < 0) {
@@ -392,8 +405,6 @@ static struct conn *make(struct loop *loop, int fd, const struct conn_ops *ops, 
     conn->ops = ops;
     conn->owner = owner;
     conn->read_max = LOOP_READ_OCTETS;
-    conn->later.run = on_later;
-    loop_timer_init(&conn->linger, on_linger);
     conn->watch = loop_watch_new(loop, fd, on_ready, conn);
     if (conn->watch == NULL) {
         free(conn);
@@ -586,12 +597,13 @@ static void linger(struct conn *conn, unsigned ms)
 
     l->at_free.run = on_loop_free;
     l->conn = conn;
+    loop_timer_init(&l->timer, on_linger);
     loop_at_free(conn->loop, &l->at_free);
     conn->closing = true;
     conn->ops = NULL;
     conn->owner = l;
     watch_wanted(conn);
-    loop_timer_start(conn->loop, &conn->linger, ms);
+    loop_timer_start(conn->loop, &l->timer, ms);
 }
 
 void conn_close(struct conn *conn, unsigned linger_ms)

@@ -38,9 +38,9 @@ void another_client(const struct session_facts *known, bool login, const struct 
         .local = merge(known->local, said->local, has(said, SMTP_XATTR_BIT(DESTADDR)),
                        has(said, SMTP_XATTR_BIT(DESTPORT))),
         .client_text = slice_of(known->client_text),
-        .via = slice_of(known->via),
-        .name = name ? said->name : addr ? SLICE("") : slice_of(known->client_name),
-        .name_forged = name ? said->name_forged : known->client_name_forged,
+        .via = slice_of(known->relayed->via),
+        .name = name ? said->name : addr ? SLICE("") : slice_of(known->relayed->client_name),
+        .name_forged = name ? said->name_forged : known->relayed->client_name_forged,
         .helo = has(said, SMTP_XATTR_BIT(HELO)) ? said->helo : slice_of(known->helo),
         .user = has(said, SMTP_XATTR_BIT(LOGIN)) ? said->login : login ? slice_of(known->user) : SLICE(""),
         .esmtp = has(said, SMTP_XATTR_BIT(PROTO)) ? said->esmtp : known->esmtp,
@@ -48,7 +48,7 @@ void another_client(const struct session_facts *known, bool login, const struct 
     if (!addr)
         return;
     ret->client_text = address_text(&ret->client, memory);
-    if (known->via.len == 0)
+    if (known->relayed->via.len == 0)
         ret->via = slice_of(known->client_text);
 }
 

@@ -479,6 +479,22 @@ static void spread_auth(struct server_conf *conf)
         };
 }
 
+static void set_smtp_limits(struct server_conf *conf)
+{
+    conf->smtp_limits = (struct smtp_limits){
+        .command_line_octets = conf->limits.command_line,
+        .data_line_octets = conf->limits.data_line,
+        .message_octets = conf->limits.message_size,
+        .rcpts = conf->limits.recipients,
+        .messages = conf->limits.messages,
+        .errors = conf->limits.errors,
+        .errors_free = conf->limits.errors_free,
+        .error_delay_ms = (uint32_t)conf->limits.error_delay_ms,
+        .commands = conf->limits.commands,
+        .received_fields = conf->limits.received,
+    };
+}
+
 int server_conf_parse(const struct schema_env *env, const struct yaml_node *root,
                       struct server_conf *conf)
 {
@@ -518,23 +534,8 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
         default_paths(env, conf);
     check_folders(env, root, "sandbox_read", &conf->sandbox_read);
     check_folders(env, root, "sandbox_write", &conf->sandbox_write);
+    set_smtp_limits(conf);
     return env->errors->errors > before ? -EINVAL : 0;
-}
-
-void server_conf_smtp_limits(const struct server_conf *conf, struct smtp_limits *ret)
-{
-    *ret = (struct smtp_limits){
-        .command_line_octets = conf->limits.command_line,
-        .data_line_octets = conf->limits.data_line,
-        .message_octets = conf->limits.message_size,
-        .rcpts = conf->limits.recipients,
-        .messages = conf->limits.messages,
-        .errors = conf->limits.errors,
-        .errors_free = conf->limits.errors_free,
-        .error_delay_ms = (uint32_t)conf->limits.error_delay_ms,
-        .commands = conf->limits.commands,
-        .received_fields = conf->limits.received,
-    };
 }
 
 const struct tern_option *server_conf_kv_options(void)

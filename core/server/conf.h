@@ -144,6 +144,7 @@ struct server_conf {
     struct spool_conf spool;
     struct limits_conf limits;
     struct load_limits load; /* of limits: */
+    struct smtp_limits smtp_limits; /* likewise, as a session wants them */
     struct timeouts_conf timeouts;
     struct dns_conf dns;
     struct log_conf log;
@@ -159,7 +160,6 @@ struct server_conf {
 /* Fills *ret from the file's root; errors go to env->errors. Returns 0 or -EINVAL. */
 int server_conf_parse(const struct schema_env *env, const struct yaml_node *root,
                       struct server_conf *ret);
-void server_conf_smtp_limits(const struct server_conf *conf, struct smtp_limits *ret);
 /* For parsing `kv:` once more together with its provider's options. */
 const struct tern_option *server_conf_kv_options(void);
 /* Tables of options with their place in the file, for `tern help` and docs/config.md: ends with a NULL path. */

@@ -24,7 +24,7 @@ struct dialogue {
     struct body *body;
     /* Of the message that is being stored; the engine's, until the transaction ends. */
     const struct engine_message_result *result;
-    struct buf forwarded; /* XFORWARD, for the next mail */
+    struct buf *forwarded; /* XFORWARD, for the next mail; or NULL */
     bool login;           /* the user comes by XCLIENT */
     bool ending;
 };
@@ -74,8 +74,8 @@ static void log_client(struct log_line *l, const struct dialogue *s)
     const struct session_facts *f = engine_session_facts(s->engine);
 
     log_str(l, "client", slice_of(f->client_text));
-    if (f->via.len > 0)
-        log_str(l, "via", slice_of(f->via));
+    if (f->relayed->via.len > 0)
+        log_str(l, "via", slice_of(f->relayed->via));
     if (engine_txn(s->engine) != NULL && engine_txn(s->engine)->forwarded.len > 0)
         log_str(l, "forwarded", slice_of(engine_txn(s->engine)->forwarded));
 }
@@ -142,6 +142,15 @@ static void op_helo(void *owner, struct slice name, bool esmtp)
     engine_helo(s->engine, name, esmtp, on_helo_decided, s);
 }
 
+static void forget_forwarded(struct dialogue *s)
+{
+    if (s->forwarded == NULL)
+        return;
+    buf_free(s->forwarded);
+    free(s->forwarded);
+    s->forwarded = NULL;
+}
+
 static void op_xclient(void *owner, const struct smtp_xclient *said)
 {
     struct dialogue *s = owner;
@@ -163,7 +172,7 @@ static void op_xclient(void *owner, const struct smtp_xclient *said)
     another_client(f, s->login, said, &memory, &client);
     if ((said->given & SMTP_XATTR_BIT(LOGIN)) != 0)
         s->login = said->login.len > 0;
-    buf_clear(&s->forwarded);
+    forget_forwarded(s);
     smtp_session_set_authenticated(s->smtp, client.user.len > 0);
     engine_reconnect(s->engine, &client, on_decided_logged, s);
     arena_fini(&memory);
@@ -174,9 +183,11 @@ static void op_xforward(void *owner, const struct smtp_xattrs *attrs)
     struct dialogue *s = owner;
 
     if ((attrs->given & (SMTP_XATTR_BIT(NAME) | SMTP_XATTR_BIT(ADDR))) != 0)
-        buf_clear(&s->forwarded); /* of another mail, that was not sent */
-    if (s->forwarded.len < FORWARDED_OCTETS_MAX)
-        another_forwarded(attrs, &s->forwarded);
+        forget_forwarded(s); /* of another mail, that was not sent */
+    if (s->forwarded == NULL)
+        s->forwarded = mem_zalloc(sizeof(*s->forwarded));
+    if (s->forwarded->len < FORWARDED_OCTETS_MAX)
+        another_forwarded(attrs, s->forwarded);
 }
 
 static struct tern_mailbox copy_mailbox(struct arena *arena, const struct tern_mailbox *m)
@@ -202,8 +213,8 @@ static struct txn_facts *new_txn(struct dialogue *s, const struct smtp_mail_para
     t->declared_octets = p->size;
     t->envid = tern_str_dup(arena, p->envid);
     t->ret = tern_str_dup(arena, p->ret);
-    t->forwarded = tern_str_dup(arena, buf_slice(&s->forwarded));
-    buf_free(&s->forwarded);
+    t->forwarded = s->forwarded != NULL ? tern_str_dup(arena, buf_slice(s->forwarded)) : (tern_str){ "", 0 };
+    forget_forwarded(s);
     return t;
 }
 
@@ -608,7 +619,8 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
         .auth = o->listener->auth != LISTENER_AUTH_OFF ? &o->listener->auth_options : NULL,
     };
     bool lmtp = o->listener->protocol == LISTENER_LMTP;
-    struct smtp_session_options so = { .hostname = conf->hostname.ptr, .lmtp = lmtp, .prdr = !conf->split,
+    struct smtp_session_options so = { .hostname = conf->hostname.ptr, .limits = &conf->smtp_limits,
+                                       .lmtp = lmtp, .prdr = !conf->split,
                                        .tls = (enum smtp_tls)o->listener->tls,
                                        .withhold = o->listener->withheld,
                                        .xclient = cidrs_match(o->listener->xclient, &o->facts->client),
@@ -624,7 +636,6 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
     s->owner = o->owner;
     s->generation = generation_ref(o->generation);
     s->listener = o->listener;
-    server_conf_smtp_limits(conf, &so.limits);
     s->engine = engine_session_new(o->engine, &eo);
     s->smtp = smtp_session_new(&so);
     return s;
@@ -719,7 +730,7 @@ void dialogue_free(struct dialogue *s)
     engine_session_free(s->engine);
     smtp_session_free(s->smtp);
     body_unref(s->body);
-    buf_free(&s->forwarded);
+    forget_forwarded(s);
     generation_unref(s->generation);
     free(s);
 }

@@ -35,13 +35,13 @@ void received_add(struct buf *out, const struct session_facts *session, const st
     buf_add_cstr(out, "Received: from ");
     add_helo(out, slice_of(session->helo));
     buf_add_cstr(out, " (");
-    if (session->client_name.len > 0) {
-        add_helo(out, slice_of(session->client_name));
+    if (session->relayed->client_name.len > 0) {
+        add_helo(out, slice_of(session->relayed->client_name));
         buf_add_char(out, ' ');
     }
     buf_add_cstr(out, session->client.family == 6 ? "[IPv6:" : "[");
     buf_add(out, slice_of(session->client_text));
-    buf_add_cstr(out, session->client_name_forged ? "] (may be forged))\r\n\tby " : "])\r\n\tby ");
+    buf_add_cstr(out, session->relayed->client_name_forged ? "] (may be forged))\r\n\tby " : "])\r\n\tby ");
     buf_add_cstr(out, hostname);
     buf_add_cstr(out, " with ");
     add_protocol(out, session, txn);

@@ -36,21 +36,23 @@ struct session {
     struct dialogue *dialogue;
     struct generation *generation;
     struct commit *commit;
-    struct loop_timer timer;
-    struct loop_task end_task;
+    union {
+        struct loop_timer timer;
+        struct loop_task end_task; /* once it is `ending`, behind which no timer is started */
+    };
     tern_address network; /* the client's, masked: what it is counted by */
+    unsigned turn;        /* commands done since the loop came here */
     const struct listener_conf *listener; /* the generation's */
     struct tls *tls; /* prepared; once begun it is the connection's */
     bool shaking;
     bool ending;
     bool feeding;  /* octets are gone through: an answer from inside is no reason to send or read */
-    unsigned turn; /* commands done since the loop came here */
     bool rate_exempt;
     bool pausing; /* the timer is that of a pause, not of a time-out */
     bool rate_timer; /* the timer is that of the data rate */
+    bool waits; /* ended, but for its commit: what became of the message is told first */
     uint64_t window_octets; /* of the message, since the window of min_data_rate began */
     uint64_t window_end_ms; /* 0: none has begun */
-    bool waits; /* ended, but for its commit: what became of the message is told first */
 };
 
 static _Atomic uint64_t session_counter;
@@ -60,7 +62,7 @@ static _Atomic uint64_t session_counter;
 static void session_free(struct session *s)
 {
     list_remove(&s->link);
-    loop_timer_stop(&s->timer);
+    loop_timer_stop(&s->timer); /* or the task, if the loop ends before it ran */
     if (s->commit != NULL)
         commit_forget(s->commit);
     dialogue_free(s->dialogue);
@@ -93,6 +95,7 @@ static void session_end(struct session *s)
     s->ending = true;
     dialogue_stop(s->dialogue);
     loop_timer_stop(&s->timer);
+    s->end_task = (struct loop_task){ .run = on_end_task };
     loop_at_end(s->l->loop, &s->end_task);
 }
 
@@ -205,6 +208,8 @@ static void op_pause(void *owner, uint32_t ms)
 {
     struct session *s = owner;
 
+    if (s->ending)
+        return;
     s->pausing = true;
     loop_timer_start(s->l->loop, &s->timer, ms);
 }
@@ -246,6 +251,8 @@ static void op_expect(void *owner, enum smtp_phase phase)
 
     if (s->conn != NULL)
         conn_set_read_max(s->conn, data ? LOOP_READ_OCTETS : COMMAND_READ_MAX);
+    if (s->ending)
+        return;
     s->rate_timer = false;
     if (phase != SMTP_PHASE_DATA_BLOCK)
         s->window_end_ms = 0;
@@ -648,11 +655,15 @@ static struct session_facts *new_facts(const struct session_start *start)
     f->id.ptr = arena_printf(arena, "s%llx-%llx", (unsigned long long)(l->serve->started_wall_ms / 1000),
                              (unsigned long long)atomic_fetch_add(&session_counter, 1));
     f->id.len = strlen(f->id.ptr);
-    f->listener = (tern_str){ arena_dup(arena, listener->name), listener->name.len };
-    f->policy = tern_str_dup(arena, slice_of(listener->policy));
-    f->helo = f->user = f->via = (tern_str){ "", 0 };
-    if (!is_same_host(&start->peer, &start->client))
-        f->via = address_text(arena, &start->peer);
+    f->listener = (tern_str){ listener->name.ptr, listener->name.len };
+    f->policy = listener->policy;
+    f->helo = f->user = (tern_str){ "", 0 };
+    if (!is_same_host(&start->peer, &start->client)) {
+        struct relayed_facts *relayed = ARENA_NEW(arena, struct relayed_facts);
+        *relayed = *f->relayed;
+        relayed->via = address_text(arena, &start->peer);
+        f->relayed = relayed;
+    }
     return f;
 }
 
@@ -669,7 +680,6 @@ static void run(const struct session_start *start)
     s->network = network_of(start);
     s->rate_exempt = is_exempt(&start->generation->conf.limits, &start->client);
     s->listener = start->listener;
-    s->end_task.run = on_end_task;
     loop_timer_init(&s->timer, on_timeout);
     list_push(&l->sessions, &s->link);
     atomic_fetch_add_explicit(&l->session_count, 1, memory_order_relaxed);

@@ -42,8 +42,8 @@ static bool parse(struct slice arg, uint64_t *ret_octets, bool *ret_last)
 
 static void forget(struct smtp_session *s)
 {
-    buf_free(&s->chunk.text);
-    s->chunk = (struct smtp_chunk){ 0 };
+    buf_free(&s->mail->chunk.text);
+    s->mail->chunk = (struct smtp_chunk){ 0 };
 }
 
 static void say_taken(struct smtp_session *s, uint64_t octets)
@@ -56,11 +56,11 @@ static void say_taken(struct smtp_session *s, uint64_t octets)
 
 static void say_refused(struct smtp_session *s)
 {
-    struct smtp_chunk c = s->chunk;
+    struct smtp_chunk c = s->mail->chunk;
     const struct smtp_reply *own = smtp_reply_get(c.fault);
     struct smtp_answer answer = { own->code, own->enhanced, slice_cstr(own->text) };
 
-    s->chunk = (struct smtp_chunk){ 0 };
+    s->mail->chunk = (struct smtp_chunk){ 0 };
     if (c.code != 0)
         answer = (struct smtp_answer){ c.code, c.enhanced, buf_slice(&c.text) };
     if (c.ends && c.last)
@@ -75,15 +75,15 @@ static void say_refused(struct smtp_session *s)
 /* Its octets are read and dropped from here on; behind its reply the transaction is over. */
 static void fail(struct smtp_session *s, enum smtp_reply_id fault)
 {
-    s->chunk.fault = fault;
-    s->chunk.refused = true;
-    s->chunk.ends = fault != SMTP_REPLY_NOT_IMPLEMENTED &&
+    s->mail->chunk.fault = fault;
+    s->mail->chunk.refused = true;
+    s->mail->chunk.ends = fault != SMTP_REPLY_NOT_IMPLEMENTED &&
                     (s->state == SMTP_STATE_RCPT || s->state == SMTP_STATE_BDAT);
 }
 
 static void end_chunk(struct smtp_session *s)
 {
-    struct smtp_chunk c = s->chunk;
+    struct smtp_chunk c = s->mail->chunk;
 
     if (c.refused) {
         say_refused(s);
@@ -103,7 +103,7 @@ static void end_chunk(struct smtp_session *s)
 
 static void take(struct smtp_session *s, struct slice octets)
 {
-    struct smtp_intake *in = &s->intake;
+    struct smtp_intake *in = &s->mail->intake;
     enum smtp_reply_id fault;
 
     if (!in->binary)
@@ -111,25 +111,25 @@ static void take(struct smtp_session *s, struct slice octets)
     smtp_intake_take(s, octets);
     if (s->state == SMTP_STATE_CLOSING)
         return; /* on_body ended the session */
-    if (s->chunk.left == 0 && s->chunk.last)
+    if (s->mail->chunk.left == 0 && s->mail->chunk.last)
         smtp_intake_close(s);
     fault = smtp_intake_verdict(s);
-    if (s->chunk.left == 0 && fault != SMTP_REPLY_OK)
+    if (s->mail->chunk.left == 0 && fault != SMTP_REPLY_OK)
         fail(s, fault);
 }
 
 void smtp_chunk_read(struct smtp_session *s, struct slice *input)
 {
-    size_t len = input->len < s->chunk.left ? input->len : (size_t)s->chunk.left;
+    size_t len = input->len < s->mail->chunk.left ? input->len : (size_t)s->mail->chunk.left;
     struct slice octets = slice_head(*input, len);
 
-    assert(s->chunk.open);
+    assert(s->mail->chunk.open);
     s->progress |= len > 0;
-    s->chunk.left -= len;
+    s->mail->chunk.left -= len;
     *input = slice_from(*input, len);
-    if (!s->chunk.refused)
+    if (!s->mail->chunk.refused)
         take(s, octets);
-    if (s->chunk.left == 0 && s->state != SMTP_STATE_CLOSING)
+    if (s->mail->chunk.left == 0 && s->state != SMTP_STATE_CLOSING)
         end_chunk(s);
 }
 
@@ -138,7 +138,7 @@ static void begin_chunk(struct smtp_session *s)
 {
     struct slice none = SLICE("");
 
-    if (s->chunk.left == 0)
+    if (s->mail->chunk.left == 0)
         smtp_chunk_read(s, &none);
 }
 
@@ -146,7 +146,7 @@ static void begin_chunk(struct smtp_session *s)
 
 static enum smtp_reply_id check(struct smtp_session *s, bool well_formed)
 {
-    const struct smtp_intake *in = &s->intake;
+    const struct smtp_intake *in = &s->mail->intake;
     uint64_t have = s->state == SMTP_STATE_BDAT ? in->octets : 0;
 
     if ((smtp_session_extensions(s) & SMTP_EXT_CHUNKING) == 0)
@@ -157,8 +157,8 @@ static enum smtp_reply_id check(struct smtp_session *s, bool well_formed)
         return smtp_session_out_of_order(s, SMTP_VERB_BDAT);
     if (!well_formed)
         return SMTP_REPLY_BDAT_SYNTAX;
-    if (s->limits.message_octets != 0 &&
-        (have > s->limits.message_octets || s->chunk.left > s->limits.message_octets - have))
+    if (s->limits->message_octets != 0 &&
+        (have > s->limits->message_octets || s->mail->chunk.left > s->limits->message_octets - have))
         return SMTP_REPLY_TOO_BIG;
     return SMTP_REPLY_OK;
 }
@@ -168,8 +168,9 @@ void smtp_cmd_bdat(struct smtp_session *s, const struct smtp_command *c)
     uint64_t octets = 0;
     bool last = false, well_formed = parse(c->arg, &octets, &last);
 
-    assert(!s->chunk.open);
-    s->chunk = (struct smtp_chunk){ .open = true, .last = last, .left = octets, .octets = octets };
+    assert(!smtp_chunk_is_open(s));
+    smtp_mail_need(s);
+    s->mail->chunk = (struct smtp_chunk){ .open = true, .last = last, .left = octets, .octets = octets };
     enum smtp_reply_id fault = check(s, well_formed);
     if (fault == SMTP_REPLY_OK && s->state == SMTP_STATE_RCPT) {
         smtp_session_ask(s, SMTP_QUESTION_DATA);
@@ -183,7 +184,7 @@ void smtp_cmd_bdat(struct smtp_session *s, const struct smtp_command *c)
 
 void smtp_bdat_answered(struct smtp_session *s, const struct smtp_answer *answer)
 {
-    struct smtp_chunk *c = &s->chunk;
+    struct smtp_chunk *c = &s->mail->chunk;
 
     if (answer->code == 421) {
         smtp_session_refuse(s, answer);

@@ -20,13 +20,14 @@ void smtp_cmd_data(struct smtp_session *s, const struct smtp_command *c)
 
 void smtp_intake_begin(struct smtp_session *s)
 {
-    s->intake = (struct smtp_intake){ .hops = SMTP_HOPS_INIT, .binary = s->binary };
-    smtp_data_init(&s->intake.reader, s->limits.data_line_octets);
+    smtp_mail_need(s);
+    s->mail->intake = (struct smtp_intake){ .hops = SMTP_HOPS_INIT, .binary = s->binary };
+    smtp_data_init(&s->mail->intake.reader, s->limits->data_line_octets);
 }
 
 void smtp_data_answered(struct smtp_session *s, const struct smtp_answer *answer)
 {
-    if (s->chunk.open) {
+    if (smtp_chunk_is_open(s)) {
         smtp_bdat_answered(s, answer);
         return;
     }
@@ -42,19 +43,19 @@ void smtp_data_answered(struct smtp_session *s, const struct smtp_answer *answer
 
 static bool is_refused(const struct smtp_session *s)
 {
-    const struct smtp_intake *in = &s->intake;
+    const struct smtp_intake *in = &s->mail->intake;
 
     return in->reader.flaws != 0 || in->too_big || in->no_store ||
-           in->hops.count > s->limits.received_fields;
+           in->hops.count > s->limits->received_fields;
 }
 
 void smtp_intake_take(struct smtp_session *s, struct slice content)
 {
-    struct smtp_intake *in = &s->intake;
+    struct smtp_intake *in = &s->mail->intake;
 
     smtp_hops_read(&in->hops, content);
     in->octets += content.len;
-    if (s->limits.message_octets != 0 && in->octets > s->limits.message_octets)
+    if (s->limits->message_octets != 0 && in->octets > s->limits->message_octets)
         in->too_big = true;
     if (content.len > 0 && !is_refused(s) && s->ops->on_body(s->owner, content) < 0)
         in->no_store = true;
@@ -66,7 +67,7 @@ void smtp_intake_take(struct smtp_session *s, struct slice content)
  */
 void smtp_intake_close(struct smtp_session *s)
 {
-    struct smtp_intake *in = &s->intake;
+    struct smtp_intake *in = &s->mail->intake;
 
     if (!in->binary && smtp_data_check_end(&in->reader) && !is_refused(s) &&
         s->ops->on_body(s->owner, SLICE("\r\n")) < 0)
@@ -75,13 +76,13 @@ void smtp_intake_close(struct smtp_session *s)
 
 enum smtp_reply_id smtp_intake_verdict(const struct smtp_session *s)
 {
-    const struct smtp_intake *in = &s->intake;
+    const struct smtp_intake *in = &s->mail->intake;
 
     if ((in->reader.flaws & SMTP_DATA_BARE_CR_LF) != 0)
         return SMTP_REPLY_BARE_CR_LF;
     if ((in->reader.flaws & SMTP_DATA_LONG_LINE) != 0)
         return SMTP_REPLY_LONG_DATA_LINE;
-    if (in->hops.count > s->limits.received_fields)
+    if (in->hops.count > s->limits->received_fields)
         return SMTP_REPLY_LOOP;
     if (in->too_big)
         return SMTP_REPLY_TOO_BIG;
@@ -92,10 +93,10 @@ void smtp_intake_end(struct smtp_session *s)
 {
     enum smtp_reply_id fault = smtp_intake_verdict(s);
 
-    s->intake.whole = true;
+    s->mail->intake.whole = true;
     if (fault != SMTP_REPLY_OK) {
         smtp_session_verdict_own(s, fault);
-        s->intake.whole = false;
+        s->mail->intake.whole = false;
         smtp_session_drop_transaction(s);
         return;
     }
@@ -107,9 +108,9 @@ void smtp_intake_read(struct smtp_session *s, struct slice *input)
 {
     struct slice content;
 
-    s->intake.begun = s->progress = true;
+    s->mail->intake.begun = s->progress = true;
     while (s->state == SMTP_STATE_DATA) { /* on_body may end the session */
-        enum smtp_data r = smtp_data_read(&s->intake.reader, input, &content);
+        enum smtp_data r = smtp_data_read(&s->mail->intake.reader, input, &content);
         if (r == SMTP_DATA_END)
             smtp_intake_end(s);
         if (r != SMTP_DATA_CONTENT)

@@ -102,11 +102,11 @@ static void offer_attributes(unsigned attributes, struct buf *out)
 static void offer_values(const struct smtp_session *s, unsigned extension, struct buf *out)
 {
     if (extension == SMTP_EXT_SIZE) /* RFC 1870 4: 0 is "no fixed maximum" */
-        buf_printf(out, " %llu", (unsigned long long)s->limits.message_octets);
+        buf_printf(out, " %llu", (unsigned long long)s->limits->message_octets);
     if (extension == SMTP_EXT_LIMITS) /* RFC 9422 4: those that we keep */
-        buf_printf(out, " RCPTMAX=%u", s->limits.rcpts);
-    if (extension == SMTP_EXT_LIMITS && s->limits.messages != 0)
-        buf_printf(out, " MAILMAX=%u", s->limits.messages);
+        buf_printf(out, " RCPTMAX=%u", s->limits->rcpts);
+    if (extension == SMTP_EXT_LIMITS && s->limits->messages != 0)
+        buf_printf(out, " MAILMAX=%u", s->limits->messages);
     if (extension == SMTP_EXT_XCLIENT)
         offer_attributes(SMTP_XCLIENT_ATTRS, out);
     if (extension == SMTP_EXT_XFORWARD)

@@ -23,7 +23,7 @@ static enum smtp_reply_id address_fault(int error)
 
 static bool is_too_big(const struct smtp_session *s, uint64_t octets)
 {
-    return s->limits.message_octets != 0 && octets > s->limits.message_octets;
+    return s->limits->message_octets != 0 && octets > s->limits->message_octets;
 }
 
 /* SMTP_REPLY_OK, or what is wrong. */
@@ -61,7 +61,7 @@ void smtp_cmd_mail(struct smtp_session *s, const struct smtp_command *c)
     struct slice text;
     enum smtp_reply_id fault = SMTP_REPLY_MAIL_SYNTAX;
 
-    if (s->limits.messages != 0 && s->message_count >= s->limits.messages)
+    if (s->limits->messages != 0 && s->message_count >= s->limits->messages)
         fault = SMTP_REPLY_TOO_MANY_MESSAGES;
     else if (smtp_command_after(c->arg, SLICE("FROM:"), &text))
         fault = check(s, text, params);

@@ -32,7 +32,7 @@ static enum smtp_reply_id check(struct smtp_session *s, struct slice text, struc
     case SMTP_PARAM_UNKNOWN: return SMTP_REPLY_PARAM_UNKNOWN;
     case SMTP_PARAM_OK: break;
     }
-    return s->rcpt_count >= s->limits.rcpts ? SMTP_REPLY_TOO_MANY_RCPTS : SMTP_REPLY_OK;
+    return s->rcpt_count >= s->limits->rcpts ? SMTP_REPLY_TOO_MANY_RCPTS : SMTP_REPLY_OK;
 }
 
 void smtp_cmd_rcpt(struct smtp_session *s, const struct smtp_command *c)

@@ -59,11 +59,17 @@ struct smtp_chunk {
     bool ends; /* refused, and with it the transaction */
 };
 
+/* There while mail data is awaited or comes, and no longer: an idle session should not pay for it. */
+struct smtp_mail {
+    struct smtp_intake intake;
+    struct smtp_chunk chunk;
+};
+
 struct smtp_session {
     const char *hostname;
     const struct smtp_ops *ops;
     void *owner;
-    struct smtp_limits limits;
+    const struct smtp_limits *limits;
     bool lmtp, prdr, xclient, xforward, etrn, may_etrn, no_vrfy;
     enum smtp_tls tls;
 
@@ -97,9 +103,14 @@ struct smtp_session {
     bool line_skipped_cr; /* the last one dropped was a CR */
 
     struct arena memory; /* of the command under way */
-    struct smtp_intake intake;
-    struct smtp_chunk chunk;
+    struct smtp_mail *mail; /* or NULL */
 };
+
+static inline bool smtp_chunk_is_open(const struct smtp_session *s)
+{
+    return s->mail != NULL && s->mail->chunk.open;
+}
+void smtp_mail_need(struct smtp_session *s); /* `mail` is there, empty if it was not; goes by itself */
 
 /* Doors. */
 void smtp_session_move(struct smtp_session *s, enum smtp_state next);

@@ -82,7 +82,7 @@ void smtp_session_say(struct smtp_session *s, unsigned code, const char *enhance
         return;
     /* One reply per command: 421 stands in for the refusal that goes past the limit. The
      * verdict on a whole message is too dear to be replaced; the next refusal is. */
-    if (code / 100 == 5 && s->error_count >= s->limits.errors && !s->intake.whole) {
+    if (code / 100 == 5 && s->error_count >= s->limits->errors && !(s->mail != NULL && s->mail->intake.whole)) {
         smtp_session_reply(s, SMTP_REPLY_TOO_MANY_ERRORS);
         return;
     }
@@ -221,7 +221,7 @@ static void run_line(struct smtp_session *s, struct slice line)
     bool known = parse == SMTP_PARSE_OK || parse == SMTP_PARSE_BAD_ARG;
 
     /* An accepted MAIL, RCPT or DATA is taken back out of the count when it is answered. */
-    if (++s->command_count > s->limits.commands && c.verb != SMTP_VERB_QUIT)
+    if (++s->command_count > s->limits->commands && c.verb != SMTP_VERB_QUIT)
         smtp_session_reply(s, SMTP_REPLY_TOO_MANY_COMMANDS);
     else if (parse == SMTP_PARSE_BAD_OCTET)
         smtp_session_reply(s, SMTP_REPLY_BAD_OCTET);
@@ -283,7 +283,7 @@ static void skip_line(struct smtp_session *s, struct slice *in)
 /* RFC 4954 4: what belongs to AUTH may be longer than other commands. With the CRLF. */
 static size_t line_limit(const struct smtp_session *s, struct slice in)
 {
-    size_t limit = s->limits.command_line_octets;
+    size_t limit = s->limits->command_line_octets;
     bool auth = s->state == SMTP_STATE_AUTH || slice_starts_nocase(in, SLICE("AUTH "));
 
     return auth && limit < SMTP_AUTH_LINE_OCTETS_MAX + 2 ? SMTP_AUTH_LINE_OCTETS_MAX + 2 : limit;
@@ -331,11 +331,11 @@ static void pause_after_error(struct smtp_session *s)
     s->erred = false;
     if (!erred || s->question != SMTP_QUESTION_NONE || s->state == SMTP_STATE_CLOSING || s->ops->pause == NULL)
         return;
-    if (s->limits.error_delay_ms == 0 || s->error_count <= s->limits.errors_free)
+    if (s->limits->error_delay_ms == 0 || s->error_count <= s->limits->errors_free)
         return;
-    uint32_t times = s->error_count - s->limits.errors_free;
+    uint32_t times = s->error_count - s->limits->errors_free;
     smtp_session_ask(s, SMTP_QUESTION_PAUSE);
-    s->ops->pause(s->owner, s->limits.error_delay_ms * (times < SMTP_PAUSES_MAX ? times : SMTP_PAUSES_MAX));
+    s->ops->pause(s->owner, s->limits->error_delay_ms * (times < SMTP_PAUSES_MAX ? times : SMTP_PAUSES_MAX));
 }
 
 static bool may_read(struct smtp_session *s)
@@ -355,7 +355,7 @@ static void run(struct smtp_session *s, struct slice *in)
     s->running = true;
     s->stalled = false;
     while (more && in->len > 0 && may_read(s)) {
-        if (s->chunk.open)
+        if (smtp_chunk_is_open(s))
             smtp_chunk_read(s, in);
         else if (s->state == SMTP_STATE_DATA)
             smtp_intake_read(s, in);
@@ -397,7 +397,7 @@ static enum smtp_phase phase_now(const struct smtp_session *s)
 {
     if (s->question != SMTP_QUESTION_NONE)
         return SMTP_PHASE_ANSWER;
-    if (s->chunk.open)
+    if (smtp_chunk_is_open(s))
         return SMTP_PHASE_DATA_BLOCK;
     if (s->state == SMTP_STATE_TLS)
         return SMTP_PHASE_TLS;
@@ -405,12 +405,34 @@ static enum smtp_phase phase_now(const struct smtp_session *s)
         bool begun = s->line_skipped || s->held.len > s->held_used;
         return begun && !s->stalled ? SMTP_PHASE_LINE : SMTP_PHASE_COMMAND;
     }
-    return s->intake.begun ? SMTP_PHASE_DATA_BLOCK : SMTP_PHASE_DATA_START;
+    return s->mail->intake.begun ? SMTP_PHASE_DATA_BLOCK : SMTP_PHASE_DATA_START;
+}
+
+void smtp_mail_need(struct smtp_session *s)
+{
+    if (s->mail != NULL)
+        return;
+    s->mail = mem_alloc(sizeof(*s->mail));
+    *s->mail = (struct smtp_mail){ .intake = { .hops = SMTP_HOPS_INIT } };
+}
+
+static void free_mail(struct smtp_session *s)
+{
+    buf_free(&s->mail->chunk.text);
+    free(s->mail);
+    s->mail = NULL;
+}
+
+static bool mail_is_over(const struct smtp_session *s)
+{
+    return s->state != SMTP_STATE_DATA && s->state != SMTP_STATE_BDAT && !s->mail->chunk.open;
 }
 
 /* At the end of the outermost call: tell what is awaited, and free if that was asked for. */
 static void leave(struct smtp_session *s)
 {
+    if (s->depth == 1 && s->mail != NULL && mail_is_over(s))
+        free_mail(s);
     if (s->depth == 1 && s->state > SMTP_STATE_CONNECTED && s->state != SMTP_STATE_CLOSING) {
         enum smtp_phase phase = phase_now(s);
         bool anew = s->progress && phase != SMTP_PHASE_ANSWER;
@@ -461,7 +483,8 @@ void smtp_session_free(struct smtp_session *s)
         return;
     }
     buf_wipe(&s->held); /* half an answer to a challenge may stand in it */
-    buf_free(&s->chunk.text);
+    if (s->mail != NULL)
+        free_mail(s);
     arena_fini(&s->memory);
     free(s);
 }

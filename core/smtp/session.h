@@ -167,7 +167,7 @@ struct smtp_ops {
 
 struct smtp_session_options {
     const char *hostname; /* in the banner and EHLO; borrowed as long as the session lives */
-    struct smtp_limits limits;
+    const struct smtp_limits *limits; /* borrowed likewise */
     bool lmtp; /* RFC 2033: LHLO, and a reply for each recipient */
     bool prdr; /* offered; not with lmtp */
     bool xclient, xforward; /* this client may speak for others */

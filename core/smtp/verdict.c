@@ -57,6 +57,6 @@ void smtp_message_answered(struct smtp_session *s, const struct smtp_answer *ans
     if (!smtp_answer_is_refusal(answer))
         s->command_count = 0;
     smtp_session_verdict(s, answer);
-    s->smtputf8 = s->each = s->binary = s->intake.whole = false;
+    s->smtputf8 = s->each = s->binary = s->mail->intake.whole = false;
     smtp_session_move(s, SMTP_STATE_READY); /* accepted or not, the transaction is over */
 }

@@ -6,12 +6,13 @@
 
 #include "base/mem.h"
 
-struct shared_arena *shared_arena_new(void)
+struct shared_arena *shared_arena_new(size_t octets)
 {
-    struct shared_arena *a = mem_zalloc(sizeof(*a));
+    size_t first = octets + ARENA_LENT_OVERHEAD;
+    struct shared_arena *a = mem_alloc(sizeof(*a) + first);
 
     atomic_init(&a->refs, 1);
-    arena_init(&a->arena);
+    arena_init_in(&a->arena, a->first, first);
     return a;
 }
 
@@ -77,13 +78,16 @@ static const struct handshake_facts no_handshake = {
     .subject = { "", 0 }, .fingerprint = { "", 0 }, .error = { "", 0 },
 };
 
+static const struct relayed_facts not_relayed = { .client_name = { "", 0 }, .via = { "", 0 } };
+
 struct session_facts *session_facts_new(void)
 {
     struct session_facts *f = mem_zalloc(sizeof(*f));
 
     atomic_init(&f->refs, 1);
-    f->memory = shared_arena_new();
+    f->memory = shared_arena_new(SESSION_MEMORY_FIRST);
     f->handshake = &no_handshake;
+    f->relayed = &not_relayed;
     return f;
 }
 
@@ -118,7 +122,7 @@ struct txn_facts *txn_facts_new(void)
     struct txn_facts *f = mem_zalloc(sizeof(*f));
 
     atomic_init(&f->refs, 1);
-    f->memory = shared_arena_new();
+    f->memory = shared_arena_new(TXN_MEMORY_FIRST);
     return f;
 }
 

@@ -11,6 +11,7 @@
 #ifndef TERN_STATE_FACTS_H
 #define TERN_STATE_FACTS_H
 
+#include <stdalign.h>
 #include <stdatomic.h>
 
 #include <tern/module.h>
@@ -22,8 +23,9 @@
 struct shared_arena {
     _Atomic unsigned refs;
     struct arena arena;
+    alignas(16) char first[]; /* its first chunk: one malloc for both */
 };
-struct shared_arena *shared_arena_new(void);
+struct shared_arena *shared_arena_new(size_t octets); /* so much fits without another malloc */
 struct shared_arena *shared_arena_ref(struct shared_arena *a);
 void shared_arena_unref(struct shared_arena *a);
 
@@ -51,15 +53,19 @@ struct handshake_facts {
     const struct note *names;      /* of a verified one, "dns:" and "email:"; values are empty */
 };
 
+/* What others said of the client, which few sessions have: empty without. */
+struct relayed_facts {
+    tern_str client_name;         /* by XCLIENT */
+    bool client_name_forged;      /* it does not lead back to the address */
+    tern_str via;                 /* who connected, where that is another than client: a proxy */
+};
+
 struct session_facts {
     _Atomic unsigned refs;
     struct shared_arena *memory;
     tern_str id;                  /* session id, unique per worker */
     tern_address client, local;
     tern_str client_text;
-    tern_str client_name;         /* by XCLIENT, or empty */
-    bool client_name_forged;      /* it does not lead back to the address */
-    tern_str via;                 /* who connected, where that is another than client: a proxy; or empty */
     tern_str listener, policy;
     tern_str helo;
     tern_str user;
@@ -67,7 +73,13 @@ struct session_facts {
     const struct note *tags, *results, *vars;
     /* Never NULL; in the arena with `tls`, as an idle session without should not pay for it. */
     const struct handshake_facts *handshake;
+    const struct relayed_facts *relayed; /* likewise */
 };
+/*
+ * What lies in the memory of a session while it is idle: id, client, the name it greets with. Listener and policy are
+ * the generation's, which whoever holds the facts holds, too.
+ */
+#define SESSION_MEMORY_FIRST 112
 struct session_facts *session_facts_new(void);
 struct session_facts *session_facts_ref(struct session_facts *f);
 void session_facts_unref(struct session_facts *f);
@@ -105,6 +117,7 @@ struct txn_facts {
     unsigned rcpt_count, rcpt_size;
     const struct note *tags, *results, *vars;
 };
+#define TXN_MEMORY_FIRST 960 /* a mail to one recipient fits, and a malloc of this size is still a quick one */
 struct txn_facts *txn_facts_new(void);
 struct txn_facts *txn_facts_ref(struct txn_facts *f);
 void txn_facts_unref(struct txn_facts *f);

@@ -12,6 +12,7 @@
 #include "smtp/session.h"
 
 struct owner {
+    struct smtp_limits limits;
     struct smtp_session *session;
     struct buf log; /* all said, asked and handed on */
     struct buf body;
@@ -279,16 +280,17 @@ static void run(struct owner *o, struct slice in, unsigned limits, size_t step, 
                         : (limits & 2) != 0 ? SMTP_TLS_REQUIRED
                         : tight             ? SMTP_TLS_IMPLICIT
                                             : SMTP_TLS_OFFERED;
+    o->limits = (struct smtp_limits){ .command_line_octets = tight ? 40 : 2048,
+                                      .data_line_octets = tight ? 30 : 65536,
+                                      .message_octets = tight ? 100 : 1 << 20,
+                                      .rcpts = tight ? 2 : 1000,
+                                      .messages = tight ? 3 : 0,
+                                      .errors = (limits & 2) != 0 ? 3 : 1000,
+                                      .commands = (limits & 2) != 0 ? 6 : 1000,
+                                      .received_fields = tight ? 1 : 100 };
     o->session = smtp_session_new(&(struct smtp_session_options){
         .hostname = "mx.example.net",
-        .limits = { .command_line_octets = tight ? 40 : 2048,
-                    .data_line_octets = tight ? 30 : 65536,
-                    .message_octets = tight ? 100 : 1 << 20,
-                    .rcpts = tight ? 2 : 1000,
-                    .messages = tight ? 3 : 0,
-                    .errors = (limits & 2) != 0 ? 3 : 1000,
-                    .commands = (limits & 2) != 0 ? 6 : 1000,
-                    .received_fields = tight ? 1 : 100 },
+        .limits = &o->limits,
         .lmtp = (limits & 8) != 0,
         .prdr = (limits & 16) != 0,
         .xclient = (limits & 32) != 0,

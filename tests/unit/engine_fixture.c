@@ -341,7 +341,7 @@ bool last_text_has(const char *part)
 
 struct slice record_steps(void)
 {
-    struct record *r = w.session->txn != NULL ? &w.session->txn->record : &w.session->record;
+    struct record *r = w.session->txn != NULL ? &w.session->txn->record : session_record(w.session);
 
     buf_add_cstr(&r->steps, "");
     return r->steps.data != NULL ? buf_slice(&r->steps) : SLICE("");

@@ -191,7 +191,7 @@ static inline void peer_init(struct peer *p, const struct smtp_limits *limits)
 {
     *p = (struct peer){ 0 };
     p->session = smtp_session_new(&(struct smtp_session_options){
-        .hostname = "mx.example.net", .limits = limits != NULL ? *limits : peer_limits, .ops = &peer_ops, .owner = p });
+        .hostname = "mx.example.net", .limits = limits != NULL ? limits : &peer_limits, .ops = &peer_ops, .owner = p });
 }
 
 static void peer_fini(struct peer *p)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_base.c - the small tools everything stands on. */
 #include <CUnit/Basic.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -91,6 +92,27 @@ static void test_arena(void)
     CU_ASSERT_EQUAL(cleaned, 2); /* newest first */
 }
 
+static void test_arena_in(void)
+{
+    alignas(16) char memory[ARENA_LENT_OVERHEAD + 64];
+    struct arena a;
+
+    arena_init_in(&a, memory, sizeof(memory));
+    for (unsigned i = 0; i < 4; i++) { /* just fits */
+        char *p = arena_alloc(&a, 16);
+        CU_ASSERT_EQUAL(p, memory + ARENA_LENT_OVERHEAD + (ptrdiff_t)i * 16);
+    }
+    char *p = arena_dup(&a, SLICE("one more"));
+    CU_ASSERT_TRUE(p < memory || p >= memory + sizeof(memory));
+    p = arena_alloc(&a, 100000); /* larger than a chunk */
+    memset(p, 1, 100000);
+    CU_ASSERT_EQUAL(a.octets, 4 * 16 + 16 + 100000);
+    arena_fini(&a);
+    p = arena_alloc(&a, 1); /* what was lent is the caller's again */
+    CU_ASSERT_TRUE(p < memory || p >= memory + sizeof(memory));
+    arena_fini(&a);
+}
+
 static void test_table(void)
 {
     struct table t;
@@ -175,6 +197,7 @@ int main(void)
     CU_add_test(suite, "utf8", test_utf8);
     CU_add_test(suite, "json escapes", test_json_escapes);
     CU_add_test(suite, "arena", test_arena);
+    CU_add_test(suite, "arena in memory of the caller", test_arena_in);
     CU_add_test(suite, "table", test_table);
     CU_add_test(suite, "metrics", test_metrics);
     CU_add_test(suite, "printing", test_printing);

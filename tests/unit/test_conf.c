@@ -283,7 +283,7 @@ static void test_defaults(void)
     CU_ASSERT_STRING_EQUAL(p.conf.log.decisions.ptr, "/var/spool/tern/decisions");
     CU_ASSERT_TRUE(p.conf.hostname.len > 0);
     CU_ASSERT_TRUE(p.conf.split && p.conf.delivery && !p.conf.soft_bounce);
-    server_conf_smtp_limits(&p.conf, &limits);
+    limits = p.conf.smtp_limits;
     CU_ASSERT_EQUAL(limits.command_line_octets, 2048);
     CU_ASSERT_EQUAL(limits.data_line_octets, 65536);
     CU_ASSERT_EQUAL(limits.message_octets, 50u << 20);

@@ -92,6 +92,38 @@ static void test_disconnect_while_answered(void)
     world_close();
 }
 
+static tern_verdict just_wait(tern_call *call, const struct script *s)
+{
+    (void)call, (void)s;
+    return TERN_WAIT;
+}
+
+/* One more question at once than the loop keeps runs for: that one is freed, all others are lent again. */
+static void test_spare_runs(void)
+{
+    static const struct script s = { .only_at = AT(MAIL), .more = just_wait };
+    struct engine_session *sessions[ENGINE_SPARE_RUNS_MAX + 1];
+
+    world_open("inbound", NULL);
+    (void)step("w", &meek_module, &s);
+    begin();
+    for (unsigned i = 0; i < ENGINE_SPARE_RUNS_MAX + 1; i++) {
+        struct engine_session_options o = session_options(session_facts_for_test());
+        sessions[i] = engine_session_new(w.engine, &o);
+        CU_ASSERT_PTR_NULL(sessions[i]->asked); /* an idle one has none */
+        engine_mail(sessions[i], txn_facts_for_test("a@example.com"), on_decided, NULL);
+        CU_ASSERT_PTR_NOT_NULL(sessions[i]->asked);
+    }
+    CU_ASSERT_EQUAL(w.engine->spare_run_count, 0);
+    for (unsigned i = 0; i < ENGINE_SPARE_RUNS_MAX + 1; i++)
+        engine_session_free(sessions[i]);
+    CU_ASSERT_EQUAL(w.engine->spare_run_count, ENGINE_SPARE_RUNS_MAX);
+    CU_ASSERT_EQUAL(ask_connect(), TERN_NEXT);
+    CU_ASSERT_PTR_NULL(w.session->asked);
+    CU_ASSERT_EQUAL(w.engine->spare_run_count, ENGINE_SPARE_RUNS_MAX);
+    world_close();
+}
+
 static void *complete_elsewhere(void *arg)
 {
     (void)usleep(2000);
@@ -654,6 +686,7 @@ int main(void)
     CU_pSuite s = CU_add_suite("runner", NULL, NULL);
     CU_add_test(s, "a missing completion", test_missing_completion);
     CU_add_test(s, "a disconnect while it waits", test_disconnect_while_waiting);
+    CU_add_test(s, "runs that are lent", test_spare_runs);
     CU_add_test(s, "a disconnect while the answer travels", test_disconnect_while_answered);
     CU_add_test(s, "a thread completes", test_thread_completes);
     CU_add_test(s, "a thread wakes the loop", test_wake);

@@ -282,8 +282,10 @@ static void test_received(void)
         s->esmtp = fields[i].esmtp;
         s->tls = fields[i].tls;
         s->lmtp = fields[i].lmtp;
-        s->client_name = tern_str_dup(&s->memory->arena, slice_cstr(fields[i].name_of));
-        s->client_name_forged = fields[i].forged;
+        struct relayed_facts relayed = *s->relayed;
+        relayed.client_name = tern_str_dup(&s->memory->arena, slice_cstr(fields[i].name_of));
+        relayed.client_name_forged = fields[i].forged;
+        s->relayed = &relayed;
         t->smtputf8 = fields[i].utf8;
         t->id = tern_str_dup(&t->memory->arena, SLICE("ID"));
         for (unsigned k = 0; k < fields[i].rcpts; k++) {

@@ -135,7 +135,7 @@ static void test_required(void)
     struct peer p = { 0 };
 
     p.session = smtp_session_new(&(struct smtp_session_options){
-        .hostname = "mx", .limits = peer_limits, .auth_required = true, .ops = &peer_ops, .owner = &p });
+        .hostname = "mx", .limits = &peer_limits, .auth_required = true, .ops = &peer_ops, .owner = &p });
     p.mechanisms = "PLAIN";
     peer_converse(&p, SLICE(HELLO MAIL "VRFY a\r\nNOOP\r\nRSET\r\nHELP\r\nRCPT TO:<b@x.org>\r\nAUTH PLAIN " NO "\r\n" MAIL
                             "AUTH PLAIN " OK "\r\n" MAIL "RCPT TO:<b@x.org>\r\n"),

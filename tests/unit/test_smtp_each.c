@@ -84,7 +84,7 @@ static void check(const struct row *row, size_t step, bool deferred)
 
     p.session = smtp_session_new(&(struct smtp_session_options){
         .hostname = "mx.example.net",
-        .limits = row->limits != NULL ? *row->limits : peer_limits,
+        .limits = row->limits != NULL ? row->limits : &peer_limits,
         .lmtp = row->lmtp,
         .prdr = row->prdr,
         .ops = &peer_ops,

@@ -437,7 +437,7 @@ static void slow_init(struct peer *p, const struct smtp_limits *limits)
     peer_init(p, limits);
     smtp_session_free(p->session);
     p->session = smtp_session_new(&(struct smtp_session_options){
-        .hostname = "mx.example.net", .limits = *limits, .ops = &ops, .owner = p });
+        .hostname = "mx.example.net", .limits = limits, .ops = &ops, .owner = p });
 }
 
 /* Behind the free ones each error is followed by a pause, longer each time up to a bound. */
@@ -623,7 +623,7 @@ static unsigned run_trap(unsigned at, bool end)
     struct peer p = { 0 };
 
     p.session = smtp_session_new(&(struct smtp_session_options){
-        .hostname = "mx", .limits = peer_limits, .ops = &trap_ops, .owner = &p });
+        .hostname = "mx", .limits = &peer_limits, .ops = &trap_ops, .owner = &p });
     trap.countdown = at;
     trap.end = end;
     smtp_session_start(p.session);

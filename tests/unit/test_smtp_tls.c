@@ -30,7 +30,7 @@ static void peer_init_tls(struct peer *p, enum smtp_tls tls)
     no_tls = false;
     *p = (struct peer){ 0 };
     p->session = smtp_session_new(&(struct smtp_session_options){
-        .hostname = "mx.example.net", .limits = peer_limits, .tls = tls, .ops = &ops, .owner = p });
+        .hostname = "mx.example.net", .limits = &peer_limits, .tls = tls, .ops = &ops, .owner = p });
 }
 
 /* Feeds `in` in pieces of `step` octets; a handshake succeeds at once. */

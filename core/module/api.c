@@ -349,6 +349,9 @@ static const struct tern_api table = {
     .delivery_is_binary = api_delivery_is_binary,
 
     .fail = api_fail,
+
+    .header_octets = api_header_octets,
+    .offload = api_offload,
 };
 
 const struct tern_api *api_table(void)

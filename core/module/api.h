@@ -60,6 +60,7 @@ const struct tern_header *api_header_at(const tern_call *call, unsigned index);
 const struct tern_header *api_header(const tern_call *call, const char *name, unsigned nth);
 int64_t api_body_read(const tern_call *call, uint64_t offset, void *buffer, size_t octets);
 uint64_t api_body_octets(const tern_call *call);
+int api_header_octets(const tern_call *call, bool original, tern_str *ret);
 unsigned api_part_count(tern_call *call);
 const struct tern_part *api_part(tern_call *call, unsigned index);
 tern_str api_result(const tern_call *call, const char *name);
@@ -105,6 +106,7 @@ int api_table_peek(tern_call *call, const struct tern_table *table, tern_str key
                    struct tern_table_answer *ret);
 tern_verdict api_after_ms(tern_call *call, uint64_t ms, tern_timer_fn done);
 bool api_wake(tern_call *call, tern_timer_fn done);
+tern_verdict api_offload(tern_call *call, tern_handler run);
 uint64_t api_early_octets(const tern_call *call);
 
 /* api_auth.c */

@@ -23,7 +23,7 @@ static struct call_op *begin(tern_call *call, int kind)
 {
     struct journal_writer w = call_writer(call);
 
-    if ((call->hook->flags & TERN_BLOCKING) != 0) {
+    if (call_is_pooled(call)) {
         journal_fail(&w, "a BLOCKING step asked for something asynchronous");
         return NULL;
     }
@@ -305,7 +305,7 @@ static void woken(struct port_item *item, bool gone)
 bool api_wake(tern_call *call, tern_timer_fn done)
 {
     /* A BLOCKING handler may still be at work, and the call is its thread's. */
-    if ((call->hook->flags & TERN_BLOCKING) != 0 || !call_wants_answers(call))
+    if (call_is_pooled(call) || !call_wants_answers(call))
         return false;
     struct wake *w = mem_zalloc(sizeof(*w));
     *w = (struct wake){ .call = call_ref(call), .done = done };
@@ -316,4 +316,23 @@ bool api_wake(tern_call *call, tern_timer_fn done)
     call_unref(call);
     free(w);
     return false;
+}
+
+/* ---- the pool, for what is left to do ---- */
+
+tern_verdict api_offload(tern_call *call, tern_handler run)
+{
+    struct journal_writer w = call_writer(call);
+
+    if (run == NULL || call_is_pooled(call) || call->op_count > 0 || !list_empty(&call->ready)) {
+        journal_fail(&w, "the step offloads what it cannot: it is BLOCKING, or something is under way");
+        return TERN_ERROR;
+    }
+    if (!call_wants_answers(call))
+        return TERN_ERROR;
+    atomic_store(&call->offloaded, run);
+    if (run_submit(call) == 0)
+        return TERN_WAIT;
+    atomic_store(&call->offloaded, NULL);
+    return TERN_ERROR; /* no fault of the step's: it may do without */
 }

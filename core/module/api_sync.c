@@ -135,7 +135,7 @@ static bool is_blocking(tern_call *call)
 {
     struct journal_writer w = call_writer(call);
 
-    if ((call->hook->flags & TERN_BLOCKING) != 0)
+    if (call_is_pooled(call))
         return true;
     journal_fail(&w, "a step on the loop asked for something that blocks");
     return false;

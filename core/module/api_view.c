@@ -175,6 +175,18 @@ uint64_t api_body_octets(const tern_call *call)
     return call->view.message != NULL ? message_body_octets(call->view.message) : 0;
 }
 
+int api_header_octets(const tern_call *call, bool original, tern_str *ret)
+{
+    struct slice header = { NULL, 0 };
+
+    if (call->view.message == NULL)
+        return -EPERM;
+    int r = message_head_header(call->view.message, original, &header);
+    if (r == 0)
+        *ret = (tern_str){ header.ptr != NULL ? header.ptr : "", header.len };
+    return r;
+}
+
 unsigned api_part_count(tern_call *call)
 {
     return call->view.message != NULL ? message_part_count(call->view.message) : 0;

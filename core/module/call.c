@@ -138,7 +138,7 @@ uint64_t call_leave(const tern_call *call, uint64_t began_us)
     uint64_t us = clock_now_us() - began_us;
 
     crash_slot_clear();
-    if (us > CALL_SLOW_US && (call->hook->flags & TERN_BLOCKING) == 0)
+    if (us > CALL_SLOW_US && !call_is_pooled(call))
         name_slow_step(call, us);
     return us;
 }
@@ -263,9 +263,10 @@ void call_end(tern_call *call)
     assert((before & CALL_ENDED) == 0);
     call->run = NULL;
     /* A pool thread that is still at work owns what belongs to the call; it has no ops. */
-    if ((call->hook->flags & TERN_BLOCKING) == 0)
+    if (!call_is_pooled(call))
         cancel_ops(call);
-    if ((before & CALL_WAITING) != 0 && (before & CALL_ANSWERED) == 0)
+    if ((before & CALL_WAITING) != 0 && (before & CALL_ANSWERED) == 0 &&
+        atomic_load(&call->offloaded) == NULL)
         run_abort_handler(call);
 }
 

@@ -122,7 +122,8 @@ struct tern_call {
     struct auth_secret *answer;   /* what the client said to the last one */
     unsigned challenge_count;
     struct port_item item; /* on its way to the loop; counted while it is */
-    struct pool_job job;   /* BLOCKING; counted while the pool has it */
+    struct pool_job job;   /* BLOCKING or offloaded; counted while the pool has it */
+    _Atomic(tern_handler) offloaded; /* what runs on the pool instead; the loop is done with the call then */
     uint64_t started_us;
 };
 
@@ -131,6 +132,11 @@ tern_call *call_new(struct engine *engine, struct lease *lease, const struct cha
 tern_call *call_ref(tern_call *call); /* any thread */
 void call_unref(tern_call *call);     /* any thread */
 
+/* Whether the step may block: it is on a pool thread, and the loop leaves its memory alone. */
+static inline bool call_is_pooled(const tern_call *call)
+{
+    return (call->hook->flags & TERN_BLOCKING) != 0 || atomic_load(&call->offloaded) != NULL;
+}
 static inline const void *call_conf(const tern_call *call)
 {
     return call->step->conf;
@@ -177,6 +183,8 @@ struct call_op *call_op_new(tern_call *call, int kind);
 /* Its answer is there: gives it to the step, now or when the handler has returned. Loop thread. */
 void call_op_answer(struct call_op *op);
 
+/* In chain.c: puts the call on the pool, with a reference. 0, or -EAGAIN. */
+int run_submit(tern_call *call);
 /* In chain.c: an answered call has arrived on the loop. */
 void run_answered(tern_call *call, tern_verdict verdict);
 /* In chain.c: the step that waits has a challenge for the client. */

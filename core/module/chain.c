@@ -305,10 +305,14 @@ static void run_on_pool(struct pool_job *job)
 
     if (call_has_ended(call))
         return;
+    tern_handler offloaded = atomic_load(&call->offloaded);
     uint64_t began_us = call_enter(call);
-    tern_verdict verdict = call->hook->run(call, call_conf(call));
+    tern_verdict verdict = (offloaded != NULL ? offloaded : call->hook->run)(call, call_conf(call));
     (void)call_leave(call, began_us);
-    call_returned_elsewhere(call, verdict);
+    if (offloaded != NULL)
+        call_complete(call, verdict); /* the handler has said WAIT, or is about to */
+    else
+        call_returned_elsewhere(call, verdict);
 }
 
 static void left_pool(struct pool_job *job)
@@ -316,9 +320,10 @@ static void left_pool(struct pool_job *job)
     call_unref(list_entry(job, tern_call, job));
 }
 
-static int submit(tern_call *call, struct pool *pool)
+int run_submit(tern_call *call)
 {
     struct step *step = call->step->step;
+    struct pool *pool = call->engine->env.pool;
 
     if (pool == NULL)
         return -EAGAIN;
@@ -346,7 +351,7 @@ static void wait_for(struct run *run, tern_call *call)
 static bool run_blocking(struct run *run, tern_call *call)
 {
     call->started_us = clock_now_us();
-    if (submit(call, run->engine->env.pool) == 0) {
+    if (run_submit(call) == 0) {
         wait_for(run, call);
         return false;
     }
@@ -523,7 +528,7 @@ void run_answered(tern_call *call, tern_verdict verdict)
 /* A job that has not begun is taken back, so that the dead do not fill the queue. */
 static void take_back_job(struct run *run, tern_call *call)
 {
-    if ((call->hook->flags & TERN_BLOCKING) != 0 && run->engine->env.pool != NULL &&
+    if (call_is_pooled(call) && run->engine->env.pool != NULL &&
         pool_cancel(run->engine->env.pool, &call->job))
         call_unref(call);
 }

@@ -41,7 +41,8 @@ struct message_head {
     struct original *original;
     bool whole; /* top is all of the header, else it stands before the original's */
     struct buf top;
-    bool indexed; /* under the original's lock */
+    bool indexed; /* under the original's lock, as all below */
+    struct slice joined; /* top and the original's header, once somebody wanted it in one piece */
     struct arena arena;
     struct tern_header *fields;
     unsigned field_count;
@@ -183,6 +184,34 @@ struct slice message_head_octets(struct message_head *head, uint64_t *ret_offset
     /* A whole head was made from a loaded original. */
     *ret_offset = head->whole ? head->original->header.len : 0;
     return buf_slice(&head->top);
+}
+
+int message_head_header(struct message_head *head, bool original, struct slice *ret)
+{
+    struct original *o = head->original;
+    int r = 0;
+
+    pthread_mutex_lock(&o->lock);
+    if (original || !head->whole)
+        r = load(o);
+    if (r == 0 && original) {
+        *ret = o->header;
+    } else if (r == 0 && head->whole) {
+        *ret = buf_slice(&head->top);
+    } else if (r == 0) {
+        if (head->joined.ptr == NULL) {
+            size_t octets = head->top.len + o->header.len;
+            char *p = arena_alloc(&head->arena, octets + 1);
+            if (head->top.len > 0)
+                memcpy(p, head->top.data, head->top.len);
+            if (o->header.len > 0)
+                memcpy(p + head->top.len, o->header.ptr, o->header.len);
+            head->joined = slice_make(p, octets);
+        }
+        *ret = head->joined;
+    }
+    pthread_mutex_unlock(&o->lock);
+    return r;
 }
 
 /* ---- editing ---- */

@@ -38,6 +38,8 @@ struct body *message_head_body(const struct message_head *head);
  * header without the empty line, and where that stands in the body.
  */
 struct slice message_head_octets(struct message_head *head, uint64_t *ret_offset);
+/* The header octet for octet without the empty line, as it is or as it came. -EIO and the like. Any thread. */
+int message_head_header(struct message_head *head, bool original, struct slice *ret);
 
 /* The view of tern/module.h. Any thread. */
 unsigned message_head_count(struct message_head *head);

@@ -158,6 +158,7 @@ SETUP = {  # the policy that the dialogue of a module's page is talked with
     "tarpit": '- tarpit: { rcpt: 5s }\n      - domains: { local: [example.org] }',
     "relay_authenticated": '- lua: { script: %s/tests/dialogue/auth.lua }\n      - relay_authenticated' % ROOT,
     "sender_login": '- lua: { script: %s/tests/dialogue/auth.lua }\n      - sender_login\n      - relay_authenticated' % ROOT,
+    "dkim_verify": '- domains: { local: [example.org] }\n      - dkim_verify: { temperror: defer }',
     "hello": '- hello: { forbidden: spammer.example, refuse_at: now }',
 }
 
@@ -182,7 +183,7 @@ def test_dialogues_of_modules():
     for name, steps in SETUP.items():
         text = ('config <<\n  hostname: mx1.hoster.example\n  listeners: { mx: { bind: "127.0.0.1:2525", policy: p, auth_plaintext: true } }\n  policies:\n'
                 '    p:\n      %s\n  routes: [{ class: local, transport: smtp, to: ["127.0.0.1:25"] }]\n>>\n'
-                'dns 1.2.0.192.zen.spamhaus.org A 127.0.0.2\ntest "%s"\n%s'
+                'dns 1.2.0.192.zen.spamhaus.org A 127.0.0.2\ndns s1._domainkey.example.net TXT TIMEOUT\ntest "%s"\n%s'
                 % (steps, name, dialogue_of(read("modules", name, "README.md"))))
         with tempfile.TemporaryDirectory(prefix="tern-docs-") as d:
             with open(os.path.join(d, "x.smtpt"), "w") as f:

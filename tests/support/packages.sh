@@ -9,6 +9,8 @@ all="$all libsqlite3-dev libpq-dev libldap-dev postgresql-15 slapd ldap-utils"
 # Clients that submit mail; a proxy in front of it; users of whom the machine knows nothing.
 all="$all mutt s-nail node-nodemailer"
 all="$all haproxy libnss-wrapper libgnutls-dane0 libidn12"
+# Other people's DKIM.
+all="$all python3-dkim python3-nacl libopendkim11 libmail-dkim-perl libnet-dns-perl"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac
 missing=""
 for p in $want; do

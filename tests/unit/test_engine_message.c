@@ -552,6 +552,14 @@ static tern_verdict see_edited(tern_call *call, const struct script *s)
     int64_t n = tern->body_read(call, 0, body, sizeof(body));
     CU_ASSERT_EQUAL(n, (int64_t)tern->body_octets(call));
     buf_printf(&seen, "|%.*s|%llu", (int)n, body, (unsigned long long)tern->message_octets(call));
+    tern_str header, came;
+    CU_ASSERT_EQUAL(tern->header_octets(call, false, &header), 0);
+    CU_ASSERT_EQUAL(tern->header_octets(call, true, &came), 0);
+    uint64_t rest = tern->message_octets(call) - header.len - (uint64_t)n;
+    CU_ASSERT_TRUE(rest == 2 || (rest == 0 && n == 0)); /* the empty line, if there is one */
+    CU_ASSERT_PTR_NULL(memmem(came.ptr, came.len, "Received: ", 10));
+    CU_ASSERT_PTR_NOT_NULL(memmem(header.ptr, header.len, tern->header_at(call, 0)->name.ptr,
+                                  tern->header_at(call, 0)->name.len));
     return TERN_NEXT;
 }
 

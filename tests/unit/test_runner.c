@@ -485,6 +485,94 @@ static void test_blocking(void)
     world_close();
 }
 
+/* ---- the loop first, then the pool ---- */
+
+static tern_verdict work_there(tern_call *call, const void *conf)
+{
+    (void)conf;
+    return work(call, NULL);
+}
+
+static tern_verdict offload(tern_call *call, const struct script *s)
+{
+    (void)s;
+    return tern->offload(call, work_there);
+}
+
+static void then_offload(tern_call *call, const void *conf, const struct tern_dns_answer *answer, void *arg)
+{
+    (void)conf;
+    (void)arg;
+    CU_ASSERT_TRUE(pthread_equal(pthread_self(), loop_thread));
+    CU_ASSERT_EQUAL(answer->status, TERN_FOUND);
+    CU_ASSERT_EQUAL(tern->offload(call, work_there), TERN_WAIT);
+}
+
+static tern_verdict ask_then_offload(tern_call *call, const struct script *s)
+{
+    (void)s;
+    return tern->dns(call, "listed.test", TERN_DNS_A, then_offload, NULL);
+}
+
+static tern_verdict offload_too_early(tern_call *call, const struct script *s)
+{
+    (void)s;
+    (void)tern->dns(call, "listed.test", TERN_DNS_A, then_offload, NULL);
+    return tern->offload(call, work_there); /* a question is under way */
+}
+
+static tern_verdict ask_from_there(tern_call *call, const void *conf)
+{
+    (void)conf;
+    return tern->after_ms(call, 1, on_tick); /* ERROR: not from the pool */
+}
+
+static tern_verdict offload_and_ask(tern_call *call, const struct script *s)
+{
+    (void)s;
+    return tern->offload(call, ask_from_there);
+}
+
+static void test_offload(void)
+{
+    static const struct {
+        struct script s;
+        unsigned failures;
+    } rows[] = {
+        { { .only_at = AT(MAIL), .more = offload }, 0 },
+        { { .only_at = AT(MAIL), .more = ask_then_offload }, 0 },
+        { { .only_at = AT(MAIL), .more = offload_too_early }, 1 },
+        { { .only_at = AT(MAIL), .more = offload_and_ask }, 1 },
+    };
+
+    loop_thread = pthread_self();
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        world_open("inbound", NULL);
+        (void)step("o", &meek_module, &rows[i].s);
+        struct dns *dns = open_dns();
+        reach_mail();
+        tern_str word = notes_get(engine_txn(w.session)->results, SLICE("word"));
+        CU_ASSERT_EQUAL(word.ptr != NULL && strcmp(word.ptr, "pool") == 0, rows[i].failures == 0);
+        CU_ASSERT_EQUAL(w.session->txn->kept_count, rows[i].failures);
+        w.engine->env.dns = NULL;
+        dns_free(dns);
+        dns_set_stub(NULL, NULL);
+        world_close();
+    }
+}
+
+static tern_verdict block_there(tern_call *call, const void *conf)
+{
+    (void)conf;
+    return block(call, NULL);
+}
+
+static tern_verdict offload_block(tern_call *call, const struct script *s)
+{
+    (void)s;
+    return tern->offload(call, block_there);
+}
+
 static tern_verdict misuse(tern_call *call, const struct script *s)
 {
     struct tern_kv_answer answer;
@@ -511,12 +599,12 @@ static void test_misuse(void)
 static const struct script blocks = { .only_at = AT(MAIL), .more = block };
 
 /* A thread that hangs: time-out, its late answer is dropped, others of the pool go on. */
-static void test_stuck(void)
+static void stuck_of(const struct tern_module *module, const struct script *script)
 {
     static const struct script fine = { .only_at = AT(DATA) };
 
     world_open("inbound", NULL);
-    struct plan_step *stuck = step("stuck", &blocking_module, &blocks);
+    struct plan_step *stuck = step("stuck", module, script);
     stuck->timeout_ms = 30;
     (void)step("fine", &blocking_module, &fine);
     (void)step("domains", &claiming_module, &claim_local);
@@ -534,6 +622,14 @@ static void test_stuck(void)
     CU_ASSERT_PTR_NULL(engine_txn(w.session)->tags);
     CU_ASSERT_EQUAL(w.aborts, 0); /* it never waited */
     world_close();
+}
+
+static void test_stuck(void)
+{
+    static const struct script offloads = { .only_at = AT(MAIL), .more = offload_block };
+
+    stuck_of(&blocking_module, &blocks);
+    stuck_of(&meek_module, &offloads);
 }
 
 /* The session, and even the engine, go while a thread is stuck in their call. */
@@ -698,6 +794,7 @@ int main(void)
     CU_add_test(s, "too many timers", test_too_many_timers);
     CU_add_test(s, "dns", test_dns);
     CU_add_test(s, "BLOCKING", test_blocking);
+    CU_add_test(s, "the loop first, then the pool", test_offload);
     CU_add_test(s, "the wrong thread for it", test_misuse);
     CU_add_test(s, "a stuck thread", test_stuck);
     CU_add_test(s, "a stuck thread beyond session and engine", test_stuck_beyond_the_session);

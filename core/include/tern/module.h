@@ -717,6 +717,20 @@ struct tern_api {
     tern_str (*tls_subject)(const tern_call *call);
     tern_str (*tls_fingerprint)(const tern_call *call);
     tern_str (*tls_error)(const tern_call *call);
+
+    /*
+     * Hooks message, queue, sign: the header octet for octet, fields with their final CRLF, without the empty
+     * line and at most 1 MB: as it goes out, with Received and what steps have changed so far; or `original`,
+     * as the client sent it, which is what others have signed. No NUL stands behind it. 0, or the
+     * negative errno of a body that cannot be read. Any thread.
+     */
+    int (*header_octets)(const tern_call *call, bool original, tern_str *ret);
+    /*
+     * The rest of a step on the loop, which has nothing under way, on a pool thread: `run` may do there what
+     * a BLOCKING step may and gives the answer, not WAIT. Returns WAIT, or ERROR if the pool is full; the loop
+     * touches the call no more. on_abort is not called for it.
+     */
+    tern_verdict (*offload)(tern_call *call, tern_handler run);
 };
 
 /* True if the server's table has this function. */

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tell.c - what came of the signatures, in words. See verify.h. Source: RFC 8601 2.2, 2.7.1.
+ *
+ * Domains and selectors were found to be names, b= to be base64; the local part of i= is anybody's and is told only
+ * if it needs no quoting.
+ */
+#include "verify.h"
+
+#define tern verify_api
+
+#define B_OCTETS_TOLD 8 /* RFC 6008: enough to know which one is meant */
+
+tern_str verify_outcome_name(enum verify_outcome outcome)
+{
+    static const char *const names[] = { "none", "pass", "fail", "policy", "neutral", "temperror", "permerror" };
+
+    return dkim_str(names[outcome], strlen(names[outcome]));
+}
+
+/* A pass beats all; then what may be a pass later. */
+enum verify_outcome verify_sum(const struct verify_work *w)
+{
+    static const enum verify_outcome order[] = { VERIFY_PASS,   VERIFY_TEMPERROR, VERIFY_FAIL,
+                                                 VERIFY_POLICY, VERIFY_PERMERROR, VERIFY_NEUTRAL };
+
+    for (unsigned o = 0; o < sizeof(order) / sizeof(order[0]); o++)
+        for (unsigned i = 0; i < w->look_count; i++)
+            if (w->looks[i].outcome == order[o])
+                return order[o];
+    return w->sum;
+}
+
+static bool is_told_before(const struct verify_work *w, unsigned index)
+{
+    for (unsigned i = 0; i < index; i++)
+        if (w->looks[i].outcome == VERIFY_PASS &&
+            dkim_equal_nocase(w->looks[i].signature.domain, w->looks[index].signature.domain))
+            return true;
+    return false;
+}
+
+tern_str verify_domains(tern_call *call, const struct verify_work *w)
+{
+    char *out = tern->alloc(call, VERIFY_SIGNATURES_MAX * (DKIM_NAME_OCTETS_MAX + 1) + 1);
+    size_t n = 0;
+
+    for (unsigned i = 0; i < w->look_count; i++) {
+        tern_str d = w->looks[i].signature.domain;
+        if (w->looks[i].outcome != VERIFY_PASS || is_told_before(w, i))
+            continue;
+        if (n > 0)
+            out[n++] = ' ';
+        for (size_t k = 0; k < d.len; k++)
+            out[n++] = d.ptr[k] >= 'A' && d.ptr[k] <= 'Z' ? (char)(d.ptr[k] + 32) : d.ptr[k];
+    }
+    return dkim_str(out, n);
+}
+
+static bool is_plain(tern_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!word && (c == '\0' || strchr("@.-_+", c) == NULL))
+            return false;
+    }
+    return s.len > 0 && s.len <= DKIM_NAME_OCTETS_MAX;
+}
+
+static tern_str begin_of_b(tern_call *call, tern_str b)
+{
+    char *out = tern->alloc(call, B_OCTETS_TOLD + 3);
+    size_t n = 1;
+
+    out[0] = '"';
+    for (size_t i = 0; i < b.len && n <= B_OCTETS_TOLD; i++)
+        if (b.ptr[i] > ' ')
+            out[n++] = b.ptr[i];
+    out[n++] = '"';
+    return dkim_str(out, n);
+}
+
+static tern_str comment_of(tern_call *call, const struct verify_look *look)
+{
+    const char *kind = look->signature.algorithm == DKIM_ED25519_SHA256 ? "ed25519" : "rsa";
+    tern_str key = TERN_STR("");
+
+    if (look->bits > 0)
+        key = tern->format(call, "%u-bit %s key%s", look->bits, kind,
+                           look->bits < DKIM_RSA_BITS_GOOD && look->signature.algorithm != DKIM_ED25519_SHA256
+                               ? ", weak" : "");
+    if (look->testing)
+        key = tern->format(call, "%s, test mode", key.ptr);
+    if (look->outcome == VERIFY_PASS && look->unsigned_octets > 0)
+        key = tern->format(call, "%s, unsafe: l= leaves %llu octets unsigned", key.ptr,
+                           (unsigned long long)look->unsigned_octets);
+    if (look->reason != NULL)
+        key = tern->format(call, "%s%s%s", look->reason, key.len > 0 ? ", " : "", key.ptr);
+    return key;
+}
+
+static tern_str tell(tern_call *call, const struct verify_look *look)
+{
+    const struct dkim_signature *s = &look->signature;
+    tern_str comment = comment_of(call, look);
+    tern_str text = tern->format(call, "dkim=%s", verify_outcome_name(look->outcome).ptr);
+
+    if (comment.len > 0)
+        text = tern->format(call, "%s (%s)", text.ptr, comment.ptr);
+    if (s->domain.len > 0)
+        text = tern->format(call, "%s header.d=%.*s", text.ptr, (int)s->domain.len, s->domain.ptr);
+    if (is_plain(s->identity))
+        text = tern->format(call, "%s header.i=%.*s", text.ptr, (int)s->identity.len, s->identity.ptr);
+    if (s->selector.len > 0)
+        text = tern->format(call, "%s header.s=%.*s", text.ptr, (int)s->selector.len, s->selector.ptr);
+    if (s->algorithm != DKIM_ALGORITHM_COUNT)
+        text = tern->format(call, "%s header.a=%s", text.ptr, dkim_algorithm_name(s->algorithm));
+    if (s->b_text.len > 0)
+        text = tern->format(call, "%s header.b=%s", text.ptr, begin_of_b(call, s->b_text).ptr);
+    return text;
+}
+
+tern_str verify_detail(tern_call *call, const struct verify_work *w)
+{
+    tern_str all = TERN_STR("");
+
+    for (unsigned i = 0; i < w->look_count; i++) {
+        tern_str one = tell(call, &w->looks[i]);
+        tern->note(call, "signature", one);
+        all = tern->format(call, "%s%s%s", all.ptr, i > 0 ? "; " : "", one.ptr);
+    }
+    if (w->look_count == 0)
+        return w->sum == VERIFY_PERMERROR ? TERN_STR("dkim=permerror (the header has too many fields)")
+                                          : TERN_STR("dkim=none");
+    return all;
+}

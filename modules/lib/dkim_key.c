@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dkim_key.c - public keys, verifying, SHA-256, and the keys that were seen before. See dkim.h.
+ * Sources: RFC 8301 3 (lengths), RFC 8463 3, 4 (Ed25519 signs the SHA-256 of the octets).
+ */
+#include "dkim.h"
+
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_DER_OCTETS_MAX 2048
+
+struct dkim_key {
+    _Atomic unsigned refs;
+    EVP_PKEY *pkey;
+    unsigned bits;
+    bool ed25519;
+};
+
+static EVP_MD *sha256;
+
+static void fetch(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+int dkim_crypto_init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, fetch);
+    return sha256 != NULL ? 0 : -ENOSYS;
+}
+
+/* ---- SHA-256 ---- */
+
+int dkim_hash_init(struct dkim_hash *hash)
+{
+    hash->ctx = EVP_MD_CTX_new();
+    if (hash->ctx != NULL && EVP_DigestInit_ex2(hash->ctx, sha256, NULL) == 1)
+        return 0;
+    EVP_MD_CTX_free(hash->ctx);
+    hash->ctx = NULL;
+    return -ENOMEM;
+}
+
+void dkim_hash_add(void *hash, const char *octets, size_t count)
+{
+    (void)EVP_DigestUpdate(((struct dkim_hash *)hash)->ctx, octets, count);
+}
+
+void dkim_hash_end(struct dkim_hash *hash, uint8_t out[DKIM_HASH_OCTETS])
+{
+    if (hash->ctx == NULL || EVP_DigestFinal_ex(hash->ctx, out, NULL) != 1)
+        memset(out, 0, DKIM_HASH_OCTETS); /* the hash of nothing that anybody knows */
+    EVP_MD_CTX_free(hash->ctx);
+    hash->ctx = NULL;
+}
+
+/* ---- keys ---- */
+
+static const char *check_rsa(EVP_PKEY *pkey)
+{
+    BIGNUM *e = NULL;
+    const char *wrong = NULL;
+
+    if (EVP_PKEY_get_base_id(pkey) != EVP_PKEY_RSA)
+        return "p= is no RSA key";
+    if (EVP_PKEY_get_bits(pkey) > DKIM_RSA_BITS_MAX)
+        return "the key is too long";
+    if (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &e) != 1)
+        return "p= is no RSA key";
+    if (BN_num_bits(e) > DKIM_EXPONENT_BITS_MAX || BN_num_bits(e) < 2 || !BN_is_odd(e))
+        wrong = "the exponent of the key is not a usual one";
+    BN_free(e);
+    return wrong;
+}
+
+/* SubjectPublicKeyInfo as everybody publishes, or RSAPublicKey as RFC 6376 3.6.1 says. */
+static const char *make_rsa(const uint8_t *der, size_t octets, EVP_PKEY **ret)
+{
+    const unsigned char *at = der;
+    EVP_PKEY *pkey = d2i_PUBKEY(NULL, &at, (long)octets);
+
+    if (pkey == NULL) {
+        at = der;
+        pkey = d2i_PublicKey(EVP_PKEY_RSA, NULL, &at, (long)octets);
+    }
+    if (pkey == NULL)
+        return "p= is no RSA key";
+    const char *wrong = at == der + octets ? check_rsa(pkey) : "p= holds more than a key";
+    if (wrong != NULL)
+        EVP_PKEY_free(pkey);
+    else
+        *ret = pkey;
+    return wrong;
+}
+
+const char *dkim_key_make(const struct dkim_record *record, struct dkim_key **ret)
+{
+    uint8_t der[KEY_DER_OCTETS_MAX];
+    EVP_PKEY *pkey = NULL;
+    const char *wrong = NULL;
+    int octets = dkim_base64_decode(record->key, der, sizeof(der));
+
+    if (octets <= 0)
+        return "p= is no base64, or too long";
+    if (record->ed25519 && octets == 32)
+        pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, der, 32);
+    else if (!record->ed25519)
+        wrong = make_rsa(der, (size_t)octets, &pkey);
+    if (pkey == NULL)
+        return wrong != NULL ? wrong : "p= is no Ed25519 key";
+    struct dkim_key *key = calloc(1, sizeof(*key));
+    if (key == NULL) {
+        EVP_PKEY_free(pkey);
+        return "no memory";
+    }
+    atomic_init(&key->refs, 1);
+    key->pkey = pkey;
+    key->ed25519 = record->ed25519;
+    key->bits = record->ed25519 ? 256 : (unsigned)EVP_PKEY_get_bits(pkey);
+    *ret = key;
+    return NULL;
+}
+
+static struct dkim_key *key_ref(struct dkim_key *key)
+{
+    atomic_fetch_add_explicit(&key->refs, 1, memory_order_relaxed);
+    return key;
+}
+
+void dkim_key_unref(struct dkim_key *key)
+{
+    if (key == NULL || atomic_fetch_sub_explicit(&key->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    EVP_PKEY_free(key->pkey);
+    free(key);
+}
+
+unsigned dkim_key_bits(const struct dkim_key *key)
+{
+    return key->bits;
+}
+
+bool dkim_key_is_ed25519(const struct dkim_key *key)
+{
+    return key->ed25519;
+}
+
+static bool verify_ed25519(const struct dkim_key *key, const uint8_t *hash, const uint8_t *b, size_t octets)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool good = ctx != NULL && octets == 64 && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key->pkey) == 1 &&
+                EVP_DigestVerify(ctx, b, octets, hash, DKIM_HASH_OCTETS) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    return good;
+}
+
+bool dkim_verify_hash(const struct dkim_key *key, const uint8_t hash[DKIM_HASH_OCTETS], const uint8_t *b,
+                      size_t octets)
+{
+    if (key->ed25519)
+        return verify_ed25519(key, hash, b, octets);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
+    bool good = ctx != NULL && EVP_PKEY_verify_init(ctx) == 1 &&
+                EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
+                EVP_PKEY_CTX_set_signature_md(ctx, sha256) == 1 &&
+                EVP_PKEY_verify(ctx, b, octets, hash, DKIM_HASH_OCTETS) == 1;
+
+    EVP_PKEY_CTX_free(ctx);
+    return good;
+}
+
+/* ---- keys seen before ---- */
+
+#define KEYS_WAYS 4 /* places where one key may be */
+
+struct slot {
+    uint8_t id[DKIM_HASH_OCTETS];
+    struct dkim_key *key;
+    uint64_t used;
+};
+struct dkim_keys {
+    pthread_mutex_t lock;
+    unsigned sets;
+    uint64_t clock;
+    struct slot slots[];
+};
+
+struct dkim_keys *dkim_keys_new(unsigned entries_max)
+{
+    unsigned sets = entries_max / KEYS_WAYS > 0 ? entries_max / KEYS_WAYS : 1;
+    struct dkim_keys *k = calloc(1, sizeof(*k) + sets * KEYS_WAYS * sizeof(k->slots[0]));
+
+    if (k == NULL)
+        return NULL;
+    pthread_mutex_init(&k->lock, NULL);
+    k->sets = sets;
+    return k;
+}
+
+void dkim_keys_free(struct dkim_keys *k)
+{
+    for (unsigned i = 0; k != NULL && i < k->sets * KEYS_WAYS; i++)
+        dkim_key_unref(k->slots[i].key);
+    if (k != NULL)
+        pthread_mutex_destroy(&k->lock);
+    free(k);
+}
+
+static struct slot *set_of(struct dkim_keys *k, const uint8_t *id)
+{
+    uint32_t n;
+
+    memcpy(&n, id, sizeof(n));
+    return &k->slots[(size_t)(n % k->sets) * KEYS_WAYS];
+}
+
+static struct dkim_key *look(struct dkim_keys *k, const uint8_t *id)
+{
+    struct slot *set = set_of(k, id);
+    struct dkim_key *found = NULL;
+
+    pthread_mutex_lock(&k->lock);
+    for (unsigned i = 0; i < KEYS_WAYS && found == NULL; i++) {
+        if (set[i].key == NULL || memcmp(set[i].id, id, DKIM_HASH_OCTETS) != 0)
+            continue;
+        set[i].used = ++k->clock;
+        found = key_ref(set[i].key);
+    }
+    pthread_mutex_unlock(&k->lock);
+    return found;
+}
+
+static void keep(struct dkim_keys *k, const uint8_t *id, struct dkim_key *key)
+{
+    struct slot *set = set_of(k, id), *oldest = set;
+
+    pthread_mutex_lock(&k->lock);
+    for (unsigned i = 1; i < KEYS_WAYS; i++)
+        if (set[i].used < oldest->used)
+            oldest = &set[i];
+    dkim_key_unref(oldest->key);
+    memcpy(oldest->id, id, DKIM_HASH_OCTETS);
+    oldest->key = key_ref(key);
+    oldest->used = ++k->clock;
+    pthread_mutex_unlock(&k->lock);
+}
+
+const char *dkim_keys_get(struct dkim_keys *k, const struct dkim_record *record, struct dkim_key **ret)
+{
+    uint8_t id[DKIM_HASH_OCTETS];
+    struct dkim_hash hash;
+
+    if (dkim_hash_init(&hash) < 0)
+        return "no memory";
+    dkim_hash_add(&hash, record->ed25519 ? "e" : "r", 1);
+    dkim_hash_add(&hash, record->key.ptr, record->key.len);
+    dkim_hash_end(&hash, id);
+    *ret = look(k, id);
+    if (*ret != NULL)
+        return NULL;
+    const char *wrong = dkim_key_make(record, ret);
+    if (wrong == NULL)
+        keep(k, id, *ret);
+    return wrong;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dkim_signature.c - the DKIM-Signature field. See dkim.h. Source: RFC 6376 3.5, 6.1.1.
+ */
+#include "dkim.h"
+
+#include <string.h>
+
+static bool equal(tern_str s, const char *word)
+{
+    return s.len == strlen(word) && memcmp(s.ptr, word, s.len) == 0;
+}
+
+const char *dkim_algorithm_name(enum dkim_algorithm algorithm)
+{
+    static const char *const names[] = { "rsa-sha256", "ed25519-sha256", "rsa-sha1" };
+
+    return (unsigned)algorithm < DKIM_ALGORITHM_COUNT ? names[algorithm] : "unknown";
+}
+
+/* 1 to `digits_max` digits; what does not fit is as much as fits. */
+static bool parse_number(tern_str s, size_t digits_max, uint64_t *ret)
+{
+    uint64_t n = 0;
+
+    if (s.len == 0 || s.len > digits_max)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return false;
+        uint64_t digit = (uint64_t)(s.ptr[i] - '0');
+        n = n > (UINT64_MAX - digit) / 10 ? UINT64_MAX : n * 10 + digit;
+    }
+    *ret = n;
+    return true;
+}
+
+static const char *parse_algorithm(const struct dkim_tags *tags, struct dkim_signature *ret)
+{
+    const struct dkim_tag *a = dkim_tags_find(tags, "a");
+
+    ret->algorithm = DKIM_ALGORITHM_COUNT;
+    for (unsigned i = 0; a != NULL && i < DKIM_ALGORITHM_COUNT; i++)
+        if (dkim_equal_nocase(a->value, dkim_str(dkim_algorithm_name(i), strlen(dkim_algorithm_name(i)))))
+            ret->algorithm = (enum dkim_algorithm)i;
+    if (a == NULL)
+        return "no a=";
+    return ret->algorithm != DKIM_ALGORITHM_COUNT ? NULL : "a= is not known";
+}
+
+static bool parse_canon(tern_str s, bool *ret)
+{
+    *ret = dkim_equal_nocase(s, TERN_STR("relaxed"));
+    return *ret || dkim_equal_nocase(s, TERN_STR("simple"));
+}
+
+static const char *parse_canons(const struct dkim_tags *tags, struct dkim_signature *ret)
+{
+    const struct dkim_tag *c = dkim_tags_find(tags, "c");
+    tern_str rest = c != NULL ? c->value : TERN_STR("simple"), item;
+
+    ret->body_relaxed = false; /* RFC 6376 3.5: of the second, if there is but one */
+    if (!dkim_list_next(&rest, '/', &item) || !parse_canon(item, &ret->header_relaxed))
+        return "c= is not known";
+    if (dkim_list_next(&rest, '/', &item) && !parse_canon(item, &ret->body_relaxed))
+        return "c= is not known";
+    return rest.ptr == NULL ? NULL : "c= is not known";
+}
+
+static const char *parse_names(const struct dkim_tags *tags, struct dkim_signature *ret)
+{
+    const struct dkim_tag *d = dkim_tags_find(tags, "d"), *s = dkim_tags_find(tags, "s");
+    const struct dkim_tag *i = dkim_tags_find(tags, "i");
+
+    if (d == NULL || !dkim_name_is_valid(d->value, 1))
+        return d == NULL ? "no d=" : "d= is no domain name";
+    ret->domain = ret->identity_domain = d->value;
+    if (s == NULL || !dkim_name_is_valid(s->value, 1))
+        return s == NULL ? "no s=" : "s= is no selector";
+    ret->selector = s->value;
+    if (i == NULL)
+        return NULL;
+    const char *at = i->value.len > 0 ? memrchr(i->value.ptr, '@', i->value.len) : NULL;
+    if (at == NULL)
+        return "i= has no domain";
+    tern_str of = dkim_str(at + 1, i->value.len - (size_t)(at + 1 - i->value.ptr));
+    size_t above = of.len - d->value.len;
+    if (!dkim_name_is_valid(of, 1) || of.len < d->value.len ||
+        !dkim_equal_nocase(dkim_str(of.ptr + above, d->value.len), d->value) ||
+        (above > 0 && of.ptr[above - 1] != '.'))
+        return "i= is not below d=";
+    ret->identity = i->value;
+    ret->identity_domain = of;
+    return NULL;
+}
+
+static const char *parse_ascii(tern_str identity)
+{
+    for (size_t i = 0; i < identity.len; i++)
+        if ((unsigned char)identity.ptr[i] > 126)
+            return "i= is more than ASCII";
+    return NULL;
+}
+
+static const char *parse_headers(const struct dkim_tags *tags, struct dkim_signature *ret)
+{
+    const struct dkim_tag *h = dkim_tags_find(tags, "h");
+    unsigned count = 0;
+    bool from = false;
+
+    if (h == NULL)
+        return "no h=";
+    tern_str rest = h->value, name;
+    while (dkim_list_next(&rest, ':', &name)) {
+        if (name.len == 0 || ++count > DKIM_SIGNED_NAMES_MAX)
+            return name.len == 0 ? "h= has an empty name" : "h= has too many names";
+        for (size_t i = 0; i < name.len; i++)
+            if (name.ptr[i] < 33 || name.ptr[i] > 126)
+                return "h= has a name that is none";
+        from |= dkim_equal_nocase(name, TERN_STR("from"));
+    }
+    ret->headers = h->value;
+    return from ? NULL : "h= does not name From";
+}
+
+static const char *parse_times(const struct dkim_tags *tags, struct dkim_signature *ret)
+{
+    const struct dkim_tag *t = dkim_tags_find(tags, "t"), *x = dkim_tags_find(tags, "x");
+    uint64_t n = 0;
+
+    if (t != NULL) {
+        if (!parse_number(t->value, 12, &n))
+            return "t= is no time";
+        ret->time = (int64_t)n;
+    }
+    if (x != NULL) {
+        if (!parse_number(x->value, 12, &n))
+            return "x= is no time";
+        ret->expires = (int64_t)n;
+    }
+    return t != NULL && x != NULL && ret->expires <= ret->time ? "x= is not after t=" : NULL;
+}
+
+static const char *parse_query(const struct dkim_tags *tags)
+{
+    const struct dkim_tag *q = dkim_tags_find(tags, "q");
+    tern_str rest, item;
+
+    if (q == NULL)
+        return NULL;
+    rest = q->value;
+    while (dkim_list_next(&rest, ':', &item))
+        if (dkim_equal_nocase(item, TERN_STR("dns/txt")))
+            return NULL;
+    return "q= is not dns/txt";
+}
+
+static const char *parse_hashes(const struct dkim_tags *tags, struct dkim_signature *ret)
+{
+    const struct dkim_tag *b = dkim_tags_find(tags, "b"), *bh = dkim_tags_find(tags, "bh");
+    const struct dkim_tag *l = dkim_tags_find(tags, "l");
+    int n;
+
+    if (b == NULL || bh == NULL)
+        return b == NULL ? "no b=" : "no bh=";
+    n = dkim_base64_decode(b->value, ret->b, sizeof(ret->b));
+    if (n <= 0)
+        return "b= is no base64, or too long";
+    ret->b_octets = (unsigned)n;
+    ret->b_text = b->value;
+    ret->b_raw = b->raw;
+    n = dkim_base64_decode(bh->value, ret->body_hash, sizeof(ret->body_hash));
+    if (n != DKIM_HASH_OCTETS && !(n == 20 && ret->algorithm == DKIM_RSA_SHA1))
+        return "bh= is no hash of that length";
+    if (l == NULL)
+        return NULL;
+    ret->has_length = true;
+    return parse_number(l->value, 76, &ret->length) ? NULL : "l= is no number";
+}
+
+const char *dkim_signature_parse(tern_str value, bool utf8, struct dkim_signature *ret)
+{
+    struct dkim_tags tags;
+    const char *wrong;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->domain = ret->selector = ret->identity = ret->identity_domain = ret->headers = TERN_STR("");
+    ret->b_text = ret->b_raw = TERN_STR("");
+    ret->time = ret->expires = -1;
+    ret->algorithm = DKIM_ALGORITHM_COUNT;
+    if (value.len > DKIM_SIGNATURE_OCTETS_MAX)
+        return "it is too long";
+    if ((wrong = dkim_tags_parse(value, &tags)) != NULL)
+        return wrong;
+    const struct dkim_tag *v = dkim_tags_find(&tags, "v");
+    if (v == NULL || !equal(v->value, "1"))
+        return v == NULL ? "no v=" : "v= is not 1";
+    if ((wrong = parse_names(&tags, ret)) != NULL || (wrong = parse_algorithm(&tags, ret)) != NULL ||
+        (wrong = parse_canons(&tags, ret)) != NULL || (wrong = parse_headers(&tags, ret)) != NULL ||
+        (!utf8 && (wrong = parse_ascii(ret->identity)) != NULL) ||
+        (wrong = parse_times(&tags, ret)) != NULL || (wrong = parse_query(&tags)) != NULL)
+        return wrong;
+    return parse_hashes(&tags, ret);
+}

@@ -230,7 +230,7 @@ static tern_verdict on_message(tern_call *call, const void *conf)
 static int init(const struct tern_api *api, void **ret_state)
 {
     tern = api;
-    if (!TERN_HAS(api, offload) || dkim_crypto_init() < 0)
+    if (dkim_crypto_init() < 0)
         return -ENOSYS;
     verify_keys = dkim_keys_new(KEYS_MAX);
     if (verify_keys == NULL)

@@ -59,6 +59,8 @@ static void print_row(const json_t *m)
     }
     json_array_foreach(json_object_get(m, "rcpts"), i, r) {
         printf("    %-9s <%s>", text_of(r, "state"), text_of(r, "address"));
+        if (text_of(r, "report")[0] != '\0')
+            printf("  (the sender is still to be told)");
         if (text_of(r, "reply")[0] != '\0')
             printf("  %s", text_of(r, "reply"));
         printf("\n");

@@ -10,6 +10,7 @@
  *     link.c      a slot of a site: a connection, shipments one after another
  *     notice.c    the bounce of a visit, through the policy `generated`
  *     transport.c the same for transports of modules, on the pool
+ *     owed.c      one who has the mail, while the sender has no report yet
  *     outcome.c   what became of recipients: durable, told, logged; notices to senders
  *     dispatch.c  the posts between the scheduler's thread, the spool's and the loops
  *
@@ -108,6 +109,9 @@ struct delivery_rcpt {
     enum fate fate;
     bool in_job; /* its outcome is on its way to the disk */
     bool stored; /* durable */
+    bool owes;   /* the outcome on its way is: delivered, and the sender is to be told (owed.h) */
+    bool owed;   /* that is durable */
+    bool told;   /* log and policy know */
     bool expired;
     enum handed handed;
     char enhanced[12];
@@ -157,6 +161,7 @@ struct message {
     struct engine_delivery *delivery;
     struct delivery_rcpt *rcpts;
     unsigned rcpt_count;
+    unsigned open_count;         /* the first of them; the others are owed a report from before */
     unsigned unvisited;          /* pending recipients beyond VISIT_RCPTS_MAX */
     bool must_hold, busy, again; /* some shipment came back so */
     bool hold_over;              /* this visit ends an expired hold: nobody is delivered to */
@@ -176,7 +181,7 @@ struct message {
     struct spool_rcpt_change *rcpt_changes;
     struct notice *notice;
     enum outcome_job job_kind;
-    bool job_active, is_undurable, is_waiting, decided;
+    bool job_active, is_undurable, is_waiting, decided, too_old;
     /* all outcomes of the visit are durable; what is left is to hold it */
     bool attempt_stored;
     uint64_t undurable_wait_ms;

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "delivery/internal.h"
+#include "delivery/owed.h"
 
 struct way {
     struct list link;
@@ -235,7 +236,7 @@ static void on_routed(void *arg, const struct route_answer *answers)
     struct buf key = BUF_INIT;
 
     table_init(&ways);
-    for (uint32_t i = 0; i < m->rcpt_count; i++)
+    for (uint32_t i = 0; i < m->open_count; i++)
         use_answer(m, &ways, &key, i, &answers[i]);
     buf_free(&key);
     table_free(&ways, NULL);
@@ -468,6 +469,38 @@ static void choose_rcpts(struct message *m)
     }
 }
 
+/* He has it since an earlier visit; what is left is to tell the sender. */
+static bool take_owed(struct message *m, struct delivery_rcpt *r)
+{
+    struct owed owed;
+
+    if (!owed_decode(m->loaded->rcpts[r->index].text, &owed))
+        return false;
+    r->fate = FATE_DELIVERED;
+    r->owed = r->told = true;
+    r->handed = owed.relayed ? HANDED_ON : HANDED_OVER;
+    (void)snprintf(r->enhanced, sizeof(r->enhanced), "%.*s", (int)owed.status.len,
+                   owed.status.len > 0 ? owed.status.ptr : "");
+    r->text = arena_slice(&m->memory->arena, owed.text);
+    r->host = arena_slice(&m->memory->arena, owed.host);
+    return true;
+}
+
+/* Those who are still to be delivered to first. */
+static void sort_rcpts(struct message *m)
+{
+    m->open_count = m->rcpt_count;
+    for (unsigned i = 0; i < m->open_count;) {
+        struct delivery_rcpt r = m->rcpts[i];
+        if (!take_owed(m, &r)) {
+            i++;
+            continue;
+        }
+        m->rcpts[i] = m->rcpts[--m->open_count];
+        m->rcpts[m->open_count] = r;
+    }
+}
+
 static void begin_delivery(struct message *m)
 {
     struct engine_session_options options = {
@@ -485,11 +518,11 @@ static void begin_delivery(struct message *m)
 
 static void ask_routes(struct message *m)
 {
-    unsigned *asked = arena_alloc(&m->memory->arena, (m->rcpt_count + 1) * sizeof(*asked));
+    unsigned *asked = arena_alloc(&m->memory->arena, (m->open_count + 1) * sizeof(*asked));
 
-    for (unsigned i = 0; i < m->rcpt_count; i++)
+    for (unsigned i = 0; i < m->open_count; i++)
         asked[i] = m->rcpts[i].index;
-    engine_route(m->delivery, asked, m->rcpt_count, on_routed, m);
+    engine_route(m->delivery, asked, m->open_count, on_routed, m);
 }
 
 /* Nobody released it in time. The words go to the log, and to the sender if he is told. */
@@ -507,7 +540,7 @@ static void end_hold(struct message *m)
     text = keep_text(m, "held by %.*s%s%.*s; not released in time", (int)who.len, who.ptr,
                      why.len > 0 ? ": " : "", (int)why.len, why.len > 0 ? why.ptr : "");
     m->hold_over = true;
-    for (unsigned i = 0; i < m->rcpt_count; i++) {
+    for (unsigned i = 0; i < m->open_count; i++) {
         struct delivery_rcpt *r = &m->rcpts[i];
         r->expired = bounce;
         /* RFC 3463 3.8: delivery not authorized, message refused */
@@ -609,7 +642,9 @@ void delivery_message_prepare(struct dispatch *d, const struct spool_entry *entr
     }
     choose_policy(m);
     choose_rcpts(m);
-    if (m->rcpt_count == 0) {
+    sort_rcpts(m);
+    if (m->open_count == 0) {
+        m->hold_over = loaded->entry.held;
         prepared(m);
         return;
     }

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "delivery/notice.h"
+#include "delivery/owed.h"
 
 static bool is_final_fate(enum fate fate)
 {
@@ -88,6 +89,7 @@ static uint64_t due_at(struct message *m, uint64_t now_ms)
     uint64_t retry_ms = scheduler_retry_at(m->dispatch->set->scheduler, &m->entry, now_ms);
 
     if (retry_ms == 0) {
+        m->too_old = true;
         expire(m);
         retry_ms = now_ms + NOTICE_WAIT_MS;
     }
@@ -121,19 +123,40 @@ static bool needs_notice(const struct message *m)
     return false;
 }
 
+/* Delivered, and the sender is to hear of it before that is the end of it. */
+static bool is_owed(const struct message *m, const struct delivery_rcpt *r)
+{
+    return r->fate == FATE_DELIVERED && !m->too_old && delivery_notice_wanted(m, r);
+}
+
+static bool any_owed(const struct message *m)
+{
+    for (unsigned i = 0; i < m->rcpt_count; i++)
+        if (is_owed(m, &m->rcpts[i]))
+            return true;
+    return false;
+}
+
 /*
- * No notice, no bounce: the failed recipients stay queued and are tried once more. Those who were
- * delivered stay delivered: the sender will not be told.
+ * No notice, no bounce: the failed recipients stay queued and are tried once more. For those who were
+ * delivered the notice alone is tried again, until the message is too old for that.
  */
 static void take_back_failures(struct message *m)
 {
+    bool again = any_of(m, FATE_FAILED) || any_owed(m);
+
     log_event(LOG_WARNING, LOG_EV_deferred, m->id,
-              any_of(m, FATE_FAILED) ? "the policy did not take the notice to the sender; tried again"
-                                     : "the policy did not take the notice to the sender; it is dropped");
+              again ? "the policy did not take the notice to the sender; tried again"
+                    : "the policy did not take the notice to the sender; it is dropped");
     delivery_notice_free(m->notice);
     m->notice = NULL;
     if (m->hold_over)
         m->due_ms = clock_wall_ms() + NOTICE_WAIT_MS;
+    if (any_owed(m) && !any_of(m, FATE_DEFERRED) && !any_of(m, FATE_FAILED)) {
+        m->attempts = m->entry.attempts + 1; /* the window of a long list moves on */
+        if (!more_windows(m))
+            m->due_ms = clock_wall_ms() + NOTICE_WAIT_MS;
+    }
     for (unsigned i = 0; i < m->rcpt_count; i++)
         if (m->rcpts[i].fate == FATE_FAILED && delivery_notice_wanted(m, &m->rcpts[i])) {
             m->rcpts[i].fate = FATE_DEFERRED;
@@ -153,8 +176,27 @@ static enum spool_rcpt_state state_of(enum fate fate)
     }
 }
 
+static struct slice owed_text(struct message *m, const struct delivery_rcpt *r)
+{
+    struct buf text = BUF_INIT;
+
+    owed_encode(&(struct owed){ r->handed == HANDED_ON, slice_cstr(r->enhanced), r->host, r->text },
+                &text);
+    struct slice kept = arena_slice(&m->memory->arena, buf_slice(&text));
+    buf_free(&text);
+    return kept;
+}
+
+static struct spool_rcpt_change change_of(struct message *m, const struct delivery_rcpt *r)
+{
+    if (r->owes)
+        return (struct spool_rcpt_change){ r->index, SPOOL_RCPT_QUEUED, owed_text(m, r) };
+    return (struct spool_rcpt_change){ r->index, state_of(r->fate), r->text };
+}
+
 static unsigned gather(struct message *m, bool final)
 {
+    bool with_notice = final && m->notice != NULL;
     unsigned count = 0;
 
     if (m->rcpt_changes == NULL)
@@ -163,10 +205,10 @@ static unsigned gather(struct message *m, bool final)
         struct delivery_rcpt *r = &m->rcpts[i];
         bool now =
             final ? r->fate != FATE_OPEN : r->fate == FATE_DELIVERED || r->fate == FATE_DISCARDED;
-        r->in_job = now && !r->stored;
+        r->owes = !with_notice && is_owed(m, r);
+        r->in_job = now && !r->stored && !(r->owes && r->owed);
         if (r->in_job)
-            m->rcpt_changes[count++] =
-                (struct spool_rcpt_change){ r->index, state_of(r->fate), r->text };
+            m->rcpt_changes[count++] = change_of(m, r);
     }
     return count;
 }
@@ -271,6 +313,11 @@ static bool alike(const struct delivery_rcpt *a, const struct delivery_rcpt *b)
            slice_equal(a->tls, b->tls);
 }
 
+static bool is_news(const struct delivery_rcpt *r)
+{
+    return r->in_job && !r->told;
+}
+
 /* Record and hook `result`, once for each run of recipients with the same outcome. */
 static void tell_policy(struct message *m)
 {
@@ -279,10 +326,10 @@ static void tell_policy(struct message *m)
     for (unsigned i = 0; i < m->rcpt_count; i++) {
         const struct delivery_rcpt *first = &m->rcpts[i];
         unsigned count = 0;
-        if (!first->in_job)
+        if (!is_news(first))
             continue;
         run[count++] = first->index;
-        while (i + 1 < m->rcpt_count && m->rcpts[i + 1].in_job && alike(first, &m->rcpts[i + 1]))
+        while (i + 1 < m->rcpt_count && is_news(&m->rcpts[i + 1]) && alike(first, &m->rcpts[i + 1]))
             run[count++] = m->rcpts[++i].index;
         engine_result(m->delivery, run, count, outcome_name(first), first->text,
                       first->tls);
@@ -317,13 +364,15 @@ static void durable(struct message *m)
         log_event(LOG_INFO, LOG_EV_disk, m->id, "the outcome is on disk now");
     }
     for (unsigned i = 0; i < m->rcpt_count; i++)
-        if (m->rcpts[i].in_job)
+        if (is_news(&m->rcpts[i]))
             tell_log(m, &m->rcpts[i], now_ms);
     if (m->delivery != NULL)
         tell_policy(m);
     for (unsigned i = 0; i < m->rcpt_count; i++) {
         struct delivery_rcpt *r = &m->rcpts[i];
-        r->stored |= r->in_job;
+        r->stored |= r->in_job && !r->owes;
+        r->owed |= r->in_job && r->owes;
+        r->told |= r->in_job;
         r->in_job = false;
     }
 }

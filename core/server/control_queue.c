@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "delivery/owed.h"
 #include "queue/verbs.h"
 #include "server/control.h"
 #include "state/envelope.h"
@@ -33,6 +34,19 @@ static void add_entry(struct buf *out, const struct spool_entry *e, uint64_t hol
         buf_printf(out, ",\"hold_until\":%llu", (unsigned long long)(e->due_ms + hold_expire_ms));
 }
 
+static void add_rcpt_status(struct buf *out, const struct spool_rcpt_status *r)
+{
+    struct owed owed;
+    bool is_owed = r->state == SPOOL_RCPT_QUEUED && owed_decode(r->text, &owed);
+    struct slice text = is_owed ? owed.text : r->text;
+
+    buf_printf(out, ",\"state\":\"%s\"", is_owed ? "delivered" : rcpt_states[r->state]);
+    if (is_owed)
+        buf_add_cstr(out, ",\"report\":\"owed\"");
+    if (text.len > 0)
+        add_key(out, "reply", text);
+}
+
 static void add_rcpts(struct buf *out, const struct envelope *e, const struct spool_loaded *m)
 {
     static const char *const classes[] = { "none", "local", "relay", "forward", "client" };
@@ -43,11 +57,10 @@ static void add_rcpts(struct buf *out, const struct envelope *e, const struct sp
         buf_add_json(out, e->rcpts[i].address);
         if (!slice_equal(e->rcpts[i].address, e->rcpts[i].original))
             add_key(out, "original", e->rcpts[i].original);
-        buf_printf(out, ",\"class\":\"%s\",\"state\":\"%s\"",
-                   e->rcpts[i].class_ < 5 ? classes[e->rcpts[i].class_] : "?",
-                   i < m->entry.rcpt_count ? rcpt_states[m->rcpts[i].state] : "?");
-        if (i < m->entry.rcpt_count && m->rcpts[i].text.len > 0)
-            add_key(out, "reply", m->rcpts[i].text);
+        buf_printf(out, ",\"class\":\"%s\"",
+                   e->rcpts[i].class_ < 5 ? classes[e->rcpts[i].class_] : "?");
+        if (i < m->entry.rcpt_count)
+            add_rcpt_status(out, &m->rcpts[i]);
         buf_add_char(out, '}');
     }
     buf_add_char(out, ']');

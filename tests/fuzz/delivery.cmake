@@ -1,1 +1,2 @@
 tern_fuzz_target(fuzz_client_reply LIBS tern_delivery)
+tern_fuzz_target(fuzz_owed LIBS tern_delivery)

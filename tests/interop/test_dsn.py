@@ -3,12 +3,14 @@
 import email
 import email.policy
 import os
+import re
+import signal
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from ternlib import Client, Tern, need, run, wait_for
-from peers import Postfix, Sink
+from peers import Mute, Postfix, Sink
 
 CONFIG = """
 hostname: mx.test
@@ -192,6 +194,48 @@ def test_one_message_of_every_kind():
                        "rfc822; bob@near.example": "delivered"}, got
 
 
+def of_bob(t):
+    return [r["Action"] for o in t.maildir("alice") for r in Notice(o).rcpts if "bob@" in r["Final-Recipient"]]
+
+
+def test_a_report_outlives_kill_9():
+    """bob has it, another recipient's server hangs: what is on disk then is that bob has it and that alice is to hear so"""
+    with Mute() as hangs, Sink() as sink, server(hangs) as t:
+        assert send(t, {"bob@near.example": " NOTIFY=SUCCESS", "x@far.example": " NOTIFY=NEVER"}) == [250] * 4
+        wait_for(lambda: "to=bob@near.example" in t.log_now() and len(t.maildir("bob")) == 1, 20)
+        queued = t.queue()[0]
+        states = {r["address"]: (r["state"], r.get("report")) for r in queued["rcpts"]}
+        assert states == {"bob@near.example": ("delivered", "owed"), "x@far.example": ("queued", None)}, states
+        assert "(the sender is still to be told)" in t.cli("queue", "show", queued["id"]).stdout
+        t.stop(signal.SIGKILL)
+        t.values["sink"] = sink.port
+        t.write_config(CONFIG)
+        t.start()
+        wait_for(lambda: of_bob(t), 20)
+        wait_for(lambda: t.queue() == [], 20)
+        assert of_bob(t) == ["delivered"] and len(t.maildir("bob")) == 1
+        assert len(re.findall("delivered to=bob@near", t.log_text())) == 1  # the log and hook result hear of it once
+
+
+def test_a_report_waits_for_the_policy():
+    """policy `generated` puts it off; the server is killed; a policy that takes it tells alice"""
+    later = "  generated: [ { lua: { script: later.lua } } ]\n"
+    script = 'local tern = require "tern"\ntern.on("queue", function(m) return tern.defer(451, "4.7.0", "not now") end, { answers = { "defer" } })\n'
+    with Sink() as sink:
+        config = CONFIG.replace("policies:\n", "policies:\n" + later)
+        with Tern(config, files={"later.lua": script}, sink=sink.port, retry="1s", delay="4h").start() as t:
+            assert send(t, {"bob@near.example": " NOTIFY=SUCCESS"}) == [250] * 3
+            wait_for(lambda: "did not take the notice to the sender; tried again" in t.log_now(), 20)
+            t.stop(signal.SIGKILL)
+            t.write_config(CONFIG)
+            t.start()
+            wait_for(lambda: t.queue(), 20)
+            t.cli("queue", "retry", t.queue()[0]["id"])
+            wait_for(lambda: of_bob(t), 20)
+            wait_for(lambda: t.queue() == [], 20)
+            assert of_bob(t) == ["delivered"] and len(t.maildir("bob")) == 1
+
+
 def test_postfix_passes_its_wishes_on():
     """what a client of Postfix asks for comes to us by Postfix, and our report goes by it"""
     need("postfix")
@@ -230,4 +274,4 @@ if __name__ == "__main__":
          test_full_in_eight_bits_and_not_above_the_bound, test_success_in_a_mailbox_is_delivered,
          test_success_at_a_server_without_dsn_is_relayed, test_passed_on_where_dsn_is_offered,
          test_delay_is_told_once_to_who_asked, test_delay_comes_in_time_between_long_waits, test_one_message_of_every_kind,
-         test_postfix_passes_its_wishes_on, test_bad_parameters])
+         test_a_report_outlives_kill_9, test_a_report_waits_for_the_policy, test_postfix_passes_its_wishes_on, test_bad_parameters])

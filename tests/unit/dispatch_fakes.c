@@ -17,6 +17,7 @@ _Atomic unsigned world_results[5], world_parcel_rcpts_max;
 _Atomic bool world_stuck_released;
 
 static struct world_options options;
+_Atomic tern_verdict world_notice_verdict;
 
 static bool starts(tern_str s, const char *with)
 {
@@ -68,6 +69,7 @@ const struct transport *policies_transport(const struct policies *policies, stru
 void fakes_start(const struct world_options *o)
 {
     options = *o;
+    atomic_store(&world_notice_verdict, o->notice);
     const struct smtp_transport_conf conf = {
         .port = 25,
         .connections_max = o->connections_max > 0 ? o->connections_max : 5,
@@ -271,10 +273,11 @@ static void tell_enqueued(void *arg)
 {
     struct engine_enqueue *e = arg;
     const struct engine_group group = { .number = 1, .facts = e->txn };
+    tern_verdict verdict = atomic_load(&world_notice_verdict);
     const struct engine_message_result result = {
-        .decision = { .verdict = options.notice, .code = 451 },
+        .decision = { .verdict = verdict, .code = 451 },
         .groups = &group,
-        .group_count = options.notice == TERN_NEXT,
+        .group_count = verdict == TERN_NEXT,
         .body = e->body,
     };
 

@@ -184,7 +184,7 @@ int spool_load(struct spool *spool, struct spool_key key, struct spool_loaded **
     l->view.envelope = slice_make(l->envelope, m->envelope_len);
     l->rcpts = mem_zalloc(m->rcpt_count * sizeof(l->rcpts[0]));
     for (uint32_t i = 0; i < m->rcpt_count; i++)
-        l->rcpts[i].state = m->states[i];
+        l->rcpts[i] = (struct spool_rcpt_status){ m->states[i], slice_cstr(mem_strdup(m->texts[i])) };
     l->view.rcpts = l->rcpts;
     (void)pthread_mutex_unlock(&lock);
     *ret = &l->view;
@@ -203,6 +203,8 @@ void spool_unload(struct spool_loaded *loaded)
 
     if (atomic_fetch_sub(&l->refs, 1) != 1)
         return;
+    for (uint32_t i = 0; i < l->view.entry.rcpt_count; i++)
+        free((void *)(uintptr_t)l->rcpts[i].text.ptr);
     free(l->rcpts);
     free(l->envelope);
     free(l);

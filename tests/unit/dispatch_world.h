@@ -57,6 +57,7 @@ extern _Atomic unsigned world_connections, world_connecting_failed, world_transa
 extern _Atomic unsigned world_results[5]; /* delivered, deferred, bounced, expired, other */
 extern _Atomic unsigned world_parcel_rcpts_max, world_generations;
 extern _Atomic bool world_stuck_released;
+extern _Atomic tern_verdict world_notice_verdict; /* options.notice; may change */
 
 void world_start(const struct world_options *options);
 /* Drains, ends and frees all. Asserts that nothing is left. */

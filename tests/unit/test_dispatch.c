@@ -136,6 +136,51 @@ static void test_notice_refused_means_no_bounce(void)
     world_stop();
 }
 
+static bool visit_is_over(void)
+{
+    struct dispatch_stats stats;
+
+    world_stats(&stats);
+    return stats.messages == 0 && world_messages[0]->texts[0][0] != '\0';
+}
+
+/*
+ * NOTIFY=SUCCESS: that the sender is to be told is as durable as that it was delivered. Until the notice is
+ * stored the recipient stays, marked, and is never delivered to again.
+ */
+static void test_a_report_is_owed(void)
+{
+    start((struct world_options){ .notice = TERN_DEFER });
+    unsigned m = world_send_aged("s@sender.mx", "m1001.0@fixed.test", 0, "SUCCESS");
+    CU_ASSERT(world_wait_for(visit_is_over));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_QUEUED);
+    CU_ASSERT_EQUAL(world_text(m, 0)[0], '\006');
+    CU_ASSERT_PTR_NOT_NULL(strstr(world_text(m, 0), "\t250 2.0.0 taken"));
+    atomic_store(&world_notice_verdict, TERN_NEXT);
+    CU_ASSERT_EQUAL(
+        queue_verb(world_spool(), world_scheduler(), QUEUE_RETRY, world_messages[m]->key), 0);
+    CU_ASSERT(world_wait(m, 0));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL(world_messages[m]->carried[0], 1);
+    CU_ASSERT_EQUAL(world_notices(), 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(world_notice(), "\r\nAction: "));
+    CU_ASSERT_PTR_NOT_NULL(strstr(world_notice(), "250 2.0.0 taken"));
+    CU_ASSERT(world_wait(1, 0));
+    world_stop();
+    CU_ASSERT_EQUAL(world_results[0], 1 + 1); /* hook `result` hears of each delivery once */
+}
+
+/* Not for ever: with the age at which mail expires the report is given up, and nothing else. */
+static void test_an_owed_report_expires(void)
+{
+    start((struct world_options){ .notice = TERN_DEFER });
+    unsigned m = world_send_aged("s@sender.mx", "ok@fixed.test", 5 * DAY_MS, "SUCCESS");
+    CU_ASSERT(world_wait(m, 0));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL(world_notices(), 0);
+    world_stop();
+}
+
 static void test_soft_bounce(void)
 {
     start((struct world_options){ .soft_bounce = true });
@@ -424,6 +469,8 @@ static void add_tests(CU_pSuite suite)
     CU_add_test(suite, "NOTIFY=NEVER", test_notify_never);
     CU_add_test(suite, "a notice to nobody is dropped", test_dropped_notice);
     CU_add_test(suite, "a refused notice means no bounce", test_notice_refused_means_no_bounce);
+    CU_add_test(suite, "a report is owed", test_a_report_is_owed);
+    CU_add_test(suite, "an owed report expires", test_an_owed_report_expires);
     CU_add_test(suite, "soft_bounce", test_soft_bounce);
     CU_add_test(suite, "expiry", test_expiry);
     CU_add_test(suite, "hold by hook deliver", test_hold_by_hook);

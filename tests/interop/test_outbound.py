@@ -271,6 +271,20 @@ def test_a_reload_changes_the_policy():
             assert [m.encrypted for m in relay.mails] == [False, True]
 
 
+def test_reloads_in_the_middle_of_deliveries():
+    """What is under way keeps its configuration: nothing is put off, nothing is sent twice; old generations end."""
+    with Relay(tls="starttls", certificate=good()) as relay:
+        with server(relay, verified() + "    messages_max: 3\n") as t:
+            for n in range(6):
+                for rcpt in range(5):
+                    send(t, ["r%d-%d@far.example" % (n, rcpt)])
+                t.cli("reload")
+            wait_for(lambda: t.queue() == [], 60)
+            assert len(relay.mails) == 30 and all(m.encrypted for m in relay.mails), len(relay.mails)
+            assert " deferred " not in t.log_text()
+            wait_for(lambda: t.metric("tern_generations") == 1, 60)
+
+
 # ---- the real ones ----
 
 class DovecotAuth(Process):
@@ -524,6 +538,7 @@ if __name__ == "__main__":
              test_may_goes_on_in_clear_where_starttls_is_refused, test_may_falls_back_on_a_new_connection,
              test_a_reply_injected_behind_the_220, test_what_was_offered_in_clear_is_forgotten, test_implicit,
              test_sessions_are_resumed, test_auth_under_tls_by_each_mechanism, test_the_recipe, test_a_reload_changes_the_policy,
+         test_reloads_in_the_middle_of_deliveries,
              test_postfix_with_tls_and_dovecots_sasl, test_openssl_s_server_sees_the_name, test_tern_is_the_smarthost,
              test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls,
              test_a_wrong_password_is_the_operators_to_mend, test_auth_put_off,

@@ -107,6 +107,7 @@ static void auth_wipe(struct engine_auth *a)
 {
     sasl_server_fini(&a->sasl);
     auth_secret_unref(a->secret);
+    explicit_bzero(&a->found, sizeof(a->found));
     if (a->lookup != NULL)
         call_unref(a->lookup);
     buf_wipe(&a->initial);
@@ -122,6 +123,7 @@ void auth_free(struct engine_auth *a)
     if (a == NULL)
         return;
     run_give_back(a->session);
+    auth_derive_give_up(a);
     loop_timer_stop(&a->timer);
     a->session->auth = NULL;
     auth_wipe(a);
@@ -319,30 +321,45 @@ static void make_up(const struct engine_auth *a, struct sasl_keys *keys)
     keys->iterations = a->session->auth_options->iterations;
 }
 
-/* Keys as stored, or made of the password. */
-static bool take_keys(const struct engine_auth *a, const struct tern_auth_keys *from,
+static void copy_keys(const struct engine_auth *a, const struct tern_auth_keys *from,
                       struct sasl_keys *keys)
 {
     size_t octets = sasl_hash_octets(sasl_scram_hash(a->known));
 
-    if (from->password.len > 0) {
-        CLEANUP_SECRET struct buf password = BUF_INIT;
-        (void)buf_reserve(&password, from->password.len);
-        return sasl_prep(slice_of(from->password), SASL_PASSWORD_OCTETS_MAX, &password) &&
-               sasl_scram_keys(sasl_scram_hash(a->known), buf_slice(&password), keys);
-    }
     memcpy(keys->salt, from->salt.ptr, from->salt.len);
     keys->salt_octets = from->salt.len;
     keys->iterations = from->iterations;
     memcpy(keys->stored_key, from->stored_key.ptr, octets);
     memcpy(keys->server_key, from->server_key.ptr, octets);
-    return true;
 }
 
+/* Salt and count are told, and what `found` says of them, or those of a user that nobody knows. */
+void auth_derived(struct engine_auth *a, const struct sasl_keys *made)
+{
+    struct sasl_keys made_up;
+    bool known = a->is_found;
+
+    make_up(a, &made_up);
+    if (a->is_password) {
+        known = made != NULL;
+        if (known)
+            a->found = *made;
+    }
+    a->left_out = a->left_out && !known; /* who knows the user has the last word */
+    enum sasl_step step = sasl_server_keys(&a->sasl, known ? &a->found : NULL, &made_up);
+    explicit_bzero(&a->found, sizeof(a->found));
+    take_step(a, step);
+}
+
+/*
+ * Keys as stored, or made of the password. Whether the user is there, and how the keys are stored, must not
+ * show in the time: each exchange pays for one derivation.
+ */
 static void looked_up(struct engine_auth *a, const struct run *run)
 {
     const struct tern_auth_keys *found = NULL;
-    struct sasl_keys made_up, keys = { 0 };
+    CLEANUP_SECRET struct buf password = BUF_INIT;
+    struct sasl_keys made_up;
 
     if (run->refusal.verdict == TERN_ACCEPT && a->lookup != NULL)
         found = a->lookup->journal.keys;
@@ -351,17 +368,16 @@ static void looked_up(struct engine_auth *a, const struct run *run)
                                                               : slice_make(NULL, 0)));
         return;
     }
+    a->is_found = found != NULL && found->password.len == 0;
+    if (a->is_found)
+        copy_keys(a, found, &a->found);
+    if (found != NULL && !a->is_found) {
+        (void)buf_reserve(&password, found->password.len);
+        a->is_password = sasl_prep(slice_of(found->password), SASL_PASSWORD_OCTETS_MAX, &password);
+    }
     make_up(a, &made_up);
-    keys = made_up;
-    /* Whether the user is there, and how the keys are stored, must not show in the time: each exchange
-     * pays for one derivation. */
-    if (found == NULL || found->password.len == 0)
-        (void)sasl_scram_keys(sasl_scram_hash(a->known), SLICE("nobody"), &made_up);
-    bool known = found != NULL && take_keys(a, found, &keys);
-    a->left_out = a->left_out && !known; /* who knows the user has the last word */
-    enum sasl_step step = sasl_server_keys(&a->sasl, known ? &keys : NULL, &made_up);
-    explicit_bzero(&keys, sizeof(keys));
-    take_step(a, step);
+    if (!auth_derive(a, a->is_password ? buf_slice(&password) : SLICE("nobody"), &made_up))
+        could_not_tell(a);
 }
 
 static void done(struct run *run)

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine_auth_private.h - one exchange, for the two files that lead it. Inside module/ only. */
+/* engine_auth_private.h - one exchange, for the three files that lead it. Inside module/ only. */
 #ifndef TERN_MODULE_ENGINE_AUTH_PRIVATE_H
 #define TERN_MODULE_ENGINE_AUTH_PRIVATE_H
 
 #include "module/engine_auth.h"
 #include "module/engine_private.h"
+#include "module/pool.h"
+#include "module/port.h"
 #include "sasl/server.h"
 
 #define AUTH_MECHANISM_OCTETS_MAX 20 /* RFC 4422 3.1 */
 #define AUTH_ROUNDS_MAX           AUTH_CHALLENGES_MAX
 #define AUTH_SALT_OCTETS          16
+#define AUTH_DERIVE_PARALLEL      2  /* threads of the pool that make SCRAM keys */
 #define AUTH_DELAY_SHIFT_MAX      20 /* doublings of the delay; the rest is delay_max */
 
 struct auth_round {
@@ -31,6 +34,9 @@ struct engine_auth {
     struct auth_round rounds[AUTH_ROUNDS_MAX];
     unsigned round_count, replayed;
     tern_call *lookup; /* whose journal has the keys; counted */
+    struct auth_derive *derive; /* keys are being made */
+    struct sasl_keys found;     /* meanwhile: what a LOOKUP step gave, with `is_found` */
+    bool is_found, is_password;
     tern_str login;
     const struct plan_step *step; /* who answered last */
     struct refusal refusal;       /* of a step, told in the end: `refused` */
@@ -42,6 +48,14 @@ struct engine_auth {
 void auth_free(struct engine_auth *a); /* in the midst of it; NULL is allowed */
 struct slice auth_user(const struct engine_auth *a);
 void auth_tell(struct engine_auth *a, struct engine_auth_result *result);
+
+/*
+ * engine_auth_keys.c: makes the keys of `password` with salt and iterations of `keys`, then calls auth_derived(),
+ * NULL if it could not. False: too many wait for that already.
+ */
+bool auth_derive(struct engine_auth *a, struct slice password, const struct sasl_keys *keys);
+void auth_derived(struct engine_auth *a, const struct sasl_keys *made);
+void auth_derive_give_up(struct engine_auth *a);
 
 /* engine_auth_fail.c: counts it, waits, tells. 4xx: at once. */
 void auth_fail(struct engine_auth *a, const struct refusal *refusal);

@@ -7,6 +7,7 @@ import hmac
 import http.server
 import json
 import os
+import select
 import ssl
 import subprocess
 import sys
@@ -172,6 +173,26 @@ def test_auth_file_scram():
         assert login(t, "alice", "open sesame", "CRAM-MD5") == 235
         assert login(t, "alice", "open sesamE", "CRAM-MD5") == 535
         assert login(t, "scram", "pass word", "CRAM-MD5") == 535
+
+
+def test_keys_are_made_off_the_loop():
+    """SCRAM with a million rounds, which the server does for a stored password and for nobody: the loop goes on meanwhile"""
+    config = SUBMISSION.replace("auth: { ", "loops: 1\nauth: { iterations: 1000000, ")
+    step = "auth_file: { path: users.yaml, mechanisms: [SCRAM-SHA-256], domain: '' }"
+    with Tern(config.replace("%s", step), {"users.yaml": "alice: '%s'\n" % USERS["alice"]}).start() as t:
+        other, clients = hello(t), [hello(t) for _ in range(4)]
+        for i, c in enumerate(clients):
+            c.send("AUTH SCRAM-SHA-256 %s\r\n" % b64("n,,n=%s,r=nonce" % ("alice" if i % 2 else "nobody")))
+        for _ in range(10):
+            assert other.cmd("NOOP")[0] == 250
+        answered = select.select([c.sock for c in clients], [], [], 0)[0]
+        assert answered == [], "ten NOOPs took longer than a derivation"
+        clients.pop().close()  # gone in the midst of it
+        for c in clients:
+            code, text = c.reply()
+            assert code == 334 and base64.b64decode(text).endswith(b",i=1000000"), (code, text)
+        assert login(t, "alice", "open sesame", "SCRAM-SHA-256") == 235
+        assert login(t, "alice", "open sesamE", "SCRAM-SHA-256") == 535
 
 
 def test_auth_file_domain():
@@ -582,7 +603,7 @@ def test_file_that_is_wrong():
 
 
 if __name__ == "__main__":
-    run([test_passwd, test_passwd_at_a_terminal, test_file_that_is_wrong, test_auth_file, test_auth_file_changes, test_auth_file_scram, test_auth_file_domain,
+    run([test_passwd, test_passwd_at_a_terminal, test_file_that_is_wrong, test_auth_file, test_auth_file_changes, test_auth_file_scram, test_keys_are_made_off_the_loop, test_auth_file_domain,
          test_auth_dovecot, test_auth_dovecot_stops, test_auth_dovecot_hangs_up_between,
          test_auth_dovecot_many_at_once, test_auth_dovecot_that_is_none,
          test_auth_dovecot_yes_out_of_turn, test_auth_http, test_auth_http_that_is_none, test_auth_http_tls,

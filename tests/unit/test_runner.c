@@ -521,18 +521,6 @@ static tern_verdict offload_too_early(tern_call *call, const struct script *s)
     return tern->offload(call, work_there); /* a question is under way */
 }
 
-static tern_verdict ask_from_there(tern_call *call, const void *conf)
-{
-    (void)conf;
-    return tern->after_ms(call, 1, on_tick); /* ERROR: not from the pool */
-}
-
-static tern_verdict offload_and_ask(tern_call *call, const struct script *s)
-{
-    (void)s;
-    return tern->offload(call, ask_from_there);
-}
-
 static void test_offload(void)
 {
     static const struct {
@@ -542,7 +530,6 @@ static void test_offload(void)
         { { .only_at = AT(MAIL), .more = offload }, 0 },
         { { .only_at = AT(MAIL), .more = ask_then_offload }, 0 },
         { { .only_at = AT(MAIL), .more = offload_too_early }, 1 },
-        { { .only_at = AT(MAIL), .more = offload_and_ask }, 1 },
     };
 
     loop_thread = pthread_self();

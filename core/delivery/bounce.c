@@ -304,17 +304,14 @@ static void add_words(struct buf *out, const struct bounce *b)
 
 /* ---- for machines ---- */
 
-/* RFC 3461 6.3: the ORCPT that came, decoded; else the address of RCPT. */
+/* RFC 3461 6.3 (d): the ORCPT that came, decoded; without one the field must not appear. */
 static void add_original(struct buf *out, const struct bounce *b, const struct bounce_rcpt *r)
 {
     CLEANUP_BUF struct buf head = BUF_INIT, address = BUF_INIT;
     ptrdiff_t semicolon = r->orcpt.len > 0 ? slice_find(r->orcpt, ';') : -1;
 
-    if (semicolon <= 0 || !xtext_decode(slice_from(r->orcpt, (size_t)semicolon + 1), &address)) {
-        add_field(out, b, b->smtputf8 ? "Original-Recipient: utf-8; " : "Original-Recipient: rfc822; ",
-                  r->original);
+    if (semicolon <= 0 || !xtext_decode(slice_from(r->orcpt, (size_t)semicolon + 1), &address))
         return;
-    }
     buf_add_cstr(&head, "Original-Recipient: ");
     add_token(&head, slice_head(r->orcpt, (size_t)semicolon), "-", ID_MAX);
     buf_add_cstr(&head, "; ");

@@ -30,7 +30,7 @@ enum client_tls {
 struct client_auth {
     struct slice user, password;
     unsigned mechanisms; /* that may be used: a bit (1 << enum sasl_mechanism) each */
-    bool plaintext;      /* PLAIN and LOGIN also where the connection is not encrypted */
+    bool plaintext;      /* PLAIN and LOGIN also without TLS that is verified */
 };
 
 struct client_options {

@@ -39,8 +39,9 @@ static void not_usable(struct client *c)
         reply = client_own(c, 451, "4.7.0", "AUTH is configured for it, but it does not offer AUTH%s",
                            c->encrypted ? "" : " without TLS");
     else if ((c->features.auth_mechanisms & c->auth->mechanisms) != 0)
-        reply = client_own(c, 451, "4.7.0",
-                           "it wants the password in clear, and the connection is not encrypted");
+        reply = client_own(c, 451, "4.7.0", "it wants the password in clear, and %s",
+                           c->encrypted ? "its certificate is not good (tls: verify says why)"
+                                        : "the connection is not encrypted");
     else
         reply = client_own(c, 451, "4.7.0", "it offers no AUTH mechanism that may be used");
     give_up(c, &reply);
@@ -51,14 +52,17 @@ static const char *name_of(const struct client *c)
     return sasl_mechanism_name(c->sasl.mechanism);
 }
 
-/* The first of those offered; they stand in the order of their worth. */
+/*
+ * The first of those offered; they stand in the order of their worth. A password in clear is for
+ * who has shown by a certificate that it is for them (RFC 4954 14).
+ */
 static enum sasl_mechanism choose(const struct client *c)
 {
     for (unsigned m = 0; m < SASL_MECHANISM_COUNT; m++) {
         const char *name = sasl_mechanism_name((enum sasl_mechanism)m);
         if ((c->features.auth_mechanisms & c->auth->mechanisms & 1u << m) == 0)
             continue;
-        if (!sasl_is_plaintext(slice_cstr(name)) || c->encrypted || c->auth->plaintext)
+        if (!sasl_is_plaintext(slice_cstr(name)) || c->verified || c->auth->plaintext)
             return (enum sasl_mechanism)m;
     }
     return SASL_MECHANISM_COUNT;

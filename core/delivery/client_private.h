@@ -119,6 +119,7 @@ struct client {
     bool tls_due;      /* after 220 */
     bool tls_on;       /* the handshake has begun: the socket's octets are nobody's but TLS's */
     bool encrypted;    /* it is over */
+    bool verified;     /* and who is there has a good certificate for the name we asked for */
     bool tls_unproven; /* nothing has come through it yet */
     struct client_expect *queue;
     unsigned queue_first, queue_count, queue_size;

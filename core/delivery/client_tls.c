@@ -102,9 +102,21 @@ void client_tls_reply(struct client *c, const struct client_reply *reply)
     client_open_go_on(c);
 }
 
+static bool is_verified(const struct client *c)
+{
+    struct tls_peer *peer = mem_alloc(sizeof(*peer));
+    bool verified;
+
+    tls_peer(tls_of(c->conn), peer);
+    verified = peer->verified;
+    free(peer);
+    return verified;
+}
+
 void client_tls_secured(struct client *c)
 {
     c->encrypted = c->tls_unproven = true;
+    c->verified = is_verified(c);
     c->features = (struct client_features){ 0 };
     if (c->tls_implicit)
         client_open_greeting(c);

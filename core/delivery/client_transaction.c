@@ -177,11 +177,13 @@ static void write_mail(struct client *c)
     if (f->size)
         (void)snprintf(size, sizeof(size), " SIZE=%llu", (unsigned long long)m->octets);
     client_expect(c, EXPECT_MAIL, 0);
-    client_command(c, "MAIL FROM:<%.*s>%s%s%s%.*s", (int)m->sender.len, m->sender.ptr, size,
+    /* RFC 4954 5: nobody is trusted to say who submitted it, and where we logged in this is said. */
+    client_command(c, "MAIL FROM:<%.*s>%s%s%s%s%.*s", (int)m->sender.len, m->sender.ptr, size,
                    m->binary      ? " BODY=BINARYMIME"
                    : m->eight_bit ? " BODY=8BITMIME"
                                   : "",
-                   m->smtputf8 ? " SMTPUTF8" : "", (int)dsn.len, dsn.len > 0 ? dsn.data : "");
+                   m->smtputf8 ? " SMTPUTF8" : "", c->auth != NULL ? " AUTH=<>" : "",
+                   (int)dsn.len, dsn.len > 0 ? dsn.data : "");
 }
 
 static void write_rcpt(struct client *c, unsigned index)

@@ -486,6 +486,10 @@ static void begin_sasl(struct engine_auth *a, const struct slice *initial)
         .binding_arg = s,
     };
 
+    if (initial != NULL && a->known == SASL_CRAM_MD5) { /* RFC 4954 4: the server begins */
+        tell_fault(a, 501, "5.7.0", "This mechanism takes no initial response");
+        return;
+    }
     a->sasl_leads = true;
     sasl_server_init(&a->sasl, &o);
     take_step(a, sasl_server_begin(&a->sasl, initial));

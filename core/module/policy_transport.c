@@ -78,7 +78,8 @@ static const char *const tls_words[] = {
                                 struct smtp_auth_conf, 0, 1,                                       \
                                 "User and password for AUTH, which then must succeed. Needs to."), \
             TERN_OPTION_BOOL(struct smtp_transport_conf, auth_plaintext, "false",                  \
-                             "Lets PLAIN and LOGIN go over a connection that is not encrypted."),  \
+                             "Lets PLAIN and LOGIN go without TLS, or where the certificate is "   \
+                             "not good."),                                                         \
             TERN_OPTION_BOOL(struct smtp_transport_conf, chunking, "false",                        \
                              "BDAT instead of DATA for all mail where CHUNKING is offered; "       \
                              "binary mail needs it anyway (RFC 3030)."),                           \

@@ -73,8 +73,9 @@ static const struct tern_option spool_options[] = {
 };
 
 static const struct tern_option limits_options[] = {
-    TERN_OPTION_UINT(struct limits_conf, command_line, "2048", 512, 32768,
-                     "Octets of a command line (RFC 5321 4.5.3.1.4: at least 512)."),
+    TERN_OPTION_UINT(struct limits_conf, command_line, "2048", 1200, 32768,
+                     "Octets of a command line (RFC 5321 4.5.3.1.4: at least 512, and room for "
+                     "the parameters of each extension: RFC 3461 5.4)."),
     TERN_OPTION_UINT(struct limits_conf, data_line, "65536", 1000, 1048576,
                      "Octets of a line of the message (RFC 5321 4.5.3.1.6: at least 1000)."),
     TERN_OPTION_SIZE(struct limits_conf, message_size, "50MB", 65536, 0,

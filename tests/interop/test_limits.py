@@ -97,10 +97,10 @@ def test_messages():
 
 
 def test_command_line():
-    with server("limits: { command_line: 600 }\n") as t:
+    with server("limits: { command_line: 1200 }\n") as t:
         c = Client(t.port)
-        assert c.cmd("NOOP " + "x" * (600 - 7))[0] == 250, "600 octets with CRLF"
-        code, text = c.cmd("NOOP " + "x" * (600 - 6))
+        assert c.cmd("NOOP " + "x" * (1200 - 7))[0] == 250, "1200 octets with CRLF"
+        code, text = c.cmd("NOOP " + "x" * (1200 - 6))
         assert code == 500 and text.startswith("5.5.2"), (code, text)
         code, text = c.cmd("NOOP " + "x" * 100000)
         assert code == 500, "and the rest of the line is skipped"

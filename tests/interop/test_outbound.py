@@ -452,6 +452,24 @@ def test_no_password_in_clear_without_tls():
             assert relay.said("AUTH") == [] and relay.mails == []
 
 
+def test_no_password_in_clear_for_whoever_has_a_certificate():
+    """RFC 4954 14: PLAIN is for who shows that they are the one; SCRAM shows it by itself."""
+    other = certificates().leaf("another", "DNS:somebody.else")
+    with Relay(tls="starttls", certificate=other, users=USERS, mechanisms=("PLAIN", "LOGIN")) as relay:
+        for options in ("", "    tls: required\n"):
+            with server(relay, options + AUTH) as t:
+                line = deferred(t)
+                assert "its certificate is not good" in line and "4.7.0" in line, line
+        assert relay.said("AUTH") == [] and relay.mails == []
+        with server(relay, AUTH + "    auth_plaintext: true\n") as t:
+            delivered(t, relay)
+    with Relay(tls="starttls", certificate=other, users=USERS) as relay:
+        with server(relay, AUTH) as t:
+            delivered(t, relay)
+            assert relay.said("AUTH")[0].startswith("AUTH SCRAM-SHA-256 "), relay.commands
+            assert "AUTH=<>" in relay.mails[0].mail_line
+
+
 def test_a_wrong_password_is_the_operators_to_mend():
     """Deferred, not returned; one error line that says where; the site is left alone."""
     with Relay(users={"tern@example.org": "another"}) as relay:
@@ -540,7 +558,7 @@ if __name__ == "__main__":
              test_sessions_are_resumed, test_auth_under_tls_by_each_mechanism, test_the_recipe, test_a_reload_changes_the_policy,
          test_reloads_in_the_middle_of_deliveries,
              test_postfix_with_tls_and_dovecots_sasl, test_openssl_s_server_sees_the_name, test_tern_is_the_smarthost,
-             test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls,
+             test_auth_by_each_mechanism, test_auth_scram_is_the_first_choice, test_no_password_in_clear_without_tls, test_no_password_in_clear_for_whoever_has_a_certificate,
              test_a_wrong_password_is_the_operators_to_mend, test_auth_put_off,
              test_a_server_that_does_not_know_the_password, test_chunking,
              test_binary_mail])

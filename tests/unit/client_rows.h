@@ -393,6 +393,10 @@ static const struct row rows[] = {
     { "AUTH PLAIN too long for the line: its response waits for a challenge",
       HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\r\n> 334 \n< AHV1dXV1dXV1\n> 235 2.7.0 ok\nh\n",
       "ready\n", .auth = AUTH_LONG },
+    { "AUTH=<> of a mail where we logged in: nobody is trusted to say another (RFC 4954 5)",
+      HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 235 2.7.0 ok\n< MAIL FROM:<me@example.net> AUTH=<>\r\n"
+         "> 550 5.7.1 no\nh\n",
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .auth = AUTH_CLEAR, .messages = 1 },
     { "no password in clear without TLS", HI "> 250-mx\n> 250 AUTH PLAIN LOGIN\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "not encrypted" },
     { "no AUTH is offered", PIPE "?\n", "end: own 451 4.7.0\n", .auth = AUTH_CLEAR,

@@ -70,7 +70,7 @@ static const struct {
     { "spool", "min_free", "1MB", "1048576" },
     { "spool", "reserve", "0", "0" },
     { "spool", "spares", "64", "64" },
-    { "limits", "command_line", "512", "512" },
+    { "limits", "command_line", "1200", "1200" },
     { "limits", "data_line", "1000", "1000" },
     { "limits", "message_size", "64KB", "65536" },
     { "limits", "recipients", "100", "100" },

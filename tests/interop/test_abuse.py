@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""Clients that want to be a burden: too many, too fast, too slow, deaf, wrong again and again. Others must not notice."""
+"""Clients that want to be a burden: too many, too fast, too slow, deaf, wrong again and again. Others must not notice.
+
+Runs alone: it measures how soon others are answered.
+"""
 import os
 import resource
 import socket

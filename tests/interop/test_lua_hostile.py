@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""A script that never ends: its call fails, and another session of the same loop is served meanwhile."""
+"""A script that never ends: its call fails, and another session of the same loop is served meanwhile.
+
+Runs alone: it measures how soon others are answered.
+"""
 import os
 import statistics
 import sys

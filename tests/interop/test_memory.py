@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""What things cost in memory: idle sessions, a big message, a long queue. Measured in the worker's PSS and VmHWM."""
+"""What things cost in memory: idle sessions, a big message, a long queue. Measured in the worker's PSS and VmHWM.
+
+Runs alone: it measures memory and how soon a client is greeted.
+"""
 import os
 import re
 import resource

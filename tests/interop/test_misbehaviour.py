@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""Modules and scripts that crash, hang, answer rubbish or burn: who pays, and what the log says of it."""
+"""Modules and scripts that crash, hang, answer rubbish or burn: who pays, and what the log says of it.
+
+Runs alone: it measures how soon others are answered, and the watchdog.
+"""
 import os
 import re
 import shutil

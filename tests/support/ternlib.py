@@ -4,6 +4,7 @@ Standard library only. Everything is bounded in time; nothing leaves the loopbac
 """
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -40,10 +41,20 @@ def certificates_for(config, folder):
                         "-out", os.path.join(folder, cert)], check=True, capture_output=True, timeout=60 * SLOW)
 
 
+PORTS = range(10000, 32000)  # below those that the kernel gives to connections, and to other tests by chance only
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    for _ in range(1000):
+        port = random.choice(PORTS)
+        with socket.socket() as s, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
+            try:
+                s.bind(("127.0.0.1", port))
+                u.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port")
 
 
 def wait_for(what, seconds=10, every=0.02):

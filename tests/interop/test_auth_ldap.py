@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from logins import HOSTILE, code, greeted, login, plain, said, scram
 from peers import Mute, Slapd
-from ternlib import BINARY, Tern, fill, need, run, wait_for
+from ternlib import BINARY, Tern, fill, freeze, need, run, wait_for
 
 need("slapd", "ldapadd", "openssl", "setpriv")
 
@@ -157,7 +157,7 @@ def test_frozen():
         own = Slapd(LDIF)
         with own, server(way, own.uri()) as t:
             assert code(t, "alice", "se cret") == 235
-            own.process.send_signal(signal.SIGSTOP)
+            freeze(own.process.pid)
             try:
                 began = time.monotonic()
                 assert code(t, "alice", "se cret") == 454

@@ -11,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import BINARY, SLOW, Client, Tern, queue_id, run, wait_for
+from ternlib import BINARY, SLOW, Client, Tern, freeze, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -184,7 +184,7 @@ def test_worker_dies_with_its_supervisor_after_the_change_of_user():
         own(t, "nobody")
         t.start()
         worker = t.worker_pid()
-        os.kill(worker, signal.SIGSTOP)  # cannot notice by itself
+        freeze(worker)  # cannot notice by itself
         t.process.kill()
         t.process.wait()
         wait_for(lambda: gone(worker), 2)

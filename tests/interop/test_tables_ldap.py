@@ -8,7 +8,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from peers import Mute, Slapd
-from ternlib import Client, Tern, fill, need, run, wait_for
+from ternlib import Client, Tern, fill, freeze, need, run, wait_for
 
 need("slapd", "ldapadd", "openssl", "setpriv")
 
@@ -151,7 +151,7 @@ def test_frozen():
     own = Slapd(LDIF)
     with own, server(own.uri()) as t:
         assert rcpts(t, "alice@example.org") == [250]
-        own.process.send_signal(signal.SIGSTOP)
+        freeze(own.process.pid)
         try:
             began = time.monotonic()
             assert rcpts(t, "bob@example.org") == [451]

@@ -69,6 +69,18 @@ def wait_for(what, seconds=10, every=0.02):
         time.sleep(every)
 
 
+def freeze(pid):
+    """SIGSTOP, and waits until no thread of the process runs any more: on a busy machine that takes a while."""
+    def stopped():
+        for task in os.listdir("/proc/%d/task" % pid):
+            with open("/proc/%d/task/%s/stat" % (pid, task)) as f:
+                if f.read().rsplit(")", 1)[1].split()[0] not in "Tt":
+                    return False
+        return True
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(stopped)
+
+
 def can_connect(port, host="127.0.0.1"):
     try:
         socket.create_connection((host, port), 1).close()

@@ -10,12 +10,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <lib/password.h>
 
 #include "cli/cli.h"
+#include "sasl/sasl.h"
 
 #define USER_OCTETS_MAX 255
 
@@ -117,14 +119,34 @@ static void print_entry(const char *user, const char *entry, bool line)
     printf("\n");
 }
 
-static const char *user_trouble(const char *user, bool line)
+/* The name as the server will look for it, into `out`. */
+static const char *user_trouble(const char *user, bool line, struct buf *out)
 {
     if (user[0] == '\0' || strlen(user) > USER_OCTETS_MAX)
         return "a user's name has 1 to 255 octets";
-    for (const char *p = user; *p != '\0'; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            return "a user's name holds no control characters";
+    if (!sasl_prep(slice_cstr(user), USER_OCTETS_MAX, out))
+        return "a user's name is UTF-8 without control characters, in one direction of writing (RFC 4013)";
+    user = out->data;
     return line && (strchr(user, ':') != NULL || user[0] == '#') ? "this name needs the YAML format" : NULL;
+}
+
+/*
+ * The password as the server will check it. What SASLprep refuses can be used with hashes, as it is, but
+ * clients of SCRAM refuse it, too.
+ */
+static const char *prepare(const char *scheme, char *password, ssize_t *len)
+{
+    struct slice given = slice_make(password, (size_t)*len);
+    CLEANUP_SECRET struct buf prepared = BUF_INIT;
+
+    if (!sasl_text_is_fit(given, PASSWORD_OCTETS_MAX))
+        return "a password has 1 to 511 octets, of UTF-8 without control characters";
+    (void)buf_reserve(&prepared, given.len);
+    if (!sasl_prep(given, PASSWORD_OCTETS_MAX, &prepared))
+        return strncasecmp(scheme, "SCRAM-", 6) == 0 ? "clients refuse this password with SCRAM (RFC 4013)" : NULL;
+    memcpy(password, prepared.data, prepared.len);
+    *len = (ssize_t)prepared.len;
+    return NULL;
 }
 
 static int make(const char *scheme, const char *user, bool line)
@@ -132,9 +154,11 @@ static int make(const char *scheme, const char *user, bool line)
     char password[PASSWORD_OCTETS_MAX + 2], entry[PASSWORD_STORED_OCTETS_MAX + 1];
     const char *why = "no password, or one of more than 511 octets";
     ssize_t len = read_password(password, sizeof(password));
-    bool ok = len >= 0 && password_make(scheme, (tern_str){ password, (size_t)len }, entry, &why) == 0;
+    const char *trouble = len >= 0 ? prepare(scheme, password, &len) : NULL;
+    bool ok = len >= 0 && trouble == NULL && password_make(scheme, (tern_str){ password, (size_t)len }, entry, &why) == 0;
 
     explicit_bzero(password, sizeof(password));
+    why = trouble != NULL ? trouble : why;
     if (ok && line && strchr(entry, ':') != NULL) {
         ok = false;
         why = "a colon in a password in clear needs the YAML format";
@@ -167,10 +191,11 @@ int cmd_passwd(int argc, char **argv)
     }
     if (optind + 1 != argc)
         return usage();
-    const char *trouble = user_trouble(argv[optind], line);
+    CLEANUP_BUF struct buf user = BUF_INIT;
+    const char *trouble = user_trouble(argv[optind], line, &user);
     if (trouble != NULL || password_init() < 0) {
         (void)fprintf(stderr, "tern passwd: %s\n", trouble != NULL ? trouble : "no source of random numbers");
         return CLI_NO;
     }
-    return make(scheme, argv[optind], line);
+    return make(scheme, user.data, line);
 }

@@ -289,11 +289,17 @@ static void challenge(struct run *run, struct slice octets)
 }
 
 static void take_step(struct engine_auth *a, enum sasl_step step);
+static void ask_steps(struct engine_auth *a, unsigned forms);
 
 static void verified(struct engine_auth *a, const struct run *run)
 {
     tern_verdict verdict = run->refusal.verdict;
 
+    if (verdict == TERN_REJECT && a->sasl_leads &&
+        any_serves(a->session, slice_cstr(a->mechanism), FORM(VERIFY)) && sasl_server_as_given(&a->sasl)) {
+        ask_steps(a, FORM(VERIFY));
+        return;
+    }
     a->refused = verdict == TERN_REJECT;
     a->refusal = run->refusal;
     if (!a->sasl_leads) { /* an exchange: it is over */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * prep.c - SASLprep (RFC 4013) over libunistring's NFKC.
+ * prep.c - SASLprep (RFC 4013) over libunistring's NFKC and writing directions.
  *
  * The tables are those of RFC 3454 that the profile names. Left out: unassigned code points (a
- * "stored string" may hold none; today's Unicode assigns what that of 2002 did not) and
- * the rules for mixed writing directions: both refuse names and passwords that people really have, and
- * neither lets two different ones pass for the same.
+ * "stored string" may hold none; today's Unicode assigns what that of 2002 did not), which would refuse
+ * passwords that people have, and lets no two different ones pass for the same.
  */
 #include <stdlib.h>
 #include <uninorm.h>
+#include <unictype.h>
 #include <unistr.h>
 
 #include "base/utf8.h"
@@ -85,6 +85,30 @@ static bool has_prohibited(struct slice text)
     return false;
 }
 
+/*
+ * RFC 3454 6: where something is written from right to left, nothing is from left to right, and the first and
+ * the last character are from right to left.
+ */
+static bool is_one_direction(struct slice text)
+{
+    const uint8_t *at = (const uint8_t *)text.ptr;
+    bool right = false, left = false, first = false, last = false;
+
+    for (size_t i = 0; i < text.len;) {
+        ucs4_t c;
+        int octets = u8_mbtoucr(&c, at + i, text.len - i);
+        if (octets <= 0)
+            return false;
+        int class = uc_bidi_class(c);
+        last = class == UC_BIDI_R || class == UC_BIDI_AL;
+        first = i == 0 ? last : first;
+        right = right || last;
+        left = left || class == UC_BIDI_L;
+        i += (size_t)octets;
+    }
+    return !right || (!left && first && last);
+}
+
 bool sasl_prep(struct slice text, size_t octets_max, struct buf *out)
 {
     struct buf mapped = BUF_INIT;
@@ -102,7 +126,8 @@ bool sasl_prep(struct slice text, size_t octets_max, struct buf *out)
     if (map(text, &mapped) && mapped.len > 0)
         normal = u8_normalize(UNINORM_NFKC, (const uint8_t *)mapped.data, mapped.len, NULL, &octets);
     bool fit = normal != NULL && octets > 0 && octets <= octets_max &&
-               !has_prohibited(slice_make((const char *)normal, octets));
+               !has_prohibited(slice_make((const char *)normal, octets)) &&
+               is_one_direction(slice_make((const char *)normal, octets));
     if (fit)
         buf_add(out, slice_make((const char *)normal, octets));
     if (normal != NULL)

@@ -59,9 +59,9 @@ bool sasl_is_plaintext(struct slice name);
 /* ---- strings ---- */
 
 /*
- * SASLprep (RFC 4013) as far as it concerns us: NFKC, odd blanks become a blank, what is mapped to
- * nothing goes. False: empty afterwards, longer than octets_max, not UTF-8, or with a control or
- * another prohibited character. *out is wiped by the caller.
+ * SASLprep (RFC 4013): NFKC, odd blanks become a blank, what is mapped to nothing goes. False: empty
+ * afterwards, longer than octets_max, not UTF-8, with a control or another prohibited character, or with
+ * writing directions mixed. *out, as it was if false, is wiped by the caller.
  */
 bool sasl_prep(struct slice text, size_t octets_max, struct buf *out);
 /* UTF-8 of 1 to octets_max octets without controls: a password as it is checked against a hash. */

@@ -17,7 +17,7 @@ void sasl_server_init(struct sasl_server *s, const struct sasl_server_options *o
 
 void sasl_server_fini(struct sasl_server *s)
 {
-    struct buf *all[] = { &s->out,          &s->user,  &s->password, &s->first_bare,
+    struct buf *all[] = { &s->out,          &s->user,  &s->password, &s->given,       &s->first_bare,
                           &s->server_first, &s->nonce, &s->gs2,      &s->binding_data };
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
@@ -55,7 +55,11 @@ static struct slice cut(struct slice *rest, char end_of)
     return word;
 }
 
-/* Both as they may be used; else the credentials are wrong, however well-formed the message. */
+/*
+ * Both as they may be used; else the credentials are wrong, however well-formed the message. A password is
+ * asked for as SCRAM would have it (RFC 4616 2), and then as it was given, if that is another: hashes made by
+ * software that prepares nothing are of that one (docs/decisions/0009).
+ */
 static enum sasl_step take_password(struct sasl_server *s, struct slice user, struct slice password)
 {
     if ((user.len > 0 && !sasl_prep(user, SASL_USER_OCTETS_MAX, &s->user)) || user.len == 0)
@@ -63,8 +67,24 @@ static enum sasl_step take_password(struct sasl_server *s, struct slice user, st
     if (!sasl_text_is_fit(password, SASL_PASSWORD_OCTETS_MAX))
         return end(s, SASL_STEP_WRONG);
     (void)buf_reserve(&s->password, password.len);
-    buf_add(&s->password, password);
+    if (!sasl_prep(password, SASL_PASSWORD_OCTETS_MAX, &s->password))
+        buf_add(&s->password, password);
+    if (!slice_equal(buf_slice(&s->password), password)) {
+        (void)buf_reserve(&s->given, password.len);
+        buf_add(&s->given, password);
+    }
     return ask(s, SASL_STEP_VERIFY);
+}
+
+bool sasl_server_as_given(struct sasl_server *s)
+{
+    assert(s->state == SASL_SERVER_ASKED);
+    if (s->given.len == 0)
+        return false;
+    buf_wipe(&s->password);
+    s->password = s->given;
+    s->given = (struct buf)BUF_INIT;
+    return true;
 }
 
 /* [authzid] NUL authcid NUL passwd (RFC 4616 2). Nobody acts for somebody else here. */

@@ -46,7 +46,8 @@ struct sasl_server {
     enum sasl_step outcome;
     struct buf out;      /* the challenge */
     struct buf user;     /* prepared */
-    struct buf password; /* VERIFY: password or token */
+    struct buf password; /* VERIFY: password, prepared, or token */
+    struct buf given;    /* PLAIN, LOGIN: the password as it came, where that is another; else empty */
     /* SCRAM and CRAM */
     struct buf first_bare, server_first, nonce, gs2, binding_data;
     struct sasl_keys keys;
@@ -55,6 +56,11 @@ struct sasl_server {
 
 void sasl_server_init(struct sasl_server *s, const struct sasl_server_options *options);
 void sasl_server_fini(struct sasl_server *s);
+/*
+ * Behind VERIFY, that was the wrong password: the one that was given, to be tried as `password` before
+ * sasl_server_verified(). False: there is none, or it was tried.
+ */
+bool sasl_server_as_given(struct sasl_server *s);
 /* `initial`: NULL if the client sent none. */
 enum sasl_step sasl_server_begin(struct sasl_server *s, const struct slice *initial);
 enum sasl_step sasl_server_input(struct sasl_server *s, struct slice response);

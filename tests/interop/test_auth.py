@@ -64,7 +64,7 @@ def run_client(*words, input=b"", ok=True):
 def arrived(t, count, *mechanisms):
     wait_for(lambda: len(t.maildir("bob")) == count, 30)
     assert all(b"with ESMTPA id" in m for m in t.maildir("bob"))
-    assert any("mechanism=%s user=%s result=ok" % (m, USER) in t.log_text() for m in mechanisms), t.log_text()
+    wait_for(lambda: any("mechanism=%s user=%s result=ok" % (m, USER) in t.log_text() for m in mechanisms), 10)
 
 
 def nothing_secret(t):
@@ -158,7 +158,7 @@ def test_gsasl():
                 r = run_client("gsasl", "--smtp", "--connect=127.0.0.1:%d" % t.port, "-m", mechanism, "-a", USER, "-p",
                                secret, "--no-cb", "--no-starttls", "-d", input=b"", ok=ok)
                 assert (b"235 2.7.0" in r.stdout) == ok, r.stdout
-            assert "mechanism=%s user=%s result=ok" % (mechanism, USER) in t.log_text()
+            wait_for(lambda: "mechanism=%s user=%s result=ok" % (mechanism, USER) in t.log_text(), 10)
 
 
 def plain(password, user=USER):
@@ -238,7 +238,7 @@ def test_external():
             assert "EXTERNAL" in s.esmtp_features["auth"], s.esmtp_features
             got = s.docmd("AUTH", "EXTERNAL " + (base64.b64encode(said.encode()).decode() or "="))
             assert got[0] == code, (said, got)
-        assert "mechanism=EXTERNAL user=%s result=ok" % USER in t.log_text()
+        wait_for(lambda: "mechanism=EXTERNAL user=%s result=ok" % USER in t.log_text(), 10)
 
 
 def scram_plus(s, password, bound_to, name="tls-server-end-point"):

@@ -615,12 +615,47 @@ static void test_soft_bounce(void)
     world_close();
 }
 
+/* RFC 4616 2, 4013; docs/decisions/0009 */
+static void test_prepared_then_as_given(void)
+{
+    static const struct {
+        const char *what, *stored, *said;
+        unsigned code;
+    } rows[] = {
+        { "composed here and there", "\xc3\xa9", "\xc3\xa9", 235 },
+        { "decomposed by the client", "\xc3\xa9", "e\xcc\x81", 235 },
+        { "of software that prepares nothing", "m\xc2\xb2", "m\xc2\xb2", 235 },
+        { "prepared there, as it is by SCRAM", "m2", "m\xc2\xb2", 235 },
+        { "the other way round it is another", "m\xc2\xb2", "m2", 535 },
+        { "neither", "m3", "m\xc2\xb2", 535 },
+        { "mixed directions, as given", "\xd8\xa7" "1", "\xd8\xa7" "1", 235 },
+        { "what is nothing is nothing", "ab", "a\xc2\xad" "b", 235 },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (int pool = 0; pool < 2; pool++) {
+            struct backend b = { "alice", rows[i].stored, NULL, TERN_NEXT, NULL, false };
+            world_open("inbound", NULL);
+            add("one", pool ? &pooled : &verifier, &b);
+            open_session();
+            unsigned code = plain("alice", rows[i].said);
+            if (code != rows[i].code)
+                fprintf(stderr, "  case \"%s\": %u\n", rows[i].what, code);
+            CU_ASSERT_EQUAL(code, rows[i].code);
+            /* two questions, but one failure */
+            tern_str failures = notes_get(w.session->facts->results, SLICE("auth_failures"));
+            CU_ASSERT_TRUE(rows[i].code == 535 ? same(failures, "1") : failures.ptr == NULL);
+            world_close();
+        }
+}
+
 int main(void)
 {
     if (CU_initialize_registry() != CUE_SUCCESS)
         return 1;
     CU_pSuite suite = CU_add_suite("engine auth", NULL, NULL);
     CU_add_test(suite, "backends in a row", test_rows);
+    CU_add_test(suite, "prepared, then as given", test_prepared_then_as_given);
     CU_add_test(suite, "which mechanisms there are", test_which_there_are);
     CU_add_test(suite, "what is refused at once", test_refused_at_once);
     CU_add_test(suite, "lookup", test_lookup);

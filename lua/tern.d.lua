@@ -14,7 +14,7 @@ local tern = {}
 ---@return table
 function tern.options(types) end
 
----Calls `f` at that hook. `claims`: at rcpt, it may claim recipients. `once`: at message, once for all recipients and not per group. `answers`: the only answers it gives; by default all that the hook allows. At auth `form` is "verify" (unless said: user and password are there) or "lookup" (answers with the user's keys), and `mechanisms` are other ones than PLAIN and LOGIN, or SCRAM.
+---Calls `f` at that hook. `claims`: at rcpt, it may claim recipients. `once`: at message, once for all recipients and not per group. `answers`: the only answers it gives; by default all that the hook allows. At auth `form` is "verify" (unless said: user and password are there) or "lookup" (answers with the user's keys), and `mechanisms` are other ones than PLAIN and LOGIN, or SCRAM; or it is "exchange": the script leads mechanisms of its own by tern.challenge.
 ---Where: at load.
 ---@param hook string
 ---@param f function
@@ -141,11 +141,17 @@ function tern.discard(reason) end
 ---@return tern.answer
 function tern.route(route) end
 
----At auth: that is who it says; the session's user is `what`, or else credentials.user. With form = "lookup" `what` is the user's keys: { password = ... } in clear, or { hash = "SHA-256", salt, iterations, stored_key, server_key }, and maybe user = ... At route: the same as tern.route.
+---At auth: that is who it says; the session's user is `what`, or else credentials.user. With form = "lookup" `what` is the user's keys: { password = ... } in clear, or { hash = "SHA-256", salt, iterations, stored_key, server_key }, and maybe user = ... With form = "exchange" `what` is the user's name. At route: the same as tern.route.
 ---Where: auth, route.
 ---@param what? string|table
 ---@return tern.answer
 function tern.accept(what) end
+
+---With form = "exchange": asks the client (334, in base64) and waits for its response. When it cancels or leaves, the call ends here.
+---Where: auth.
+---@param challenge string
+---@return string
+function tern.challenge(challenge) end
 
 ---Whether a list has that value.
 ---Where: anywhere.
@@ -448,8 +454,9 @@ function cidrs_class:contains(address) end
 
 ---What a client says to log in: the second argument at auth.
 ---@class tern.credentials
----@field user string # Who wants to log in; with EXTERNAL a name of the client's certificate, which was verified.
----@field password string # The password, or the token; empty with form = "lookup".
+---@field user string # Who wants to log in, empty with form = "exchange"; with EXTERNAL a name of the client's certificate, which was verified.
+---@field password string # The password, or the token; empty with form = "lookup" or "exchange".
+---@field response string|nil # The initial response, with form = "exchange"; nil: the client sent none.
 ---@field mechanism string # "PLAIN", "SCRAM-SHA-256", ...
 local credentials_class = {}
 

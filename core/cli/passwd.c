@@ -143,7 +143,8 @@ static const char *prepare(const char *scheme, char *password, ssize_t *len)
         return "a password has 1 to 511 octets, of UTF-8 without control characters";
     (void)buf_reserve(&prepared, given.len);
     if (!sasl_prep(given, PASSWORD_OCTETS_MAX, &prepared))
-        return strncasecmp(scheme, "SCRAM-", 6) == 0 ? "clients refuse this password with SCRAM (RFC 4013)" : NULL;
+        return strncasecmp(scheme, "SCRAM-", 6) == 0 ? "clients refuse this password with SCRAM (RFC 4013)"
+                                                     : NULL;
     memcpy(password, prepared.data, prepared.len);
     *len = (ssize_t)prepared.len;
     return NULL;
@@ -155,7 +156,8 @@ static int make(const char *scheme, const char *user, bool line)
     const char *why = "no password, or one of more than 511 octets";
     ssize_t len = read_password(password, sizeof(password));
     const char *trouble = len >= 0 ? prepare(scheme, password, &len) : NULL;
-    bool ok = len >= 0 && trouble == NULL && password_make(scheme, (tern_str){ password, (size_t)len }, entry, &why) == 0;
+    bool ok = len >= 0 && trouble == NULL &&
+              password_make(scheme, (tern_str){ password, (size_t)len }, entry, &why) == 0;
 
     explicit_bzero(password, sizeof(password));
     why = trouble != NULL ? trouble : why;

@@ -222,6 +222,16 @@ int lua_tern_route(lua_State *L)
 
 /* ---- auth ---- */
 
+unsigned lua_auth_form(lua_State *L)
+{
+    const struct lua_script *s = lua_run_of(L)->vm->script;
+
+    for (unsigned i = 0; i < s->hook_count; i++)
+        if (s->hooks[i].hook == TERN_HOOK_AUTH)
+            return s->hooks[i].auth_form;
+    return 0;
+}
+
 /* Stays on the stack, so that there is no copy of a secret to forget. */
 static tern_str keys_text(lua_State *L, const char *key)
 {
@@ -259,6 +269,8 @@ int lua_tern_accept(lua_State *L)
         (void)lua_getfield(L, 1, "user");
         lua_replace(L, 1);
     }
+    if (lua_isnil(L, 1) && lua_auth_form(L) == TERN_AUTH_EXCHANGE)
+        return luaL_error(L, "tern.accept of an exchange needs the user's name");
     if (!lua_isnil(L, 1))
         lua_check_result(L, "tern.accept",
                          lua_api->auth_login(run->call, lua_check_octets(L, 1, AUTH_OCTETS_MAX)));

@@ -25,6 +25,18 @@ CREDENTIAL(password, auth_password)
 CREDENTIAL(mechanism, auth_mechanism)
 #undef CREDENTIAL
 
+/* nil: the client sent none; it may be empty. */
+int lua_credentials_response(lua_State *L)
+{
+    tern_str response = lua_api->auth_response(lua_run_of(L)->call);
+
+    if (response.ptr == NULL)
+        lua_pushnil(L);
+    else
+        lua_pushlstring(L, response.ptr, response.len);
+    return 1;
+}
+
 int lua_session_esmtp(lua_State *L)
 {
     lua_pushboolean(L, lua_api->is_esmtp(lua_run_of(L)->call));

@@ -98,6 +98,8 @@ int lua_options_push(lua_State *L);
 #define LUA_REPLY_TEXT_MAX  400 /* octets; RFC 5321 4.5.3.1.5 allows 512 for the line */
 #define LUA_ROUTE_HOSTS_MAX 16
 void lua_answer_open(lua_State *L);
+/* enum tern_auth_form of the script's hook auth, at auth. */
+unsigned lua_auth_form(lua_State *L);
 /* Applies what the hook returned (on top of the stack) to the journal. Raises. */
 tern_verdict lua_answer_apply(lua_State *L, struct lua_run *run);
 
@@ -149,6 +151,7 @@ int lua_kv_add(lua_State *L);
 int lua_kv_remove(lua_State *L);
 int lua_table_find(lua_State *L);
 int lua_table_empty(lua_State *L);
+int lua_tern_challenge(lua_State *L);
 
 int lua_session_id(lua_State *L); /* bind_session.c */
 int lua_session_client(lua_State *L);
@@ -170,6 +173,7 @@ int lua_session_withhold(lua_State *L);
 int lua_credentials_user(lua_State *L);
 int lua_credentials_password(lua_State *L);
 int lua_credentials_mechanism(lua_State *L);
+int lua_credentials_response(lua_State *L);
 int lua_any_tag(lua_State *L);
 int lua_any_has_tag(lua_State *L);
 int lua_any_results(lua_State *L);

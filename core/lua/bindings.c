@@ -39,7 +39,7 @@ const struct lua_binding lua_bindings[] = {
        "recipients and not per group. `answers`: the only answers it gives; by default all that "
        "the hook allows. At auth `form` is \"verify\" (unless said: user and password are there) or "
        "\"lookup\" (answers with the user's keys), and `mechanisms` are other ones than PLAIN and LOGIN, or "
-       "SCRAM."),
+       "SCRAM; or it is \"exchange\": the script leads mechanisms of its own by tern.challenge."),
     FN(TERN, "result", lua_tern_result, AT_LOAD,
        "result: { name: string, values?: string[], doc?: string }", "",
        "Declares a result that the script sets, so that `when` of later steps may name it."),
@@ -101,8 +101,11 @@ const struct lua_binding lua_bindings[] = {
     FN(TERN, "accept", lua_tern_accept, AT(ROUTE) | AT(AUTH), "what?: string|table", "tern.answer",
        "At auth: that is who it says; the session's user is `what`, or else credentials.user. With form "
        "= \"lookup\" `what` is the user's keys: { password = ... } in clear, or { hash = \"SHA-256\", "
-       "salt, iterations, stored_key, server_key }, and maybe user = ... At route: the same as "
-       "tern.route."),
+       "salt, iterations, stored_key, server_key }, and maybe user = ... With form = \"exchange\" `what` is the "
+       "user's name. At route: the same as tern.route."),
+    FN(TERN, "challenge", lua_tern_challenge, AT(AUTH), "challenge: string", "string",
+       "With form = \"exchange\": asks the client (334, in base64) and waits for its response. When it cancels or "
+       "leaves, the call ends here."),
 
     /* -- helpers -- */
     FN(TERN, "contains", lua_tern_contains, AT_ALWAYS, "list: table, value: any", "boolean",
@@ -183,9 +186,12 @@ const struct lua_binding lua_bindings[] = {
 
     /* -- credentials, the second argument at auth -- */
     FIELD(CREDENTIALS, "user", lua_credentials_user, AT(AUTH), "string",
-          "Who wants to log in; with EXTERNAL a name of the client's certificate, which was verified."),
+          "Who wants to log in, empty with form = \"exchange\"; with EXTERNAL a name of the client's certificate, "
+          "which was verified."),
     FIELD(CREDENTIALS, "password", lua_credentials_password, AT(AUTH), "string",
-          "The password, or the token; empty with form = \"lookup\"."),
+          "The password, or the token; empty with form = \"lookup\" or \"exchange\"."),
+    FIELD(CREDENTIALS, "response", lua_credentials_response, AT(AUTH), "string|nil",
+          "The initial response, with form = \"exchange\"; nil: the client sent none."),
     FIELD(CREDENTIALS, "mechanism", lua_credentials_mechanism, AT(AUTH), "string",
           "\"PLAIN\", \"SCRAM-SHA-256\", ..."),
 

@@ -409,19 +409,21 @@ static unsigned check_answers(lua_State *L, unsigned hook)
 /* { form = "lookup", mechanisms = { "SCRAM-SHA-256" } } */
 static void check_auth(lua_State *L, struct tern_hook *h)
 {
-    static const char *const forms[] = { "verify", "lookup", NULL };
+    static const char *const forms[] = { "verify", "lookup", "exchange", NULL };
 
     h->auth_form = TERN_AUTH_VERIFY;
     if (lua_isnoneornil(L, 3))
         return;
     if (lua_getfield(L, 3, "form") != LUA_TNIL)
-        h->auth_form = luaL_checkoption(L, -1, NULL, forms) == 0 ? TERN_AUTH_VERIFY : TERN_AUTH_LOOKUP;
+        h->auth_form = TERN_AUTH_VERIFY + (unsigned)luaL_checkoption(L, -1, NULL, forms);
     lua_pop(L, 1);
     if (lua_getfield(L, 3, "mechanisms") != LUA_TNIL) {
         luaL_checktype(L, -1, LUA_TTABLE);
         h->mechanisms = keep_values(L);
     }
     lua_pop(L, 1);
+    if (h->auth_form == TERN_AUTH_EXCHANGE && h->mechanisms == NULL)
+        luaL_error(L, "form = \"exchange\" needs mechanisms = { \"...\" }");
 }
 
 static void add_hook(lua_State *L, struct lua_script *s, unsigned hook)

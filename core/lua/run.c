@@ -186,6 +186,31 @@ static struct lua_run *take_waiting(tern_call *call)
 
 static void go_on(tern_call *call, const void *conf);
 
+static void on_response(tern_call *call, const void *conf, tern_str response)
+{
+    struct lua_run *run = lua_run_waiting(call);
+
+    (void)conf;
+    if (run == NULL)
+        return;
+    run->answered.value = slice_make(response.ptr, response.len); /* read at once, in go_on() */
+    lua_run_answered(run);
+}
+
+/* The coroutine is at rest. `run` is gone behind it if the client has answered or left already. */
+static tern_verdict ask_client(struct lua_run *run)
+{
+    tern_call *call = run->call;
+    tern_str challenge = run->challenge;
+
+    run->challenge = (tern_str){ NULL, 0 };
+    if (lua_api->auth_challenge(call, challenge, on_response) == TERN_WAIT)
+        return TERN_WAIT;
+    (void)take_waiting(call); /* the core says why not */
+    run_free(run, false);
+    return TERN_ERROR;
+}
+
 /* Runs the coroutine up to its end, its next wait, or the end of its slice. Frees `run` unless
  * WAIT. */
 static tern_verdict resume(struct lua_run *run, int arguments)
@@ -204,6 +229,8 @@ static tern_verdict resume(struct lua_run *run, int arguments)
         return verdict;
     }
     remember(run);
+    if (run->challenge.ptr != NULL)
+        return ask_client(run);
     if (run->answered.kind != WAIT_NOTHING)
         return TERN_WAIT;
     if (lua_api->after_ms(run->call, 0, go_on) == TERN_WAIT)
@@ -302,6 +329,15 @@ int lua_run_wait(lua_State *L, struct lua_run *run, tern_verdict started, lua_KF
         return lua_yieldk(L, 0, 0, k);
     (void)take_waiting(run->call);
     return k(L, LUA_OK, 0);
+}
+
+int lua_run_ask_client(lua_State *L, tern_str challenge, lua_KFunction k)
+{
+    struct lua_run *run = lua_run_begin_wait(L, WAIT_CLIENT);
+
+    run->inside = false;
+    run->challenge = challenge;
+    return lua_yieldk(L, 0, 0, k);
 }
 
 struct lua_run *lua_run_waiting(tern_call *call)

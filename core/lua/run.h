@@ -19,7 +19,7 @@
 extern const struct tern_api *lua_api;
 
 /* What an asynchronous function answered, copied: the answer is gone when its callback returns. */
-enum lua_wait { WAIT_NOTHING, WAIT_KV, WAIT_DNS, WAIT_TABLE };
+enum lua_wait { WAIT_NOTHING, WAIT_KV, WAIT_DNS, WAIT_TABLE, WAIT_CLIENT };
 struct lua_answered {
     enum lua_wait kind;
     bool here;       /* it came */
@@ -45,6 +45,7 @@ struct lua_run {
     tern_verdict verdict;
     bool inside; /* the core is being asked: an answer may come before it returns */
     struct lua_answered answered;
+    tern_str challenge; /* WAIT_CLIENT: on the coroutine's stack while it waits */
     struct arena arena; /* of the answer */
 };
 
@@ -63,6 +64,11 @@ unsigned lua_hook_answers(unsigned hook);
  */
 struct lua_run *lua_run_begin_wait(lua_State *L, enum lua_wait kind);
 int lua_run_wait(lua_State *L, struct lua_run *run, tern_verdict started, lua_KFunction k);
+/*
+ * Gives the coroutine up first and sends the client the challenge then: who is asked may hang up at
+ * once, and this call with him, in which nothing of it may be at work.
+ */
+int lua_run_ask_client(lua_State *L, tern_str challenge, lua_KFunction k);
 /* From the core's callback: the run to fill in the answer of; NULL if it has ended. */
 struct lua_run *lua_run_waiting(tern_call *call);
 void lua_run_answered(struct lua_run *run);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wait.c - tern.dns, tern.kv and tables: they look synchronous, and give the coroutine up
+ * wait.c - tern.dns, tern.kv, tables and tern.challenge: they look synchronous, and give the coroutine up
  * underneath.
  *
  * The core's answer is copied in its callback, where nothing of Lua is touched, and turned into
@@ -19,6 +19,7 @@
 #define KV_EXPIRE_DEFAULT_S  3600
 #define KV_EXPIRE_MAX_S      (366 * 86400)
 #define TABLE_KEY_OCTETS_MAX 1024
+#define CHALLENGE_OCTETS_MAX 9000 /* the core's own bound is nearer */
 #define DNS_NAME_OCTETS_MAX  254
 #define DNS_RECORDS_MAX                                                                            \
     256 /* of one answer; a message of 64 KB can hold more, no honest one does */
@@ -216,6 +217,26 @@ int lua_table_empty(lua_State *L)
 
     lua_pushboolean(L, lua_api->table_empty(o->ptr));
     return 1;
+}
+
+/* ---- the client, at auth ---- */
+
+static int client_value(lua_State *L, int status, lua_KContext context)
+{
+    const struct lua_answered *a = take_answer(L);
+
+    (void)status;
+    (void)context;
+    lua_pushlstring(L, a->value.len > 0 ? a->value.ptr : "", a->value.len);
+    return 1;
+}
+
+int lua_tern_challenge(lua_State *L)
+{
+    if (lua_auth_form(L) != TERN_AUTH_EXCHANGE)
+        return luaL_error(L, "tern.challenge needs tern.on(\"auth\", f, { form = \"exchange\", "
+                             "mechanisms = { ... } })");
+    return lua_run_ask_client(L, lua_check_octets(L, 1, CHALLENGE_OCTETS_MAX), client_value);
 }
 
 /* ---- dns ---- */

@@ -16,7 +16,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from peers import DovecotAuth, UnixServer
+from peers import DovecotAuth, Mute, UnixServer
 from ternlib import BINARY, SLOW, Client, Tern, need, run, wait_for
 
 SUBMISSION = """
@@ -156,6 +156,32 @@ def test_auth_file_changes():
         t.write("users", "carol:{PLAIN}three\n")
         wait_for(lambda: login(t, "carol", "three") == 235, 10)
         assert login(t, "alice", "two") == 535, "a user who was taken out logs in"
+
+
+def test_auth_file_in_trouble():
+    """Gone, slow or rubbish: those who were known log in as before, nobody else, and nobody waits for the file."""
+    good = "alice:{PLAIN}one\n"
+    for what in ("gone", "a pipe that nobody writes to", "a folder", "rubbish", "rubbish that looks like YAML", "empty"):
+        with Tern(SUBMISSION.replace("%s", "auth_file: { path: users }"), {"users": good}).start() as t:
+            path = os.path.join(t.dir, "users")
+            assert [login(t, "alice", "one"), login(t, "bob", "x")] == [235, 535]
+            os.unlink(path)
+            if what == "a pipe that nobody writes to":
+                os.mkfifo(path, 0o600)
+            elif what == "a folder":
+                os.mkdir(path)
+            elif what.startswith("rubbish"):
+                t.write("users", os.urandom(5000) + b"\n" if what == "rubbish" else "alice: {PLAIN}two\nbob: [\n")
+            elif what == "empty":
+                t.write("users", "")
+            if what == "empty":  # that is a file without users, as somebody wrote it
+                wait_for(lambda: login(t, "alice", "one") == 535, 20)
+                continue
+            # it is looked at by a login, once a second
+            wait_for(lambda: login(t, "alice", "one") == 235 and "/users" in t.log_text().split(" start ", 1)[1], 20)
+            start = time.monotonic()
+            assert [login(t, "alice", "one"), login(t, "alice", "two"), login(t, "bob", "x"), login(t, "", "")] == [235, 535, 535, 535], what
+            assert time.monotonic() - start < 8 * SLOW and t.status()["sessions"] >= 0, what
 
 
 def test_auth_file_scram():
@@ -472,6 +498,12 @@ def test_auth_http_that_is_none():
                 assert time.monotonic() - start < 8 * SLOW, what
     with Tern(SUBMISSION.replace("%s", "auth_http: { url: 'http://127.0.0.1:1/login' }")).start() as t:
         assert login(t, "alice", "open sesame") == 454
+    for words, close in ((b"", False), (b"", True), (b"I am no web server\r\n" * 100, False), (b"HTTP/1.1 200 OK\r\nContent-Le", False),
+                         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}", False), (b"HTTP/1.1 999999 OK\r\n\r\n", True), (os.urandom(4096), True)):
+        with Mute(words, close) as mute:
+            step = "auth_http: { url: 'http://127.0.0.1:%d/login', request_timeout: 1s, cache: 0 }" % mute.port
+            with Tern(SUBMISSION.replace("%s", step)).start() as t:
+                assert login(t, "alice", "open sesame") == 454, words
 
 
 def certificate(folder, name, host):
@@ -531,6 +563,8 @@ def test_introspection():
             c.close()
             for user, token, want in (("alice", "good", 235), ("alice", "good", 235), ("bob", "good", 535), ("alice", "bobs", 535),
                                       ("bob", "bobs", 235), ("alice", "old", 535), ("alice", "narrow", 535), ("alice", "none", 535),
+                                      ("alice", "x&token=good", 535), ("alice", "%67ood", 535), ("alice", "x\r\n\r\ngood", 535), ("alice", "good&", 535),
+                                      ("alice\",\"x", "bobs", 535), ("*", "good", 535), ("alice%00", "good", 535),
                                       ("alice", "odd", 454)):
                 assert login(t, user, token, "XOAUTH2") == want, (user, token)
             assert "s3cret" not in t.log_text()
@@ -603,7 +637,7 @@ def test_file_that_is_wrong():
 
 
 if __name__ == "__main__":
-    run([test_passwd, test_passwd_at_a_terminal, test_file_that_is_wrong, test_auth_file, test_auth_file_changes, test_auth_file_scram, test_keys_are_made_off_the_loop, test_auth_file_domain,
+    run([test_passwd, test_passwd_at_a_terminal, test_file_that_is_wrong, test_auth_file, test_auth_file_changes, test_auth_file_in_trouble, test_auth_file_scram, test_keys_are_made_off_the_loop, test_auth_file_domain,
          test_auth_dovecot, test_auth_dovecot_stops, test_auth_dovecot_hangs_up_between,
          test_auth_dovecot_many_at_once, test_auth_dovecot_that_is_none,
          test_auth_dovecot_yes_out_of_turn, test_auth_http, test_auth_http_that_is_none, test_auth_http_tls,

@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "from.h"
+#include "../lib/from.h"
 
 static const struct tern_api *tern;
 

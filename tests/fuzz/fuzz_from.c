@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../modules/sender_login/from.h"
+#include "../../modules/lib/from.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

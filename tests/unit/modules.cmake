@@ -10,7 +10,7 @@ tern_unit_test(test_auth_http LIBS tern_api dep::jansson
   SOURCES test_auth_http.c ${PROJECT_SOURCE_DIR}/modules/auth_http/question.c)
 tern_unit_test(test_dkim LIBS tern_module_dkim tern_base dep::jansson)
 tern_unit_test(test_from LIBS tern_api
-  SOURCES test_from.c ${PROJECT_SOURCE_DIR}/modules/sender_login/from.c)
+  SOURCES test_from.c ${PROJECT_SOURCE_DIR}/modules/lib/from.c)
 tern_unit_test(test_dovecot_link LIBS tern_api dep::sodium Threads::Threads
   SOURCES test_dovecot_link.c ${PROJECT_SOURCE_DIR}/modules/auth_dovecot/link.c
     ${PROJECT_SOURCE_DIR}/modules/auth_dovecot/protocol.c)

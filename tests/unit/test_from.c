@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../modules/sender_login/from.h"
+#include "../../modules/lib/from.h"
 
 static char seen[4096];
 

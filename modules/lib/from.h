@@ -5,8 +5,8 @@
  * Stricter than a reader needs to be: what two programs might read in two ways is no address here, so
  * that nobody sends under a name by writing it oddly.
  */
-#ifndef TERN_SENDER_LOGIN_FROM_H
-#define TERN_SENDER_LOGIN_FROM_H
+#ifndef MODULES_LIB_FROM_H
+#define MODULES_LIB_FROM_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -234,7 +234,8 @@ static const struct tern_option options[] = {
     TERN_OPTION_ENUM(struct sign_conf, canonicalization, "relaxed/relaxed", canon_values, "Of header and body."),
     TERN_OPTION_LIST(struct sign_conf, headers,
                      "[From, To, Cc, Subject, Date, Message-ID, Reply-To, Sender, In-Reply-To, References, "
-                     "MIME-Version, Content-Type, Content-Transfer-Encoding, List-Id, List-Unsubscribe, List-Unsubscribe-Post]",
+                     "MIME-Version, Content-Type, Content-Transfer-Encoding, "
+                     "List-Id, List-Unsubscribe, List-Unsubscribe-Post]",
                      1, 100, "Fields that are signed, as many as there are of each."),
     TERN_OPTION_LIST(struct sign_conf, oversign, "[From, To, Cc, Subject, Date, Message-ID, Content-Type]", 0, 100,
                      "Fields of which none may be added behind us."),

@@ -252,7 +252,7 @@ def test_ten_thousand_domains():
             before = rss(s.tern.worker_pid())
             c = Client(s.tern.port)
             c.cmd("EHLO client.example")
-            for i in range(0, 10000, 5):
+            for i in range(0, 10000, 8):
                 code, text = c.mail("b@example.net", ["a@far.example"], by("x@d%d.example" % i), helo=None)
                 assert code == 250, text
             c.close()

@@ -36,6 +36,7 @@
     X(dns, "the resolver")                                                                        \
     X(control, "an operator's command")                                                           \
     X(worker, "the worker process started, ended or hung")                                        \
+    X(local, "tern-local started, ended or refused") \
     X(limit, "a configured limit was reached")                                                    \
     X(auth, "a client logged in, or tried to")                                                    \
     X(etrn, "a client had the queue of a domain started")                                         \

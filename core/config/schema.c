@@ -307,6 +307,10 @@ static bool parse_path(const struct parse *p)
         return false;
     if (text.len == 0)
         return fail(p, expected);
+    if (slice_starts_nocase(text, SLICE("%{home}"))) { /* absolute, when somebody knows whose it is */
+        *(tern_str *)p->target = (tern_str){ arena_dup(p->env->arena, text), text.len };
+        return true;
+    }
     const char *path = source_join(p->env->arena, p->node->dir, text);
     config_paths_add(path, p->option->min != TERN_PATH_READ_ONLY);
     *(tern_str *)p->target = (tern_str){ path, strlen(path) };

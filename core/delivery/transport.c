@@ -13,7 +13,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/clock.h"
 #include "delivery/internal.h"
+#include "delivery/local.h"
 #include "module/api.h"
 
 struct module_outcome {
@@ -30,6 +32,7 @@ struct tern_delivery {
     struct link *link;         /* loop only; NULL: abandoned */
     struct shipment *shipment; /* loop only */
     struct loop_timer deadline;
+    uint64_t deadline_ms; /* of the clock: what the module starts is over by then */
     char id[SPOOL_ID_TEXT_MAX];
     struct spool_loaded *loaded;
     struct txn_facts *txn;
@@ -117,6 +120,18 @@ static void set_outcome(tern_delivery *t, unsigned index, tern_verdict verdict, 
     (void)pthread_mutex_unlock(&t->lock);
 }
 
+static int64_t read_at(void *arg, uint64_t offset, void *buffer, size_t octets)
+{
+    return get_read(arg, offset, buffer, octets);
+}
+
+static void do_local(tern_delivery *t, const struct tern_local *local, struct tern_local_answer *ret)
+{
+    struct local_message message = { read_at, t };
+
+    delivery_local_ask(local, &message, get_octets(t), t->deadline_ms, ret);
+}
+
 static const struct api_delivery functions = {
     .id = get_id,
     .sender = get_sender,
@@ -126,6 +141,7 @@ static const struct api_delivery functions = {
     .read = get_read,
     .outcome = set_outcome,
     .is_binary = get_is_binary,
+    .local = do_local,
 };
 
 void delivery_module_init(void)
@@ -251,6 +267,7 @@ int delivery_module_start(struct link *link, struct shipment *s, struct tern_del
 
     t->job.running = share_of(d->set, t->transport->type);
     t->job.share = d->set->options.module_parallel;
+    t->deadline_ms = clock_now_ms() + d->set->options.module_timeout_ms;
     t->job.run = run;
     t->job.done = on_run;
     *ret = t;

@@ -204,6 +204,14 @@ static bool api_delivery_is_binary(const tern_delivery *delivery)
     return delivery_fns.is_binary != NULL && delivery_fns.is_binary(delivery);
 }
 
+static void api_delivery_local(tern_delivery *delivery, const struct tern_local *local,
+                               struct tern_local_answer *ret)
+{
+    *ret = (struct tern_local_answer){ TERN_LOCAL_DEFERRED, "4.3.0", "there is no tern-local here" };
+    if (delivery_fns.local != NULL)
+        delivery_fns.local(delivery, local, ret);
+}
+
 static void api_delivery_outcome(tern_delivery *delivery, unsigned index, tern_verdict verdict,
                                  unsigned code, const char *enhanced, const char *format, ...)
     TERN_PRINTF(6, 7);
@@ -352,6 +360,8 @@ static const struct tern_api table = {
 
     .header_octets = api_header_octets,
     .offload = api_offload,
+
+    .delivery_local = api_delivery_local,
 };
 
 const struct tern_api *api_table(void)

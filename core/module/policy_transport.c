@@ -10,6 +10,7 @@
 
 #include <sys/un.h>
 
+#include "module/config_api.h"
 #include "module/policy_internal.h"
 #include "net/conn.h"
 #include "sasl/client.h"
@@ -135,6 +136,19 @@ static const struct tern_transport *module_transport(struct building *b,
     config_error_at(b->env->errors, &type->place, "module %s offers no transport of that type",
                     type->text.ptr);
     return NULL;
+}
+
+static void check_module(struct building *b, const struct transport *t, const struct yaml_node *map, void *conf)
+{
+    unsigned before = b->env->errors->errors;
+    char name[128];
+    struct tern_config config = { .arena = b->env->arena, .errors = b->env->errors, .step = name, .map = map,
+                                  .place = t->place, .has_transport = policies_has_transport,
+                                  .has_transport_arg = b->out };
+
+    (void)snprintf(name, sizeof(name), "transport %s", t->name.ptr);
+    if (t->module->check != NULL && t->module->check(conf, &config) < 0 && b->env->errors->errors == before)
+        config_api_error(&config, NULL, "its options were refused");
 }
 
 static bool is_port(struct slice text)
@@ -308,9 +322,12 @@ static void transport_build(struct building *b, const struct yaml_node *name,
     }
     void *conf = arena_zalloc(b->env->arena, octets + 1);
     policy_schema_env(b->out, b->env->arena, b->env->errors, &env);
+    unsigned wrong = b->env->errors->errors;
     /* After an error the name still counts, so that routes: does not complain of it too. */
     (void)schema_parse(&env, map, name->place, options, conf, NULL, NULL,
                        reserved);
+    if (t->module != NULL && b->env->errors->errors == wrong)
+        check_module(b, t, map, conf);
     if (t->module == NULL) {
         const struct smtp_transport_conf *c = conf;
 

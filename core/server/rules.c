@@ -21,6 +21,7 @@ void rules_default(struct rules *rules)
 {
     *rules = (struct rules){ .user = "tern", .ports = { 24, 25, 465, 587 }, .port_count = 4,
                              .restart_ms_min = 100, .restart_ms_max = 30000 };
+    local_rules_default(&rules->local);
 }
 
 bool rules_allow_port(const struct rules *rules, unsigned port)
@@ -82,23 +83,103 @@ static const char *set_restart(struct rules *rules, struct slice rest)
     return NULL;
 }
 
-static const char *set_keys(struct rules *rules, struct slice rest)
+/* Absolute paths in rows of `octets` each. */
+static const char *set_paths(struct slice rest, char *rows, size_t octets, unsigned most, uint32_t *count,
+                             const char *too_many)
 {
-    rules->key_count = 0;
+    *count = 0;
     for (struct slice word = next_word(&rest); word.len > 0; word = next_word(&rest)) {
         while (word.len > 1 && word.ptr[word.len - 1] == '/')
             word.len--;
         if (word.ptr[0] != '/' || word.len < 2)
-            return "expected absolute paths of folders, and not the root of all";
-        if (word.len >= RULES_PATH_MAX)
+            return "expected absolute paths, and not the root of all";
+        if (word.len >= octets)
             return "a path is longer than 255 octets";
-        if (rules->key_count == RULES_KEYS_MAX)
-            return "too many folders, at most 16";
-        memcpy(rules->keys[rules->key_count], word.ptr, word.len);
-        rules->keys[rules->key_count++][word.len] = '\0';
+        if (*count == most)
+            return too_many;
+        char *row = rows + octets * (*count)++;
+        memcpy(row, word.ptr, word.len);
+        row[word.len] = '\0';
     }
     return NULL;
 }
+
+static const char *set_keys(struct rules *rules, struct slice rest)
+{
+    uint32_t count;
+    const char *wrong = set_paths(rest, rules->keys[0], RULES_PATH_MAX, RULES_KEYS_MAX, &count,
+                                  "too many folders, at most 16");
+
+    rules->key_count = count;
+    return wrong;
+}
+
+/* ---- for tern-local ---- */
+
+static const char *set_uid_min(struct rules *rules, struct slice rest)
+{
+    uint64_t uid;
+
+    if (!slice_to_u64(next_word(&rest), &uid) || next_word(&rest).len > 0 || uid == 0 || uid >= UINT32_MAX)
+        return "expected the number of a user, 1 or more: root gets no mail";
+    rules->local.uid_min = (uint32_t)uid;
+    return NULL;
+}
+
+static const char *set_mailboxes(struct rules *rules, struct slice rest)
+{
+    return set_paths(rest, rules->local.folders[0], LOCAL_PATH_MAX, LOCAL_FOLDERS_MAX, &rules->local.folder_count,
+                     "too many folders, at most 16");
+}
+
+static const char *set_commands(struct rules *rules, struct slice rest)
+{
+    return set_paths(rest, rules->local.commands[0], LOCAL_PATH_MAX, LOCAL_COMMANDS_MAX, &rules->local.command_count,
+                     "too many programs, at most 32");
+}
+
+static bool copy_name(struct slice word, char name[LOCAL_NAME_MAX])
+{
+    if (word.len == 0 || word.len >= LOCAL_NAME_MAX || word.ptr[0] == '.' || slice_find(word, '/') >= 0)
+        return false;
+    memcpy(name, word.ptr, word.len);
+    name[word.len] = '\0';
+    return true;
+}
+
+static const char *set_pam(struct rules *rules, struct slice rest)
+{
+    rules->local.service_count = 0;
+    for (struct slice word = next_word(&rest); word.len > 0; word = next_word(&rest)) {
+        if (rules->local.service_count == LOCAL_SERVICES_MAX)
+            return "too many services, at most 16";
+        if (!copy_name(word, rules->local.services[rules->local.service_count]))
+            return "expected names of services, as in /etc/pam.d";
+        rules->local.service_count++;
+    }
+    return NULL;
+}
+
+static const char *set_pam_user(struct rules *rules, struct slice rest)
+{
+    return copy_name(next_word(&rest), rules->local.pam_user) && next_word(&rest).len == 0 ? NULL
+                                                                                           : "expected one user name";
+}
+
+static const struct {
+    const char *word;
+    const char *(*set)(struct rules *rules, struct slice rest);
+} words[] = {
+    { "user", set_user },
+    { "ports", set_ports },
+    { "restart_ms", set_restart },
+    { "keys", set_keys },
+    { "uid_min", set_uid_min },
+    { "mailboxes", set_mailboxes },
+    { "commands", set_commands },
+    { "pam", set_pam },
+    { "pam_user", set_pam_user },
+};
 
 static const char *parse_line(struct rules *rules, struct slice line)
 {
@@ -109,17 +190,10 @@ static const char *parse_line(struct rules *rules, struct slice line)
         return "a NUL in the line";
     if (word.len == 0 || word.ptr[0] == '#')
         return NULL;
-    if (slice_equal(word, SLICE("user")))
-        return set_user(rules, line);
-    if (slice_equal(word, SLICE("ports")))
-        return set_ports(rules, line);
-    if (slice_equal(word, SLICE("uid_min")))
-        return "uid_min: not supported yet; it comes with delivery as the mailbox's user";
-    if (slice_equal(word, SLICE("restart_ms")))
-        return set_restart(rules, line);
-    if (slice_equal(word, SLICE("keys")))
-        return set_keys(rules, line);
-    return "expected user, ports, restart_ms or keys";
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (slice_equal(word, slice_cstr(words[i].word)))
+            return words[i].set(rules, line);
+    return "expected user, ports, restart_ms, keys, uid_min, mailboxes, commands, pam or pam_user";
 }
 
 static int check_owner(FILE *f, const char *path, char *error, size_t octets)

@@ -6,9 +6,15 @@
  *     ports 24 25 465 587
  *     restart_ms 100 30000
  *     keys /etc/tern/tls /etc/letsencrypt
+ *     uid_min 1000
+ *     mailboxes /var/mail /srv/mail
+ *     commands /usr/lib/dovecot/dovecot-lda
+ *     pam tern
+ *     pam_user root
  *
  * keys: folders, at most 16, from which the supervisor opens for the worker what only root may read: none
- * unless written.
+ * unless written. The last five are for tern-local (local/rules.h): nobody below uid_min gets mail or runs anything;
+ * folders, beside the homes, in which Maildirs may lie; programs; services of PAM, and as whom it is asked.
  * restart_ms: how long a worker that died stays away, the first time and at most. Only root
  * may write the file. Without it the lines above are the rules. Ports from 1024 up need no rule:
  * anybody may bind them.
@@ -19,6 +25,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "local/rules.h"
 
 #define RULES_PORTS_MAX 32
 #define RULES_KEYS_MAX  16
@@ -31,6 +39,7 @@ struct rules {
     unsigned restart_ms_min, restart_ms_max;
     char keys[RULES_KEYS_MAX][RULES_PATH_MAX]; /* absolute, no final slash */
     unsigned key_count;
+    struct local_rules local;
 };
 
 void rules_default(struct rules *rules);

@@ -140,6 +140,9 @@ struct modules *serve_modules(const char *module_path, bool trust_group);
 int serve_load_tls(struct serve *s, const struct worker_start *start, struct generation *g,
                    struct config_errors *errors);
 
+/* local_server.c: pool threads may ask for tern-local from here on. */
+void serve_use_local(struct serve *s);
+
 /* reload.c. Any thread but the loops'. The text is what the operator reads: errors, warnings, or "generation 3". */
 int serve_reload(struct serve *s, struct buf *text);
 /* Scheduler's options of a generation. */

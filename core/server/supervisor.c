@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "net/conn.h"
 #include "server/ipc.h"
+#include "server/local_process.h"
 #include "server/rules.h"
 
 #define SOCKETS_MAX        256
@@ -43,6 +44,7 @@ struct supervisor {
     unsigned socket_count;
     pid_t worker;
     int worker_fd;
+    struct local_process local;
     bool ready, ever_ready, stopping;
     uint64_t started_ms, restart_at_ms, stop_deadline_ms;
     unsigned restart_ms;
@@ -149,6 +151,7 @@ static void child(struct supervisor *s, int fd, pid_t parent)
     (void)close(s->signal_fd);
     for (unsigned i = 0; i < s->socket_count; i++)
         (void)close(s->sockets[i].fd);
+    local_process_fini(&s->local); /* it asks for an end of its own */
     if (drop_user(&s->rules) < 0)
         _exit(WORKER_EXIT_CONFIG);
     /* After the change of user, which clears it; then look whether the parent died meanwhile. */
@@ -276,6 +279,10 @@ static void serve_wish(struct supervisor *s)
         fd = open_key(s, &wish, &answer);
         passed = true;
         break;
+    case IPC_LOCAL:
+        fd = local_process_get(&s->local, &s->rules, answer.text, sizeof(answer.text));
+        answer.status = fd < 0 ? fd : 0;
+        break;
     case IPC_RELEASE: release_socket(s, &wish.address); break;
     default: answer.status = -EINVAL;
     }
@@ -312,6 +319,8 @@ static void on_signal(struct supervisor *s)
         (void)kill(s->worker, SIGHUP);
     while (s->worker > 0 && waitpid(s->worker, &status, WNOHANG) == s->worker)
         worker_died(s, status);
+    while (s->local.pid > 0 && waitpid(s->local.pid, &status, WNOHANG) == s->local.pid)
+        local_process_ended(&s->local, &s->rules, status);
 }
 
 static void watch_loops(struct supervisor *s)
@@ -383,6 +392,7 @@ int supervisor_run(const struct supervisor_options *options)
     char error[512];
 
     s = (struct supervisor){ .options = *options, .worker = -1, .worker_fd = -1 };
+    local_process_init(&s.local);
     rules_default(&s.rules);
     if (options->rules != NULL && rules_load(options->rules, &s.rules, error, sizeof(error)) < 0) {
         log_event(LOG_ERROR, LOG_EV_start, NULL, "%s", error);
@@ -397,6 +407,7 @@ int supervisor_run(const struct supervisor_options *options)
     }
     start_worker(&s);
     run(&s);
+    local_process_fini(&s.local);
     log_event(LOG_INFO, LOG_EV_stop, NULL, "the supervisor ends");
     return s.status;
 }

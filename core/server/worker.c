@@ -142,10 +142,14 @@ static int begin(struct worker *w)
     w->serve.generation_number = 1;
     generation_set_present(g);
     int r = serve_open(&w->serve, w->start, g, modules, error, sizeof(error));
+    serve_use_local(&w->serve);
     if (r == 0 && (r = serve_start(&w->serve)) < 0)
         (void)snprintf(error, sizeof(error), "threads: %s", strerror(-r));
+    /* Deliveries may begin, and ask the supervisor for tern-local, while it is asked for sockets. */
+    (void)pthread_mutex_lock(&w->serve.reload_lock);
     if (r == 0)
         r = serve_listen(&w->serve, g, error, sizeof(error));
+    (void)pthread_mutex_unlock(&w->serve.reload_lock);
     if (r == 0)
         r = control_new(&w->serve, g->conf.control.ptr, &w->control, error, sizeof(error));
     if (r < 0) {

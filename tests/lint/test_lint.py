@@ -11,7 +11,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from ternlib import BINARY, BUILD, MODULES, ROOT, certificates_for, run
 
-LAYERS = [["base"], ["net", "config", "mime"], ["tls", "dns", "sasl", "state"], ["smtp", "spool"], ["queue", "module"],
+LAYERS = [["base"], ["net", "config", "mime", "local"], ["tls", "dns", "sasl", "state"], ["smtp", "spool"], ["queue", "module"],
           ["delivery", "lua"], ["server"], ["cli"]]
 LAYER = {folder: n for n, folders in enumerate(LAYERS) for folder in folders}
 FUNCTION_MAX, FILE_MAX, HEADER_MAX = 70, 800, 250

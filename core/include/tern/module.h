@@ -373,6 +373,8 @@ struct tern_part {
     unsigned depth;
 };
 
+struct tern_config; /* the step or transport being checked, see tern_module.check */
+
 /* A way for a recipient, given by a `route` step. Strings are copied. */
 struct tern_route {
     size_t size;
@@ -403,6 +405,8 @@ struct tern_transport {
     /* It stores octets that are not lines (BODY=BINARYMIME, RFC 3030) as they are; such mail is
      * bounced with 5.6.3 where this is not set. */
     bool binary;
+    /* As tern_module.check, of a transport of transports:. May be NULL. */
+    int (*check)(void *conf, struct tern_config *config);
 };
 
 /*
@@ -468,11 +472,45 @@ struct tern_table_provider {
     void (*close)(void *connection);
 };
 
+/*
+ * Since 1.1. What tern-local, the process that may become another user, is asked to do with the mail of a delivery.
+ * It runs in a process of its own, as that user, within timeout_ms. What supervisor.conf does not allow (users below
+ * uid_min, folders, programs) is refused, and root always. Strings hold no NUL.
+ */
+enum tern_local_op {
+    TERN_LOCAL_MAILDIR = 1, /* into the Maildir `path` */
+    TERN_LOCAL_PIPE,        /* to the standard input of the program argv[0] */
+};
+struct tern_local {
+    size_t size; /* of this struct */
+    unsigned op;
+    tern_str user;          /* a name of the system's, see passwd(5) */
+    tern_str path;          /* MAILDIR: absolute; "%{home}" at its beginning is the user's home */
+    bool create;            /* MAILDIR: make folders that are missing */
+    bool lf;                /* CRLF of the message becomes LF */
+    tern_str head;          /* octets put before the message, as they are */
+    struct tern_list argv;  /* PIPE: at most 64, the first is the absolute path of the program */
+    struct tern_list env;   /* PIPE: at most 32 NAME=value; nothing else is in its environment */
+    uint64_t timeout_ms;    /* 1 to an hour; the delivery's own bound cuts it short */
+    unsigned output_octets; /* PIPE: so much of what it says is kept, at most 64 KB */
+};
+
+enum tern_local_status {
+    TERN_LOCAL_DONE = 1, /* delivered; of a login: yes */
+    TERN_LOCAL_DEFERRED, /* for now: no answer, no time, no space, exit status 75 */
+    TERN_LOCAL_FAILED,   /* for good */
+    TERN_LOCAL_NO_USER,  /* the system knows no such user */
+    TERN_LOCAL_REFUSED,  /* supervisor.conf does not allow it */
+};
+struct tern_local_answer {
+    unsigned status;
+    char enhanced[12]; /* RFC 3463, fits the status; for NO_USER and REFUSED "5.1.1", "5.7.1" */
+    char text[1024];   /* one line: the file's folder, what the program said, or why not */
+};
+
 struct tern_script; /* see tern_module.script */
 
 /* ---- The functions of the core ------------------------------------------ */
-
-struct tern_config; /* the step being checked, see tern_module.check */
 
 struct tern_api {
     size_t size; /* of this struct as the server knows it */
@@ -731,6 +769,13 @@ struct tern_api {
      * touches the call no more. on_abort is not called for it.
      */
     tern_verdict (*offload)(tern_call *call, tern_handler run);
+
+    /* -- tern-local; pool thread, which waits for the answer -- */
+
+    /* For a transport's deliver(): the mail, as `local` says. Fills *ret, whatever happens; gives no
+     * recipient an outcome. */
+    void (*delivery_local)(tern_delivery *delivery, const struct tern_local *local,
+                           struct tern_local_answer *ret);
 };
 
 /* True if the server's table has this function. */

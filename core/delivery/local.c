@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "delivery/local.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "module/api.h"
+
+#define TIME_MIN_MS 1000 /* less is not worth a beginning: what is cut off is delivered twice */
+
+_Static_assert((int)TERN_LOCAL_MAILDIR == (int)LOCAL_MAILDIR && (int)TERN_LOCAL_PIPE == (int)LOCAL_PIPE &&
+                   (int)TERN_LOCAL_DONE == (int)LOCAL_DELIVERED && (int)TERN_LOCAL_REFUSED == (int)LOCAL_REFUSED,
+               "the words of the ABI are those of the protocol");
+_Static_assert(sizeof(((struct tern_local_answer *)0)->text) == LOCAL_TEXT_OCTETS_MAX, "one text fits the other");
+
+static const char *const enhanced[] = { [LOCAL_DELIVERED] = "2.0.0", [LOCAL_DEFERRED] = "4.3.0",
+                                        [LOCAL_FAILED] = "5.3.0",    [LOCAL_NO_USER] = "5.1.1",
+                                        [LOCAL_REFUSED] = "5.7.1" };
+
+static struct slice of(tern_str s)
+{
+    return slice_make(s.ptr, s.len);
+}
+
+static bool fill(const struct tern_local *local, uint64_t octets, struct local_request *r)
+{
+    if (local->size < sizeof(*local) || local->argv.count > LOCAL_ARGS_MAX || local->env.count > LOCAL_ENV_MAX)
+        return false;
+    *r = (struct local_request){ .op = local->op, .octets = octets, .user = of(local->user), .place = of(local->path),
+                                 .head = of(local->head), .output_max = local->output_octets };
+    r->flags = (local->create ? LOCAL_CREATE : 0) | (local->lf ? LOCAL_LF : 0);
+    r->args_count = (unsigned)local->argv.count;
+    r->env_count = (unsigned)local->env.count;
+    for (unsigned i = 0; i < r->args_count; i++)
+        r->args[i] = of(local->argv.items[i]);
+    for (unsigned i = 0; i < r->env_count; i++)
+        r->env[i] = of(local->env.items[i]);
+    return true;
+}
+
+static void say(struct tern_local_answer *ret, const struct local_answer *a)
+{
+    const char *plain = enhanced[a->status];
+
+    ret->status = a->status;
+    (void)snprintf(ret->enhanced, sizeof(ret->enhanced), "%s", a->enhanced[0] == plain[0] ? a->enhanced : plain);
+    (void)snprintf(ret->text, sizeof(ret->text), "%s", a->text);
+}
+
+void delivery_local_ask(const struct tern_local *local, const struct local_message *message, uint64_t octets,
+                        uint64_t deadline_ms, struct tern_local_answer *ret)
+{
+    struct local_answer answer = { LOCAL_DEFERRED, "4.3.0", "no request that tern-local would take" };
+    struct local_request request;
+    uint64_t now = clock_now_ms(), wait_ms = LOCAL_CLIENT_GRACE_MS + TIME_MIN_MS;
+    uint64_t left_ms = deadline_ms > now + wait_ms ? deadline_ms - now - LOCAL_CLIENT_GRACE_MS : 0;
+
+    if (left_ms == 0) {
+        (void)snprintf(answer.text, sizeof(answer.text), "no time was left for this recipient");
+    } else if (fill(local, octets, &request)) {
+        uint64_t ms = local->timeout_ms < left_ms ? local->timeout_ms : left_ms;
+        request.timeout_ms = (uint32_t)(ms < LOCAL_TIMEOUT_MS_MAX ? ms : LOCAL_TIMEOUT_MS_MAX);
+        request.name = of(local->op == TERN_LOCAL_MAILDIR ? api_table()->hostname() : TERN_STR(""));
+        local_client_ask(&request, message, &answer);
+    }
+    say(ret, &answer);
+}

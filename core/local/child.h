@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* child.h - what the kinds of request share, in the process of one request. */
+#ifndef TERN_LOCAL_CHILD_H
+#define TERN_LOCAL_CHILD_H
+
+#include <stdarg.h>
+
+#include "local/privileges.h"
+#include "local/serve.h"
+
+/* The message as the worker writes it: exactly `left` octets are still to come. */
+struct local_body {
+    int fd;
+    uint64_t left;
+};
+
+/* Their number, 0 behind the last, a negative errno; -EPIPE: the worker ended in the midst of it. */
+int64_t local_body_read(struct local_body *body, void *buffer, size_t octets);
+/* Answers, and ends the process. */
+_Noreturn void local_answer(const struct local_work *work, enum local_status status, const char *enhanced,
+                            const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,1 @@
+tern_fuzz_target(fuzz_local LIBS tern_local)

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "module/api.h"
 
 #define TIME_MIN_MS 1000 /* less is not worth a beginning: what is cut off is delivered twice */
 
@@ -47,21 +46,21 @@ static void say(struct tern_local_answer *ret, const struct local_answer *a)
     (void)snprintf(ret->text, sizeof(ret->text), "%s", a->text);
 }
 
-void delivery_local_ask(const struct tern_local *local, const struct local_message *message, uint64_t octets,
-                        uint64_t deadline_ms, struct tern_local_answer *ret)
+void delivery_local_ask(const struct delivery_local *d, struct tern_local_answer *ret)
 {
     struct local_answer answer = { LOCAL_DEFERRED, "4.3.0", "no request that tern-local would take" };
     struct local_request request;
-    uint64_t now = clock_now_ms(), wait_ms = LOCAL_CLIENT_GRACE_MS + TIME_MIN_MS;
-    uint64_t left_ms = deadline_ms > now + wait_ms ? deadline_ms - now - LOCAL_CLIENT_GRACE_MS : 0;
+    uint64_t now = clock_now_ms(), most = LOCAL_TIMEOUT_MS_MAX;
+    uint64_t least = now + LOCAL_CLIENT_GRACE_MS + TIME_MIN_MS;
+    uint64_t left_ms = d->deadline_ms > least ? d->deadline_ms - now - LOCAL_CLIENT_GRACE_MS : 0;
 
     if (left_ms == 0) {
         (void)snprintf(answer.text, sizeof(answer.text), "no time was left for this recipient");
-    } else if (fill(local, octets, &request)) {
-        uint64_t ms = local->timeout_ms < left_ms ? local->timeout_ms : left_ms;
-        request.timeout_ms = (uint32_t)(ms < LOCAL_TIMEOUT_MS_MAX ? ms : LOCAL_TIMEOUT_MS_MAX);
-        request.name = of(local->op == TERN_LOCAL_MAILDIR ? api_table()->hostname() : TERN_STR(""));
-        local_client_ask(&request, message, &answer);
+    } else if (fill(d->local, d->octets, &request)) {
+        most = left_ms < most ? left_ms : most;
+        request.timeout_ms = (uint32_t)(d->local->timeout_ms < most ? d->local->timeout_ms : most);
+        request.name = d->local->op == TERN_LOCAL_MAILDIR ? of(d->hostname) : SLICE("");
+        local_client_ask(&request, &d->message, &answer);
     }
     say(ret, &answer);
 }

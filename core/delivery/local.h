@@ -7,8 +7,15 @@
 
 #include "local/client.h"
 
-/* Blocks, until deadline_ms of the clock at most. Fills *ret. Pool thread. */
-void delivery_local_ask(const struct tern_local *local, const struct local_message *message, uint64_t octets,
-                        uint64_t deadline_ms, struct tern_local_answer *ret);
+struct delivery_local {
+    const struct tern_local *local;
+    struct local_message message;
+    uint64_t octets;      /* of the message */
+    tern_str hostname;    /* for the names of files */
+    uint64_t deadline_ms; /* of the clock */
+};
+
+/* Blocks, until deadline_ms at most. Fills *ret. Pool thread. */
+void delivery_local_ask(const struct delivery_local *d, struct tern_local_answer *ret);
 
 #endif

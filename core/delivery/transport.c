@@ -125,11 +125,13 @@ static int64_t read_at(void *arg, uint64_t offset, void *buffer, size_t octets)
     return get_read(arg, offset, buffer, octets);
 }
 
-static void do_local(tern_delivery *t, const struct tern_local *local, struct tern_local_answer *ret)
+static void do_local(tern_delivery *t, const struct tern_local *local, tern_str hostname,
+                     struct tern_local_answer *ret)
 {
-    struct local_message message = { read_at, t };
+    struct delivery_local d = { .local = local, .message = { read_at, t }, .octets = get_octets(t),
+                                .hostname = hostname, .deadline_ms = t->deadline_ms };
 
-    delivery_local_ask(local, &message, get_octets(t), t->deadline_ms, ret);
+    delivery_local_ask(&d, ret);
 }
 
 static const struct api_delivery functions = {

@@ -10,8 +10,8 @@
 #define LOCAL_CLIENT_GRACE_MS 15000 /* beyond timeout_ms: then it is not waited for any more */
 
 /*
- * Who gives the socket to tern-local: a new descriptor, or a negative errno with a sentence. Called again when the one
- * it gave is dead. Set once, before any thread asks; without it there is no tern-local. Any thread.
+ * Who gives the socket to tern-local: a new descriptor, or a negative errno with a sentence. Called again when the
+ * one it gave is dead. Set once, before any thread asks; without it there is no tern-local. Any thread.
  */
 void local_client_set(int (*open)(void *arg, char *error, size_t octets), void *arg);
 

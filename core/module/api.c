@@ -209,7 +209,7 @@ static void api_delivery_local(tern_delivery *delivery, const struct tern_local 
 {
     *ret = (struct tern_local_answer){ TERN_LOCAL_DEFERRED, "4.3.0", "there is no tern-local here" };
     if (delivery_fns.local != NULL)
-        delivery_fns.local(delivery, local, ret);
+        delivery_fns.local(delivery, local, api_hostname(), ret);
 }
 
 static void api_delivery_outcome(tern_delivery *delivery, unsigned index, tern_verdict verdict,

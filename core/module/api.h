@@ -24,7 +24,8 @@ struct api_delivery {
     void (*outcome)(tern_delivery *delivery, unsigned index, tern_verdict verdict, unsigned code,
                     const char *enhanced, const char *text);
     bool (*is_binary)(const tern_delivery *delivery);
-    void (*local)(tern_delivery *delivery, const struct tern_local *local, struct tern_local_answer *ret);
+    void (*local)(tern_delivery *delivery, const struct tern_local *local, tern_str hostname,
+                  struct tern_local_answer *ret);
 };
 void api_set_delivery(const struct api_delivery *fns);
 /* What hostname() answers. Kept for ever (one copy a name): a module may hold it. Any thread. */

@@ -21,8 +21,8 @@ struct local_message {
 };
 
 /*
- * One request. `message` may be NULL where there is none. Always fills *ret: with LOCAL_DEFERRED and why, if there is no
- * answer, or none in time.
+ * One request. `message` may be NULL where there is none. Always fills *ret: with LOCAL_DEFERRED and why, if there is
+ * no answer, or none in time.
  */
 void local_client_ask(const struct local_request *request, const struct local_message *message,
                       struct local_answer *ret);

@@ -31,7 +31,7 @@ struct ipc_answer {
     char text[256]; /* why not, for people */
 };
 
-/* Worker's side. Returns the descriptor (IPC_LISTEN, IPC_OPEN, IPC_LOCAL), 0, or a negative errno with *answer filled. */
+/* Worker's side. A descriptor (IPC_LISTEN, IPC_OPEN, IPC_LOCAL), 0, or a negative errno with *answer filled. */
 int ipc_ask(int fd, const struct ipc_wish *wish, struct ipc_answer *answer);
 int ipc_tell(int fd, const struct ipc_wish *wish);
 /* Supervisor's side. -1: the worker is gone. */

@@ -44,13 +44,7 @@ _Noreturn void local_answer(const struct local_work *work, enum local_status sta
 
 /* ---- the user ---- */
 
-struct user {
-    uid_t uid;
-    gid_t gid;
-    char home[LOCAL_PATH_MAX];
-};
-
-static void find_user(const struct local_work *work, struct user *ret)
+void local_find_user(const struct local_work *work, struct local_user *ret)
 {
     static char buffer[PASSWD_OCTETS];
     struct passwd pw, *found = NULL;
@@ -68,7 +62,7 @@ static void find_user(const struct local_work *work, struct user *ret)
         (void)strcpy(ret->home, pw.pw_dir);
 }
 
-static void become(const struct local_work *work, const struct user *u)
+void local_become(const struct local_work *work, const struct local_user *u)
 {
     const char *name = work->request->user.ptr, *what = "";
     bool own = geteuid() != 0;
@@ -76,7 +70,7 @@ static void become(const struct local_work *work, const struct user *u)
 
     if (why != NULL) {
         log_event(LOG_WARNING, LOG_EV_local, NULL, "user %s (uid %u): %s", name, (unsigned)u->uid, why);
-        local_answer(work, LOCAL_REFUSED, "", "user %s: %s", name, why);
+        local_answer(work, own ? LOCAL_REFUSED : LOCAL_NO_USER, "", "user %s: %s", name, why);
     }
     int r = privileges_become(name, u->uid, u->gid, own, &what);
     if (r < 0)
@@ -111,7 +105,7 @@ static int64_t read_body(void *arg, void *buffer, size_t octets)
     return local_body_read(arg, buffer, octets);
 }
 
-static void make_path(const struct local_work *work, const struct user *u, char path[MAILDIR_PATH_OCTETS_MAX])
+static void make_path(const struct local_work *work, const struct local_user *u, char path[MAILDIR_PATH_OCTETS_MAX])
 {
     const char *place = work->request->place.ptr;
     bool home = strncmp(place, HOME_WORD, sizeof(HOME_WORD) - 1) == 0;
@@ -132,13 +126,13 @@ static _Noreturn void deliver_maildir(const struct local_work *work)
 {
     const struct local_request *r = work->request;
     struct local_body body = { work->body_fd, r->octets };
-    struct user u = { 0, 0, "" };
+    struct local_user u = { 0, 0, "" };
     char path[MAILDIR_PATH_OCTETS_MAX];
     const char *what = "";
 
-    find_user(work, &u);
+    local_find_user(work, &u);
     make_path(work, &u, path);
-    become(work, &u);
+    local_become(work, &u);
     struct maildir_mail mail = { .folder = path, .hostname = r->name.ptr, .head = { r->head.ptr, r->head.len },
                                  .create = (r->flags & LOCAL_CREATE) != 0, .lf = (r->flags & LOCAL_LF) != 0,
                                  .read = read_body, .arg = &body };
@@ -170,6 +164,7 @@ _Noreturn void local_child(const struct local_work *work)
     (void)umask(077);
     switch (work->request->op) {
     case LOCAL_MAILDIR: deliver_maildir(work);
+    case LOCAL_PIPE: local_pipe(work);
     default: local_answer(work, LOCAL_REFUSED, "", "not supported");
     }
 }

@@ -14,6 +14,17 @@ struct local_body {
     uint64_t left;
 };
 
+struct local_user {
+    uid_t uid;
+    gid_t gid;
+    char home[LOCAL_PATH_MAX];
+};
+
+/* Looks up the request's user, and becomes him for good, as the rules allow. What fails is answered, and the end. */
+void local_find_user(const struct local_work *work, struct local_user *ret);
+void local_become(const struct local_work *work, const struct local_user *user);
+/* child_pipe.c */
+_Noreturn void local_pipe(const struct local_work *work);
 /* Their number, 0 behind the last, a negative errno; -EPIPE: the worker ended in the midst of it. */
 int64_t local_body_read(struct local_body *body, void *buffer, size_t octets);
 /* Answers, and ends the process. */

@@ -22,7 +22,7 @@
 #define LOCAL_ENV_MAX            32
 #define LOCAL_USER_OCTETS_MAX    255
 #define LOCAL_TIMEOUT_MS_MAX     3600000
-#define LOCAL_OUTPUT_MAX         65536
+#define LOCAL_OUTPUT_MAX         350
 #define LOCAL_TEXT_OCTETS_MAX    1024 /* of an answer, with its NUL */
 
 enum local_op {
@@ -55,8 +55,8 @@ enum local_status {
     LOCAL_DELIVERED = 1, /* PAM: yes */
     LOCAL_DEFERRED,      /* PAM: could not find out */
     LOCAL_FAILED,        /* for good; PAM: no */
-    LOCAL_NO_USER,       /* there is no such user */
-    LOCAL_REFUSED,       /* supervisor.conf does not allow it */
+    LOCAL_NO_USER,       /* there is no such user, or none who gets mail */
+    LOCAL_REFUSED,       /* supervisor.conf does not allow what is to be done */
 };
 
 struct local_answer {

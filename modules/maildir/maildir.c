@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <lib/local_outcome.h>
 #include <lib/maildir.h>
 
 #define HEAD_OCTETS_MAX  2048
@@ -151,18 +152,8 @@ static void store_as(struct copy *c, tern_str head)
 
     local.user = (tern_str){ c->user, strlen(c->user) };
     tern->delivery_local(c->delivery, &local, &answer);
-    switch (answer.status) {
-    case TERN_LOCAL_DONE: outcome(c, TERN_ACCEPT, 250, "2.0.0", answer.text, 0); return;
-    case TERN_LOCAL_FAILED: outcome(c, TERN_REJECT, 550, answer.enhanced, answer.text, 0); return;
-    case TERN_LOCAL_NO_USER:
-    case TERN_LOCAL_REFUSED:
-        if (chosen)
-            outcome(c, TERN_REJECT, 550, "5.1.1", "There is no such mailbox here", 0);
-        else
-            outcome(c, TERN_DEFER, 451, "4.3.5", answer.text, 0);
-        return;
-    default: outcome(c, TERN_DEFER, strcmp(answer.enhanced, "4.2.2") == 0 ? 452 : 451, answer.enhanced, answer.text, 0);
-    }
+    struct local_outcome o = local_outcome(&answer, chosen);
+    outcome(c, o.verdict, o.code, o.enhanced, o.text, 0);
 }
 
 static void deliver_one(const struct maildir_conf *conf, tern_delivery *delivery, unsigned index)

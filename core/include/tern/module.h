@@ -492,15 +492,15 @@ struct tern_local {
     struct tern_list argv;  /* PIPE: at most 64, the first is the absolute path of the program */
     struct tern_list env;   /* PIPE: at most 32 NAME=value; nothing else is in its environment */
     uint64_t timeout_ms;    /* 1 to an hour; the delivery's own bound cuts it short */
-    unsigned output_octets; /* PIPE: so much of what it says is kept, at most 64 KB */
+    unsigned output_octets; /* PIPE: so much of what it says is kept, at most 350 */
 };
 
 enum tern_local_status {
     TERN_LOCAL_DONE = 1, /* delivered; of a login: yes */
     TERN_LOCAL_DEFERRED, /* for now: no answer, no time, no space, exit status 75 */
     TERN_LOCAL_FAILED,   /* for good */
-    TERN_LOCAL_NO_USER,  /* the system knows no such user */
-    TERN_LOCAL_REFUSED,  /* supervisor.conf does not allow it */
+    TERN_LOCAL_NO_USER,  /* the system knows no such user, or supervisor.conf lets him have no mail */
+    TERN_LOCAL_REFUSED,  /* supervisor.conf does not allow the folder, the program, the service */
 };
 struct tern_local_answer {
     unsigned status;

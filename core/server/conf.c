@@ -201,7 +201,11 @@ static const struct tern_option kv_options[] = {
 
 static const struct tern_option listener_options[] = {
     TERN_OPTION_LIST(struct listener_conf, bind, NULL, 1, LISTENER_BINDS_MAX,
-                     "Addresses with port: \"0.0.0.0:25\", \"[::]:25\"."),
+                     "Addresses with port: \"0.0.0.0:25\", \"[::]:25\"; or unix sockets: \"unix:/run/tern/lmtp\", "
+                     "as root below a folder of `sockets` in supervisor.conf."),
+    TERN_OPTION_STRING(struct listener_conf, socket_mode, "0660", "The mode of unix sockets: who may connect."),
+    TERN_OPTION_STRING(struct listener_conf, socket_group, "",
+                       "The group of unix sockets. None: that of the user the worker runs as."),
     TERN_OPTION_STRING(struct listener_conf, policy, NULL, "Name of the policy of its sessions."),
     TERN_OPTION_ENUM(struct listener_conf, auth, "allowed", listener_auths,
                      "AUTH: off; allowed, where the policy has steps for it; or required before MAIL."),
@@ -330,12 +334,46 @@ static int parse_addresses(const struct schema_env *env, const struct yaml_node 
     return r;
 }
 
+static int parse_binds(const struct schema_env *env, const struct yaml_node *node, struct listener_conf *listener)
+{
+    const struct yaml_node *binds = yaml_get(node, "bind");
+    tern_str mode = listener->socket_mode, group = listener->socket_group;
+    uint32_t bits = 0;
+    int r = 0;
+
+    if (!bind_parse_mode(slice_make(mode.ptr, mode.len), &bits)) {
+        config_error_at(env->errors, &node->place,
+                        "socket_mode: expected a mode such as \"0660\", from 0600 to 0777, got \"%s\"", mode.ptr);
+        r = -EINVAL;
+    }
+    if (group.len >= BIND_GROUP_OCTETS) {
+        config_error_at(env->errors, &node->place, "socket_group: expected the name of a group, at most 32 octets");
+        r = -EINVAL;
+    }
+    listener->binds = arena_zalloc(env->arena, (listener->bind.count + 1) * sizeof(listener->binds[0]));
+    for (size_t i = 0; i < listener->bind.count; i++) {
+        struct place place = binds->kind == YAML_LIST ? binds->items[i]->place : binds->place;
+        tern_str t = listener->bind.items[i];
+        struct bind_address *b = &listener->binds[i];
+        if (!bind_parse(slice_make(t.ptr, t.len), b)) {
+            config_error_at(env->errors, &place,
+                            "expected an address with port such as \"0.0.0.0:25\" or \"[::1]:2525\", or "
+                            "\"unix:/path\" of at most 107 octets, got \"%s\"", t.ptr);
+            r = -EINVAL;
+        } else if (b->address.family == 0 && r == 0) {
+            b->mode = bits;
+            memcpy(b->group, group.ptr, group.len);
+        }
+    }
+    return r;
+}
+
 /* RFC 2033 5: LMTP must not be spoken on port 25, where everybody expects SMTP. */
 static int check_protocol(const struct schema_env *env, const struct yaml_node *node,
                           const struct listener_conf *listener)
 {
     for (unsigned i = 0; i < listener->bind_count && listener->protocol == LISTENER_LMTP; i++) {
-        if (listener->binds[i].port != 25)
+        if (listener->binds[i].address.port != 25)
             continue;
         config_error_at(env->errors, &yaml_get(node, "bind")->place,
                         "protocol: lmtp may not use port 25 (RFC 2033); 24 is usual");
@@ -377,7 +415,7 @@ static int parse_listener(const struct schema_env *env, const struct yaml_node *
         listener->withheld |= SMTP_EXT_BINARYMIME;
     if (parse_withhold(env, yaml_get(node, "withhold"), listener) < 0)
         r = -EINVAL;
-    if (parse_addresses(env, yaml_get(node, "bind"), &listener->bind, 0, &listener->binds) < 0)
+    if (parse_binds(env, node, listener) < 0)
         return -EINVAL;
     return check_protocol(env, node, listener) < 0 ? -EINVAL : r;
 }

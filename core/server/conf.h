@@ -13,6 +13,7 @@
 #include "config/yaml.h"
 #include "server/load.h"
 #include "module/engine_auth.h"
+#include "server/bind.h"
 #include "smtp/session.h"
 
 #define LISTENERS_MAX      64
@@ -26,8 +27,9 @@ enum listener_vrfy { LISTENER_VRFY_NEUTRAL, LISTENER_VRFY_REFUSE };
 struct listener_conf {
     struct slice name;
     struct tern_list bind;
-    tern_address *binds;
+    struct bind_address *binds;
     unsigned bind_count;
+    tern_str socket_mode, socket_group; /* of unix sockets */
     tern_str policy;
     int protocol; /* enum listener_protocol */
     struct tern_list withhold; /* EHLO keywords */

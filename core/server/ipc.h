@@ -8,11 +8,11 @@
 
 #include <stdbool.h>
 
-#include <tern/module.h>
+#include "server/bind.h"
 
 enum ipc_op {
-    IPC_LISTEN,  /* a listening socket for `address`; kept by the supervisor over restarts */
-    IPC_RELEASE, /* close the one for `address` */
+    IPC_LISTEN,  /* a listening socket for `bind`; kept by the supervisor over restarts */
+    IPC_RELEASE, /* close the one for `bind` */
     IPC_READY,   /* everything is loaded; no answer */
     IPC_OPEN,    /* `path` for reading: a key that only root may read */
     IPC_LOCAL,   /* a socket to tern-local, which is started if it does not run */
@@ -22,7 +22,7 @@ enum ipc_op {
 
 struct ipc_wish {
     uint32_t op;
-    tern_address address;
+    struct bind_address bind; /* IPC_LISTEN, IPC_RELEASE */
     char path[IPC_PATH_OCTETS]; /* IPC_OPEN: absolute, with a NUL behind it */
 };
 

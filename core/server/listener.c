@@ -124,7 +124,6 @@ void listeners_set(struct serve_loop *l, const struct listener_fd *fds, unsigned
         struct serve_listener *listener = mem_zalloc(sizeof(*listener));
         listener->loop = l;
         listener->fd = fds[i].fd;
-        listener->address = fds[i].address;
         memcpy(listener->name, fds[i].name, sizeof(listener->name));
         listener->watch = loop_watch_new(l->loop, listener->fd, on_ready, listener);
         list_push(&l->listeners, &listener->link);

@@ -107,11 +107,17 @@ static const char *set_paths(struct slice rest, char *rows, size_t octets, unsig
 static const char *set_keys(struct rules *rules, struct slice rest)
 {
     uint32_t count;
-    const char *wrong = set_paths(rest, rules->keys[0], RULES_PATH_MAX, RULES_KEYS_MAX, &count,
+    const char *wrong = set_paths(rest, rules->keys[0], RULES_PATH_MAX, RULES_FOLDERS_MAX, &count,
                                   "too many folders, at most 16");
 
     rules->key_count = count;
     return wrong;
+}
+
+static const char *set_sockets(struct rules *rules, struct slice rest)
+{
+    return set_paths(rest, rules->sockets[0], RULES_PATH_MAX, RULES_FOLDERS_MAX, &rules->socket_count,
+                     "too many folders, at most 16");
 }
 
 /* ---- for tern-local ---- */
@@ -174,6 +180,7 @@ static const struct {
     { "ports", set_ports },
     { "restart_ms", set_restart },
     { "keys", set_keys },
+    { "sockets", set_sockets },
     { "uid_min", set_uid_min },
     { "mailboxes", set_mailboxes },
     { "commands", set_commands },
@@ -193,7 +200,7 @@ static const char *parse_line(struct rules *rules, struct slice line)
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (slice_equal(word, slice_cstr(words[i].word)))
             return words[i].set(rules, line);
-    return "expected user, ports, restart_ms, keys, uid_min, mailboxes, commands, pam or pam_user";
+    return "expected user, ports, restart_ms, keys, sockets, uid_min, mailboxes, commands, pam or pam_user";
 }
 
 static int check_owner(FILE *f, const char *path, char *error, size_t octets)
@@ -264,6 +271,19 @@ static bool is_below(const char *real, const char *folder)
         return false;
     size_t len = strlen(there);
     return strncmp(real, there, len) == 0 && real[len] == '/';
+}
+
+bool rules_allow_socket(const struct rules *rules, const char *folder)
+{
+    char real[PATH_MAX], there[PATH_MAX];
+
+    if (realpath(folder, real) == NULL)
+        return false;
+    for (unsigned i = 0; i < rules->socket_count; i++)
+        if (is_below(real, rules->sockets[i]) ||
+            (realpath(rules->sockets[i], there) != NULL && strcmp(there, real) == 0))
+            return true;
+    return false;
 }
 
 static int check_key(int fd, const char **ret_why)

@@ -6,6 +6,7 @@
  *     ports 24 25 465 587
  *     restart_ms 100 30000
  *     keys /etc/tern/tls /etc/letsencrypt
+ *     sockets /run/tern
  *     uid_min 1000
  *     mailboxes /var/mail /srv/mail
  *     commands /usr/lib/dovecot/dovecot-lda
@@ -13,7 +14,8 @@
  *     pam_user root
  *
  * keys: folders, at most 16, from which the supervisor opens for the worker what only root may read: none
- * unless written. The last five are for tern-local (local/rules.h): nobody below uid_min gets mail or runs anything;
+ * unless written. sockets: folders, at most 16, below which unix sockets of listeners may be: none unless written.
+ * The last five are for tern-local (local/rules.h): nobody below uid_min gets mail or runs anything;
  * folders, beside the homes, in which Maildirs may lie; programs; services of PAM, and as whom it is asked.
  * restart_ms: how long a worker that died stays away, the first time and at most. Only root
  * may write the file. Without it the lines above are the rules. Ports from 1024 up need no rule:
@@ -29,7 +31,7 @@
 #include "local/rules.h"
 
 #define RULES_PORTS_MAX 32
-#define RULES_KEYS_MAX  16
+#define RULES_FOLDERS_MAX 16 /* of keys, and of sockets */
 #define RULES_PATH_MAX  256
 
 struct rules {
@@ -37,8 +39,10 @@ struct rules {
     uint16_t ports[RULES_PORTS_MAX];
     unsigned port_count;
     unsigned restart_ms_min, restart_ms_max;
-    char keys[RULES_KEYS_MAX][RULES_PATH_MAX]; /* absolute, no final slash */
+    char keys[RULES_FOLDERS_MAX][RULES_PATH_MAX]; /* absolute, no final slash */
     unsigned key_count;
+    char sockets[RULES_FOLDERS_MAX][RULES_PATH_MAX];
+    uint32_t socket_count;
     struct local_rules local;
 };
 
@@ -50,6 +54,8 @@ int rules_load(const char *path, struct rules *rules, char *error, size_t octets
  * belongs to root, or whoever runs this, and is writable by nobody else. The descriptor, or a negative errno with why.
  */
 int rules_open_key(const struct rules *rules, const char *path, char *error, size_t octets);
+/* Whether that folder, all links followed, is one of `sockets` or below one. */
+bool rules_allow_socket(const struct rules *rules, const char *folder);
 bool rules_allow_port(const struct rules *rules, unsigned port);
 
 #endif

@@ -183,7 +183,8 @@ static void open_delivery(struct serve *s, const struct generation *g)
 
     for (unsigned i = 0; i < g->conf.listener_count; i++)
         for (unsigned k = 0; k < g->conf.listeners[i].bind_count && own_count < 256; k++)
-            own[own_count++] = g->conf.listeners[i].binds[k];
+            if (g->conf.listeners[i].binds[k].address.family != 0)
+                own[own_count++] = g->conf.listeners[i].binds[k].address;
     struct dispatch_set_options o = { .loops = s->loop_count, .spool = s->spool,
                                       .hostname = g->conf.hostname.ptr, .own = own, .own_count = own_count,
                                       .generation = present_for_delivery, .arg = s,
@@ -311,25 +312,25 @@ static void post_listeners(struct serve_loop *l, const struct listener_fd *fds, 
     loop_post(l->loop, &t->task);
 }
 
-static bool is_wanted(const struct listener_fd *fds, unsigned count, const tern_address *a)
+static bool is_wanted(const struct listener_fd *fds, unsigned count, const struct bind_address *a)
 {
     for (unsigned i = 0; i < count; i++)
-        if (memcmp(&fds[i].address, a, sizeof(*a)) == 0)
+        if (bind_is_same(&fds[i].bind, a))
             return true;
     return false;
 }
 
-static bool is_listening(const struct serve *s, const tern_address *a)
+static bool is_listening(const struct serve *s, const struct bind_address *a)
 {
     for (unsigned i = 0; i < s->listening_count; i++)
-        if (memcmp(&s->listening[i], a, sizeof(*a)) == 0)
+        if (bind_is_same(&s->listening[i], a))
             return true;
     return false;
 }
 
-static void release(struct serve *s, const tern_address *address)
+static void release(struct serve *s, const struct bind_address *bind)
 {
-    struct ipc_wish wish = { .op = IPC_RELEASE, .address = *address };
+    struct ipc_wish wish = { .op = IPC_RELEASE, .bind = *bind };
     struct ipc_answer answer;
 
     (void)ipc_ask(s->start->supervisor_fd, &wish, &answer);
@@ -339,8 +340,8 @@ static void release(struct serve *s, const tern_address *address)
 static void release_new(struct serve *s, const struct listener_fd *fds, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        if (!is_listening(s, &fds[i].address))
-            release(s, &fds[i].address);
+        if (!is_listening(s, &fds[i].bind))
+            release(s, &fds[i].bind);
 }
 
 static void release_unwanted(struct serve *s, const struct listener_fd *fds, unsigned count)
@@ -350,13 +351,13 @@ static void release_unwanted(struct serve *s, const struct listener_fd *fds, uns
             release(s, &s->listening[i]);
     s->listening_count = count;
     for (unsigned i = 0; i < count; i++)
-        s->listening[i] = fds[i].address;
+        s->listening[i] = fds[i].bind;
 }
 
-static int ask_socket(struct serve *s, const struct listener_conf *conf, const tern_address *address,
+static int ask_socket(struct serve *s, const struct listener_conf *conf, const struct bind_address *bind,
                       struct listener_fd *ret, char *error, size_t octets)
 {
-    struct ipc_wish wish = { .op = IPC_LISTEN, .address = *address };
+    struct ipc_wish wish = { .op = IPC_LISTEN, .bind = *bind };
     struct ipc_answer answer;
     int fd = ipc_ask(s->start->supervisor_fd, &wish, &answer);
 
@@ -366,7 +367,7 @@ static int ask_socket(struct serve *s, const struct listener_conf *conf, const t
         return fd;
     }
     ret->fd = fd;
-    ret->address = *address;
+    ret->bind = *bind;
     (void)snprintf(ret->name, sizeof(ret->name), "%.*s", (int)conf->name.len, conf->name.ptr);
     return 0;
 }

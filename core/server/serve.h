@@ -58,7 +58,7 @@ struct serve {
     _Atomic unsigned resting; /* loops that leave accepting to the others */
     _Atomic unsigned drained; /* loops without sessions and deliveries, while draining */
     uint64_t started_wall_ms;
-    tern_address listening[LISTENERS_MAX * LISTENER_BINDS_MAX]; /* those asked of the supervisor */
+    struct bind_address listening[LISTENERS_MAX * LISTENER_BINDS_MAX]; /* those asked of the supervisor */
     unsigned listening_count;
     pthread_mutex_t reload_lock;
     pthread_barrier_t loops_stopped, deliveries_gone; /* the two steps of the end, see serve_close() */
@@ -70,7 +70,6 @@ struct serve_listener {
     struct serve_loop *loop;
     struct loop_watch *watch;
     int fd; /* a duplicate: each loop closes its own */
-    tern_address address;
     char name[64]; /* of the listener: its policy is looked up in the present generation */
 };
 
@@ -93,7 +92,7 @@ struct serve_loop {
 
 /* listener.c. Loop thread. */
 struct listener_fd {
-    tern_address address;
+    struct bind_address bind;
     char name[64];
     int fd;
 };

@@ -603,6 +603,12 @@ static tern_address network_of(const struct session_start *start)
     return rates_network(&start->client, c->ipv4_mask, c->ipv6_mask);
 }
 
+/* By a unix socket: its mode says who may come, and all of them have no network. */
+static bool is_local(const struct session_start *start)
+{
+    return start->peer.family == 0;
+}
+
 static bool is_allowed(const struct session_start *start)
 {
     const struct limits_conf *c = &start->generation->conf.limits;
@@ -610,14 +616,14 @@ static bool is_allowed(const struct session_start *start)
     struct serve *s = start->l->serve;
     tern_address network = network_of(start);
 
-    if (!is_exempt(c, client) &&
+    if (!is_local(start) && !is_exempt(c, client) &&
         !rates_take(s->rates, RATE_CONNECTIONS, &network, c->connection_rate, clock_now_ms() * 1000)) {
         refuse_logged(start, "limits.connection_rate",
                       "421 4.7.0 Too many connections from your network, please try again later\r\n");
         return false;
     }
     /* Who speaks for others has as many as they have together; each is counted by XCLIENT. */
-    bool many = cidrs_match(start->listener->xclient, client);
+    bool many = is_local(start) || cidrs_match(start->listener->xclient, client);
     switch (session_limits_enter(s->limits, &network, c->sessions, many ? UINT32_MAX : c->sessions_per_address)) {
     case LIMIT_SESSIONS: refuse_logged(start, "limits.sessions", TOO_MANY); return false;
     case LIMIT_ADDRESS:
@@ -678,7 +684,7 @@ static void run(const struct session_start *start)
     s->l = l;
     s->generation = start->generation;
     s->network = network_of(start);
-    s->rate_exempt = is_exempt(&start->generation->conf.limits, &start->client);
+    s->rate_exempt = is_local(start) || is_exempt(&start->generation->conf.limits, &start->client);
     s->listener = start->listener;
     loop_timer_init(&s->timer, on_timeout);
     list_push(&l->sessions, &s->link);

@@ -23,6 +23,7 @@
 #include "net/conn.h"
 #include "server/ipc.h"
 #include "server/local_process.h"
+#include "server/local_socket.h"
 #include "server/rules.h"
 
 #define SOCKETS_MAX        256
@@ -38,7 +39,8 @@ struct supervisor {
     struct shared_page *page;
     int signal_fd;
     struct {
-        tern_address address;
+        struct bind_address bind;
+        struct local_socket local; /* of a unix socket */
         int fd;
     } sockets[SOCKETS_MAX];
     unsigned socket_count;
@@ -53,60 +55,103 @@ struct supervisor {
 
 /* ---- sockets ---- */
 
-static int find_socket(const struct supervisor *s, const tern_address *a)
+static int find_socket(const struct supervisor *s, const struct bind_address *bind)
 {
     for (unsigned i = 0; i < s->socket_count; i++)
-        if (memcmp(&s->sockets[i].address, a, sizeof(*a)) == 0)
+        if (bind_is_same(&s->sockets[i].bind, bind))
             return (int)i;
     return -1;
 }
 
-static int bind_socket(const tern_address *address, bool wait)
+/* A descriptor, or a negative errno with why. */
+static int bind_once(const struct supervisor *s, const struct bind_address *bind, struct local_socket *ret,
+                     char *error, size_t octets)
 {
-    uint64_t deadline = clock_now_ms() + (wait ? BIND_WAIT_MS : 0);
-    int fd = net_listen(address, BACKLOG);
+    char text[BIND_TEXT_MAX];
+
+    if (bind->address.family == 0)
+        return local_socket_listen(&s->rules, bind, BACKLOG, ret, error, octets);
+    int fd = net_listen(&bind->address, BACKLOG);
+    bind_print(bind, text);
+    if (fd < 0)
+        (void)snprintf(error, octets, "%s: %s", text, strerror(-fd));
+    return fd;
+}
+
+static int bind_socket(const struct supervisor *s, const struct bind_address *bind, struct local_socket *ret,
+                       char *error, size_t octets)
+{
+    uint64_t deadline = clock_now_ms() + (s->ever_ready ? 0 : BIND_WAIT_MS);
+    int fd = bind_once(s, bind, ret, error, octets);
 
     while (fd == -EADDRINUSE && clock_now_ms() < deadline) {
         (void)poll(NULL, 0, 100);
-        fd = net_listen(address, BACKLOG);
+        fd = bind_once(s, bind, ret, error, octets);
     }
     return fd;
 }
 
-static int get_socket(struct supervisor *s, const tern_address *address, struct ipc_answer *answer)
+static bool is_port_allowed(const struct supervisor *s, const struct bind_address *bind, struct ipc_answer *answer)
 {
-    char text[NET_ADDRESS_TEXT_MAX];
-    int at = find_socket(s, address);
+    if (geteuid() != 0 || bind->address.family == 0 || rules_allow_port(&s->rules, bind->address.port))
+        return true;
+    answer->status = -EACCES;
+    (void)snprintf(answer->text, sizeof(answer->text), "port %u is not among the ports of %s", bind->address.port,
+                   s->options.rules != NULL ? s->options.rules : "the default rules (24 25 465 587)");
+    return false;
+}
 
-    if (at >= 0)
-        return s->sockets[at].fd;
-    net_address_print(address, true, text);
-    if (geteuid() == 0 && !rules_allow_port(&s->rules, address->port)) {
-        answer->status = -EACCES;
-        (void)snprintf(answer->text, sizeof(answer->text),
-                       "port %u is not among the ports of %s", address->port,
-                       s->options.rules != NULL ? s->options.rules : "the default rules (24 25 465 587)");
+static int get_socket(struct supervisor *s, const struct bind_address *bind, struct ipc_answer *answer)
+{
+    if (!bind_is_sane(bind)) {
+        answer->status = -EINVAL;
+        (void)snprintf(answer->text, sizeof(answer->text), "that is no address");
         return -1;
     }
-    int fd = s->socket_count < SOCKETS_MAX ? bind_socket(address, !s->ever_ready) : -EMFILE;
+    int at = find_socket(s, bind);
+    if (at >= 0) {
+        if (bind->address.family == 0)
+            answer->status = local_socket_set_access(&s->rules, bind, answer->text, sizeof(answer->text));
+        return answer->status < 0 ? -1 : s->sockets[at].fd;
+    }
+    if (!is_port_allowed(s, bind, answer))
+        return -1;
+    struct local_socket local = { 0 };
+    int fd = -EMFILE;
+    if (s->socket_count < SOCKETS_MAX)
+        fd = bind_socket(s, bind, &local, answer->text, sizeof(answer->text));
+    else
+        (void)snprintf(answer->text, sizeof(answer->text), "there are %d listening sockets already", SOCKETS_MAX);
     if (fd < 0) {
         answer->status = fd;
-        (void)snprintf(answer->text, sizeof(answer->text), "%s: %s", text, strerror(-fd));
         return -1;
     }
-    s->sockets[s->socket_count].address = *address;
+    s->sockets[s->socket_count].bind = *bind;
+    s->sockets[s->socket_count].local = local;
     s->sockets[s->socket_count++].fd = fd;
     return fd;
 }
 
-static void release_socket(struct supervisor *s, const tern_address *address)
+static void close_socket(struct supervisor *s, unsigned at)
 {
-    int at = find_socket(s, address);
-
-    if (at < 0)
-        return;
+    if (s->sockets[at].bind.address.family == 0)
+        local_socket_remove(&s->sockets[at].local, s->sockets[at].bind.path);
     (void)close(s->sockets[at].fd);
     s->sockets[at] = s->sockets[--s->socket_count];
+}
+
+static void release_socket(struct supervisor *s, const struct bind_address *bind)
+{
+    int at = bind_is_sane(bind) ? find_socket(s, bind) : -1;
+
+    if (at >= 0)
+        close_socket(s, (unsigned)at);
+}
+
+static void close_sockets(struct supervisor *s)
+{
+    while (s->socket_count > 0)
+        close_socket(s, s->socket_count - 1);
 }
 
 /* ---- the worker ---- */
@@ -274,7 +319,7 @@ static void serve_wish(struct supervisor *s)
     case IPC_READY:
         s->ready = s->ever_ready = true;
         return;
-    case IPC_LISTEN: fd = get_socket(s, &wish.address, &answer); break;
+    case IPC_LISTEN: fd = get_socket(s, &wish.bind, &answer); break;
     case IPC_OPEN:
         fd = open_key(s, &wish, &answer);
         passed = true;
@@ -283,7 +328,7 @@ static void serve_wish(struct supervisor *s)
         fd = local_process_get(&s->local, &s->rules, answer.text, sizeof(answer.text));
         answer.status = fd < 0 ? fd : 0;
         break;
-    case IPC_RELEASE: release_socket(s, &wish.address); break;
+    case IPC_RELEASE: release_socket(s, &wish.bind); break;
     default: answer.status = -EINVAL;
     }
     (void)ipc_answer(s->worker_fd, &answer, fd);
@@ -408,6 +453,7 @@ int supervisor_run(const struct supervisor_options *options)
     start_worker(&s);
     run(&s);
     local_process_fini(&s.local);
+    close_sockets(&s);
     log_event(LOG_INFO, LOG_EV_stop, NULL, "the supervisor ends");
     return s.status;
 }

@@ -122,6 +122,8 @@ static const struct {
     { "kv", "provider", "kv_lmdb", "kv_lmdb" },
     { "kv", "entries", "1000", "1000" },
     { "listeners.NAME", "bind", "[\"127.0.0.1:25\", \"[::]:25\"]", "127.0.0.1:25,[::]:25" },
+    { "listeners.NAME", "socket_mode", "\"0666\"", "0666" },
+    { "listeners.NAME", "socket_group", "mail", "mail" },
     { "listeners.NAME", "policy", "other", "other" },
     { "listeners.NAME", "protocol", "lmtp", "1" },
     { "listeners.NAME", "etrn", "[127.0.0.1]", "has 127.0.0.1" },
@@ -311,7 +313,7 @@ static void test_addresses(void)
     CU_ASSERT_EQUAL(p.conf.listeners[0].bind_count, 1);
     CU_ASSERT_EQUAL_FATAL(p.conf.listeners[1].bind_count, 2);
     CU_ASSERT_EQUAL(p.conf.listeners[1].place.line, 4);
-    net_address_print(&p.conf.listeners[1].binds[0], true, text);
+    net_address_print(&p.conf.listeners[1].binds[0].address, true, text);
     CU_ASSERT_STRING_EQUAL(text, "[::1]:2525");
     CU_ASSERT_EQUAL_FATAL(p.conf.dns.address_count, 2);
     CU_ASSERT_EQUAL(p.conf.dns.addresses[0].port, 53);
@@ -340,10 +342,15 @@ static const struct {
     { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, protocol: lmtp } }\n",
       "t.yaml:2:26: error: protocol: lmtp may not use port 25 (RFC 2033); 24 is usual\n" },
     { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1\", policy: in } }\n",
-      "t.yaml:2:26: error: expected an address with port such as \"0.0.0.0:25\" or \"[::1]:2525\", got \"127.0.0.1\"\n" },
+      "t.yaml:2:26: error: expected an address with port such as \"0.0.0.0:25\" or \"[::1]:2525\", or \"unix:/path\" of "
+      "at most 107 octets, got \"127.0.0.1\"\n" },
     { "spool: /s\nlisteners: { mx: { bind: [\"127.0.0.1:25\", \"localhost:25\"], policy: in } }\n",
-      "t.yaml:2:43: error: expected an address with port such as \"0.0.0.0:25\" or \"[::1]:2525\", got "
-      "\"localhost:25\"\n" },
+      "t.yaml:2:43: error: expected an address with port such as \"0.0.0.0:25\" or \"[::1]:2525\", or \"unix:/path\" of "
+      "at most 107 octets, got \"localhost:25\"\n" },
+    { "spool: /s\nlisteners: { mx: { bind: \"unix:/s/x\", socket_mode: \"0466\", policy: in } }\n",
+      "t.yaml:2:18: error: socket_mode: expected a mode such as \"0660\", from 0600 to 0777, got \"0466\"\n" },
+    { "spool: /s\nlisteners: { mx: { bind: \"unix:/s/x\", socket_group: a12345678901234567890123456789012, policy: in } }\n",
+      "t.yaml:2:18: error: socket_group: expected the name of a group, at most 32 octets\n" },
     { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, withhold: [SIZE, chunks] } }\n",
       "t.yaml:2:64: error: withhold: expected keywords of EHLO such as SIZE or CHUNKING, got \"chunks\"\n" },
     { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, tls: implicit } }\n",

@@ -35,7 +35,7 @@ static int load(const char *text, struct rules *rules, char error[256])
 static const struct {
     const char *text, *error; /* behind the path */
 } wrong[] = {
-    { "usr tern\n", ":1: expected user, ports, restart_ms, keys, uid_min, mailboxes, commands, pam or pam_user" },
+    { "usr tern\n", ":1: expected user, ports, restart_ms, keys, sockets, uid_min, mailboxes, commands, pam or pam_user" },
     { "# a comment\n\nuser\n", ":3: expected one user name" },
     { "user a b\n", ":1: expected one user name" },
     { "user 0123456789012345678901234567890123456789012345678901234567890123\n", ":1: expected one user name" },
@@ -86,6 +86,10 @@ static const struct {
     { "keys /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a\n", NULL },
     { "keys /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a\n", ":1: too many folders, at most 16" },
     { "restart_ms 10 3600000\n", NULL },
+    { "sockets /run/tern /a/\n", NULL },
+    { "sockets run\n", ":1: expected absolute paths, and not the root of all" },
+    { "sockets /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a\n", NULL },
+    { "sockets /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a\n", ":1: too many folders, at most 16" },
 };
 
 static void test_table(void)

@@ -330,7 +330,7 @@ static void *answer_one(void *arg)
 
 static int ask(struct answering *a, struct ipc_answer *answer)
 {
-    struct ipc_wish wish = { .op = IPC_LISTEN, .address = address("127.0.0.1:2525") };
+    struct ipc_wish wish = { .op = IPC_LISTEN, .bind.address = address("127.0.0.1:2525") };
     pthread_t t;
     int fds[2];
 
@@ -340,7 +340,7 @@ static int ask(struct answering *a, struct ipc_answer *answer)
     int r = ipc_ask(fds[0], &wish, answer);
     (void)pthread_join(t, NULL);
     CU_ASSERT_EQUAL(a->got.op, IPC_LISTEN);
-    CU_ASSERT_EQUAL(memcmp(&a->got.address, &wish.address, sizeof(wish.address)), 0);
+    CU_ASSERT_EQUAL(memcmp(&a->got.bind, &wish.bind, sizeof(wish.bind)), 0);
     (void)close(fds[0]);
     (void)close(fds[1]);
     return r;

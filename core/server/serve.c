@@ -19,6 +19,7 @@
 #include "module/api.h"
 #include "server/ipc.h"
 #include "server/serve.h"
+#include "state/provided.h"
 
 #define SPOOL_LOCK_WAIT_MS 10000
 #define POOL_STUCK_WAIT_MS 2000
@@ -467,7 +468,7 @@ void serve_drain_force(struct serve *s)
 /* A thread of the pool that never came back may still use anything: the process ends as it stands. */
 static void end_as_it_stands(void)
 {
-    log_event(LOG_WARNING, LOG_EV_stop, NULL, "a BLOCKING step or delivery is stuck; ending without it");
+    log_event(LOG_WARNING, LOG_EV_stop, NULL, "a BLOCKING step, delivery or look-up is stuck; ending without it");
     log_stop();
     _exit(0);
 }
@@ -501,5 +502,7 @@ void serve_close(struct serve *s)
     load_free(s->load);
     tls_tickets_free(s->tickets);
     generation_set_present(NULL);
+    if (provided_wait(POOL_STUCK_WAIT_MS) > 0) /* before libraries tidy up behind their backs */
+        end_as_it_stands();
     modules_free(s->modules);
 }

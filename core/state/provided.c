@@ -111,6 +111,13 @@ static struct list all = { &all, &all };
 static unsigned all_count;
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* Threads of all tables. They are detached: who ends the process waits for them here. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t fewer; /* by the wall clock: a bound of seconds, once in a process */
+    unsigned count;
+} crowd = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 };
+
 /* ---- answers ---- */
 
 static struct provided_answer *answer_new(enum tern_status status, tern_str value)
@@ -527,6 +534,33 @@ static struct row *next_row(struct provided *p)
     return row;
 }
 
+static void join_crowd(int by)
+{
+    (void)pthread_mutex_lock(&crowd.lock);
+    crowd.count += (unsigned)by;
+    (void)pthread_cond_broadcast(&crowd.fewer);
+    (void)pthread_mutex_unlock(&crowd.lock);
+}
+
+unsigned provided_wait(unsigned wait_ms)
+{
+    struct timespec until;
+
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += wait_ms / 1000;
+    until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    (void)pthread_mutex_lock(&crowd.lock);
+    while (crowd.count > 0 && pthread_cond_timedwait(&crowd.fewer, &crowd.lock, &until) == 0)
+        ;
+    unsigned left = crowd.count;
+    (void)pthread_mutex_unlock(&crowd.lock);
+    return left;
+}
+
 static void *thread_main(void *arg)
 {
     struct provided *p = arg;
@@ -543,6 +577,7 @@ static void *thread_main(void *arg)
     (void)pthread_mutex_unlock(&p->lock);
     hang_up(p, &c);
     unref(p);
+    join_crowd(-1);
     return NULL;
 }
 
@@ -557,6 +592,7 @@ static bool wake_a_thread(struct provided *p)
         return true;
     }
     atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    join_crowd(1);
     (void)pthread_attr_init(&detached);
     (void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     int r = pthread_create(&thread, &detached, thread_main, p);
@@ -565,6 +601,7 @@ static bool wake_a_thread(struct provided *p)
         p->threads++;
         return true;
     }
+    join_crowd(-1);
     atomic_fetch_sub_explicit(&p->refs, 1, memory_order_relaxed); /* ours is not the last */
     return p->threads > 0;
 }

@@ -31,6 +31,12 @@ struct provided *provided_acquire(const struct tern_table_provider *type, const 
 /* The generation lets go. With the last one connections are closed, by their threads. */
 void provided_release(struct provided *p);
 
+/*
+ * At the end of the process, when no generation is left: waits at most `wait_ms` for the threads of all tables. How
+ * many are stuck in a server that does not answer: they still use modules and libraries.
+ */
+unsigned provided_wait(unsigned wait_ms);
+
 /* `key` is folded. What is kept: 0 and *ret, to be released; else -EAGAIN. */
 int provided_peek(struct provided *p, struct slice key, struct provided_answer **ret);
 /* As table_ask(). */

@@ -478,6 +478,25 @@ static void test_what_is_said(void)
     }
 }
 
+/* The end of the process: a thread that is asked by nobody any more may still be in its module. */
+static void test_the_end_waits_for_threads(void)
+{
+    struct world w;
+    struct question q;
+
+    fresh(&w, "");
+    (void)pthread_mutex_lock(&gate);
+    ask(&w, &q, "k1");
+    for (int i = 0; i < 5000 && asked == 0; i++)
+        (void)usleep(1000);
+    world_fini(&w);
+    CU_ASSERT_EQUAL(provided_wait(20), 1); /* stuck: who ends the process is told so */
+    (void)pthread_mutex_unlock(&gate);
+    CU_ASSERT_EQUAL(provided_wait(60000), 0);
+    CU_ASSERT_EQUAL(live, 0); /* its connection is closed */
+    CU_ASSERT_EQUAL(closed, opened);
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -495,6 +514,7 @@ int main(void)
     CU_add_test(s, "who waited too long", test_who_waited_too_long);
     CU_add_test(s, "what is kept has a bound", test_what_is_kept_has_a_bound);
     CU_add_test(s, "two generations are one table", test_two_generations_are_one_table);
+    CU_add_test(s, "the end waits for threads", test_the_end_waits_for_threads);
     CU_add_test(s, "what is said", test_what_is_said);
     CU_basic_set_mode(CU_BRM_NORMAL);
     CU_basic_run_tests();

@@ -27,9 +27,13 @@ struct pool {
     bool left_behind; /* pool_free() gave up: the last thread frees */
 };
 
-static unsigned share_of(const struct pool_job *job)
+/* Half of the threads at most, however many are asked for: what hangs leaves the others theirs. */
+static unsigned share_of(const struct pool *pool, const struct pool_job *job)
 {
-    return job->share > 0 ? job->share : 1;
+    unsigned most = pool->options.threads > 1 ? pool->options.threads / 2 : 1;
+    unsigned share = job->share > 0 ? job->share : 1;
+
+    return share < most ? share : most;
 }
 
 /* Under the lock, which is why plain reads of the counter would do; others read it for metrics. */
@@ -37,7 +41,7 @@ static struct pool_job *take(struct pool *pool)
 {
     list_each (link, &pool->jobs) {
         struct pool_job *job = list_entry(link, struct pool_job, link);
-        if (atomic_load(job->running) >= share_of(job))
+        if (atomic_load(job->running) >= share_of(pool, job))
             continue;
         list_remove(link);
         pool->waiting--;

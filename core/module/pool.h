@@ -34,7 +34,7 @@ struct pool_options {
 struct pool_job {
     struct list link;
     _Atomic unsigned *running; /* of its step: how many run now */
-    unsigned share;            /* at most so many at once; 0 counts as 1 */
+    unsigned share;            /* at most so many at once, and half of the threads; 0 counts as 1 */
     void (*run)(struct pool_job *job);
     void (*done)(struct pool_job *job); /* the place in the share is given back; may free the job */
 };

@@ -17,7 +17,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from peers import DovecotAuth, Mute, UnixServer
-from ternlib import BINARY, SLOW, Client, Tern, need, run, wait_for
+from ternlib import BINARY, SLOW, Client, Tern, free_port, need, run, wait_for
 
 SUBMISSION = """
 hostname: mx.test
@@ -506,6 +506,41 @@ def test_auth_http_that_is_none():
                 assert login(t, "alice", "open sesame") == 454, words
 
 
+def test_auth_http_that_hangs_starves_nobody():
+    """pool_threads: 4, and ten logins at a service that does not answer: other BLOCKING steps have their threads"""
+    config = """
+hostname: mx.test
+delivery: false
+pool_threads: 4
+listeners:
+  mx: { bind: "127.0.0.1:{port}", policy: web, auth_plaintext: true }
+  files: { bind: "127.0.0.1:{other}", policy: files, auth_plaintext: true }
+policies:
+  web: [ %s ]
+  files: [ auth_file: { path: users.yaml, cache: 0 } ]
+"""
+    gate = threading.Event()
+
+    def hangs(*_):
+        gate.wait(60 * SLOW)
+        return 200, b"{}"
+    with Service(hangs) as service:
+        step = "auth_http: { url: 'http://localhost:%d/login', request_timeout: 60s, cache: 0, timeout: 60s }" % service.port
+        with Tern(config.replace("%s", step), {"users.yaml": "bob: '%s'\n" % USERS["bob"]}, other=free_port()).start() as t:
+            stuck = [hello(t) for _ in range(10)]
+            for c in stuck:
+                c.send("AUTH PLAIN %s\r\n" % b64("\0alice\0open sesame"))
+            wait_for(lambda: service.asked, 20)
+            for _ in range(5):
+                c = Client(t.values["other"])
+                assert c.cmd("EHLO client.example")[0] == 250
+                assert login(t, "bob", "pass word", client=c) == 235
+                c.close()
+            assert select.select([c.sock for c in stuck], [], [], 0)[0] == [], "they were to hang meanwhile"
+            gate.set()
+            assert [c.reply()[0] for c in stuck] == [235] * 10
+
+
 def certificate(folder, name, host):
     path = os.path.join(folder, name)
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -640,5 +675,5 @@ if __name__ == "__main__":
     run([test_passwd, test_passwd_at_a_terminal, test_file_that_is_wrong, test_auth_file, test_auth_file_changes, test_auth_file_in_trouble, test_auth_file_scram, test_keys_are_made_off_the_loop, test_auth_file_domain,
          test_auth_dovecot, test_auth_dovecot_stops, test_auth_dovecot_hangs_up_between,
          test_auth_dovecot_many_at_once, test_auth_dovecot_that_is_none,
-         test_auth_dovecot_yes_out_of_turn, test_auth_http, test_auth_http_that_is_none, test_auth_http_tls,
+         test_auth_dovecot_yes_out_of_turn, test_auth_http, test_auth_http_that_is_none, test_auth_http_that_hangs_starves_nobody, test_auth_http_tls,
          test_auth_http_options, test_introspection])

@@ -130,12 +130,55 @@ static bool enter(struct password_decoy *decoy)
     return atomic_compare_exchange_strong(&decoy->busy, &idle, 1);
 }
 
+static size_t cut_segments(tern_str entry, unsigned count)
+{
+    size_t len = entry.len;
+
+    for (unsigned i = 0; i < count; i++) {
+        while (len > 0 && entry.ptr[len - 1] != '$')
+            len--;
+        len -= len > 0;
+    }
+    return len;
+}
+
+/* Scheme and costs, without salt and hash: what decides how long a check takes. */
+static tern_str shape_of(tern_str entry)
+{
+    const char *brace = memchr(entry.ptr, '}', entry.len);
+    size_t scheme = entry.ptr[0] == '{' && brace != NULL ? (size_t)(brace + 1 - entry.ptr) : 0;
+    tern_str rest = { entry.ptr + scheme, entry.len - scheme };
+    const char *comma = memchr(rest.ptr, ',', rest.len);
+
+    if (rest.len > 0 && rest.ptr[0] == '$') /* bcrypt has salt and hash in one */
+        return (tern_str){ entry.ptr, scheme + cut_segments(rest, rest.len > 1 && rest.ptr[1] == '2' ? 1 : 2) };
+    if (strncmp(entry.ptr, "{SCRAM-", 7) == 0 && comma != NULL)
+        return (tern_str){ entry.ptr, (size_t)(comma - entry.ptr) };
+    return (tern_str){ entry.ptr, scheme };
+}
+
+static bool is_alike(const struct password_decoy *decoy, tern_str entry)
+{
+    tern_str mine = shape_of((tern_str){ decoy->entry, decoy->octets }), its = shape_of(entry);
+
+    return mine.len == its.len && memcmp(mine.ptr, its.ptr, its.len) == 0;
+}
+
+/* Boyer and Moore's vote: who is in the majority stays, in whatever order they come. */
 void password_decoy_learn(struct password_decoy *decoy, tern_str entry)
 {
     if (entry.len == 0 || entry.len > PASSWORD_STORED_OCTETS_MAX || !enter(decoy))
         return;
-    memcpy(decoy->entry, entry.ptr, entry.len);
-    decoy->octets = entry.len;
+    if (decoy->votes > 0 && is_alike(decoy, entry)) {
+        decoy->votes += decoy->votes < PASSWORD_DECOY_VOTES_MAX;
+    } else if (decoy->votes > 0) {
+        decoy->votes--;
+    } else {
+        memcpy(decoy->entry, entry.ptr, entry.len);
+        decoy->entry[entry.len] = '\0';
+        decoy->octets = entry.len;
+        decoy->votes = 1;
+    }
     atomic_store(&decoy->busy, 0);
 }
 

@@ -80,11 +80,14 @@ enum password_answer password_verify(tern_str entry, tern_str password, const ch
 
 /*
  * For users that do not exist: spends what checking a password costs, so that the time of the answer
- * does not tell who exists. A decoy learns the shape of entries from those that were found;
- * before the first it is an argon2id of usual cost. Zeroed memory is a decoy that has learned nothing.
+ * does not tell who exists. A decoy learns from entries that were found, and is one of the scheme (with its
+ * costs) that most of them have, not that of the last one; before the first it is an argon2id of usual cost. Zeroed
+ * memory is a decoy that has learned nothing.
  */
+#define PASSWORD_DECOY_VOTES_MAX 64u /* so many entries of another scheme change its mind */
 struct password_decoy {
     _Atomic unsigned busy;
+    unsigned votes;
     size_t octets;
     char entry[PASSWORD_STORED_OCTETS_MAX + 1];
 };

@@ -224,7 +224,7 @@ static void test_decoy(void)
 
     for (unsigned i = 0; i < 3; i++) {
         CU_ASSERT_EQUAL(password_make(schemes[i], str("secret"), entry, &why), 0);
-        if (i > 0) /* the first is what it does untaught */
+        for (unsigned k = 0; k < i * 4; k++) /* the first is what it does untaught */
             password_decoy_learn(&decoy, str(entry));
         double t0 = cpu_ms();
         CU_ASSERT_EQUAL(password_verify(str(entry), str("wrong"), &why), PASSWORD_WRONG);
@@ -233,6 +233,30 @@ static void test_decoy(void)
         double t2 = cpu_ms();
         CU_ASSERT_TRUE(t2 - t1 > (t1 - t0) / 3 && t2 - t1 < (t1 - t0) * 3);
     }
+}
+
+/* It is of the scheme and cost that most entries have, in whatever order they come. */
+static void test_decoy_of_the_most(void)
+{
+    static const char *const entries[] = {
+        "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW", /* 60 % */
+        "{PLAIN}a password",
+        "$2b$12$abcdefghijklmnopqrstuuPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+        "$2b$04$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW", /* cheaper: another shape */
+        "{BLF-CRYPT}$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW", /* and this */
+        "$2b$12$zyxwvutsrqponmlkjihgfePST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+        "$2b$12$qqqqqqqqqqqqqqqqqqqqqqPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+    };
+    struct password_decoy decoy = { 0 };
+
+    for (unsigned from = 0; from < 7; from++) {
+        for (unsigned i = 0; i < 70; i++)
+            password_decoy_learn(&decoy, str(entries[(from + i) % 7]));
+        CU_ASSERT_EQUAL(strncmp(decoy.entry, "$2b$12$", 7), 0);
+    }
+    for (unsigned i = 0; i < 2 * PASSWORD_DECOY_VOTES_MAX; i++) /* the entries are changed, one by one */
+        password_decoy_learn(&decoy, str("{PLAIN}x"));
+    CU_ASSERT_STRING_EQUAL(decoy.entry, "{PLAIN}x");
 }
 
 /* ---- the success cache ---- */
@@ -316,6 +340,7 @@ int main(void)
     CU_add_test(suite, "lengths", test_lengths);
     CU_add_test(suite, "new entries", test_make);
     CU_add_test(suite, "a decoy costs the same", test_decoy);
+    CU_add_test(suite, "a decoy is of the scheme that most have", test_decoy_of_the_most);
     CU_add_test(suite, "the success cache", test_cache);
     CU_add_test(suite, "the success cache is bounded", test_cache_bound);
     CU_basic_run_tests();

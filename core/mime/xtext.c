@@ -39,14 +39,25 @@ bool xtext_decode(struct slice text, struct buf *out)
     return true;
 }
 
-bool xtext_is_printable(struct slice text)
+/* Whether all octets that it stands for are from `first` to `last`. */
+static bool stands_for(struct slice text, int first, int last)
 {
     size_t len;
 
     for (; text.len > 0; text = slice_from(text, len)) {
         int c = next(text, &len);
-        if (c < 0x20 || c > 0x7e)
+        if (c < first || c > last)
             return false;
     }
     return true;
+}
+
+bool xtext_is_valid(struct slice text)
+{
+    return stands_for(text, 0, 0xff);
+}
+
+bool xtext_is_printable(struct slice text)
+{
+    return stands_for(text, 0x20, 0x7e);
 }

@@ -59,25 +59,6 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret)
     return SMTP_PARAMS_ONE;
 }
 
-static bool is_upper_hex(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
-}
-
-bool smtp_xtext_is_valid(struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] < '!' || s.ptr[i] > '~' || s.ptr[i] == '=')
-            return false;
-        if (s.ptr[i] != '+')
-            continue;
-        if (s.len - i < 3 || !is_upper_hex(s.ptr[i + 1]) || !is_upper_hex(s.ptr[i + 2]))
-            return false;
-        i += 2;
-    }
-    return s.len > 0;
-}
-
 static enum smtp_param_fault take_size(const struct smtp_param *p, unsigned extensions,
                                        struct smtp_mail_options *o)
 {
@@ -134,7 +115,7 @@ static enum smtp_param_fault take_auth(const struct smtp_param *p, unsigned exte
                                        struct smtp_mail_options *o)
 {
     (void)o;
-    return p->has_value && smtp_xtext_is_valid(p->value) ? SMTP_PARAM_OK : SMTP_PARAM_SYNTAX;
+    return p->has_value && p->value.len > 0 && xtext_is_valid(p->value) ? SMTP_PARAM_OK : SMTP_PARAM_SYNTAX;
 }
 
 static enum smtp_param_fault take_ret(const struct smtp_param *p, unsigned extensions,

@@ -34,9 +34,6 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
 #define SMTP_EXT_XFORWARD   (1u << 21)
 #define SMTP_EXT_STARTTLS   (1u << 16)
 
-/* RFC 3461 4: printable ASCII but '=', and +XX for octets. Not empty. */
-bool smtp_xtext_is_valid(struct slice s);
-
 enum smtp_param_fault {
     SMTP_PARAM_OK,
     SMTP_PARAM_SYNTAX,  /* 501 5.5.4 */

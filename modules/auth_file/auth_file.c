@@ -11,8 +11,7 @@
  */
 #include <tern/module.h>
 
-#include <lib/auth_cache.h>
-#include <lib/password.h>
+#include <lib/auth_entry.h>
 
 #include <sodium.h>
 #include <string.h>
@@ -20,14 +19,12 @@
 #include "users_file.h"
 
 static const struct tern_api *tern;
-static struct auth_cache *cache;
+static struct auth_entries entries;
 
 struct auth_file_conf {
-    tern_str path, domain;
-    struct tern_list mechanisms;
-    uint64_t cache_s;
+    tern_str path;
+    struct auth_entry_conf entry;
     struct users_file *file; /* set by check() */
-    uint64_t realm;
 };
 
 /* The users as the file has them now. NULL: it could never be read, which check() does not let happen. */
@@ -40,13 +37,6 @@ static struct users *users_now(const tern_call *call, const struct auth_file_con
     if (failed)
         tern->log(call, TERN_LOG_ERROR, "%s; the users as they were stay", error);
     return users;
-}
-
-static tern_str full_name(tern_call *call, const struct auth_file_conf *c, tern_str user)
-{
-    if (c->domain.len == 0 || memchr(user.ptr, '@', user.len) != NULL)
-        return user;
-    return tern->format(call, "%.*s@%s", (int)user.len, user.ptr, c->domain.ptr);
 }
 
 /* Any of the user's entries will do; *ret_index: which. */
@@ -71,9 +61,9 @@ static bool is_remembered(tern_call *call, const struct auth_file_conf *c, const
 {
     char login[AUTH_CACHE_LOGIN_OCTETS + 1];
 
-    for (unsigned i = 0; i < e->count && c->cache_s > 0; i++) {
-        struct auth_cache_key key = { c->realm, users_name(users, e), password, users_stored(users, e, i) };
-        if (auth_cache_find(cache, &key, tern->now_s(call), login))
+    for (unsigned i = 0; i < e->count && c->entry.cache_s > 0; i++) {
+        struct auth_cache_key key = { c->entry.realm, users_name(users, e), password, users_stored(users, e, i) };
+        if (auth_cache_find(entries.cache, &key, tern->now_s(call), login))
             return true;
     }
     return false;
@@ -96,8 +86,8 @@ static tern_verdict verify(tern_call *call, const struct auth_file_conf *c, cons
         enum password_answer answer = try_entries(call, users, e, password, &index);
         if (answer != PASSWORD_RIGHT)
             return answer == PASSWORD_WRONG ? TERN_REJECT : TERN_ERROR;
-        struct auth_cache_key key = { c->realm, users_name(users, e), password, users_stored(users, e, index) };
-        auth_cache_put(cache, &key, tern->now_s(call), c->cache_s, users_name(users, e));
+        struct auth_cache_key key = { c->entry.realm, users_name(users, e), password, users_stored(users, e, index) };
+        auth_cache_put(entries.cache, &key, tern->now_s(call), c->entry.cache_s, users_name(users, e));
     }
     return tern->auth_login(call, users_name(users, e)) < 0 ? TERN_ERROR : TERN_ACCEPT;
 }
@@ -109,40 +99,15 @@ static tern_verdict on_verify(tern_call *call, const void *conf)
 
     if (users == NULL)
         return TERN_ERROR;
-    tern_verdict verdict = verify(call, c, users, full_name(call, c, tern->auth_user(call)));
+    tern_verdict verdict = verify(call, c, users, auth_entry_user(&entries, call, &c->entry));
     users_unref(users);
     return verdict;
 }
 
 /* ---- keys ---- */
 
-static bool give(tern_call *call, const struct password_stored *s, const char *hash, bool clear_only)
-{
-    struct tern_auth_keys keys = { .size = sizeof(keys), .hash = hash };
-
-    if (s->kind == PASSWORD_CLEAR) {
-        keys.password = (tern_str){ s->text, s->text_octets };
-    } else if (s->kind == PASSWORD_SCRAM && !clear_only &&
-               strcmp(s->digest, strcmp(hash, "SHA-1") == 0 ? "SHA1" : "SHA256") == 0) {
-        keys.salt = (tern_str){ (const char *)s->salt, s->salt_octets };
-        keys.iterations = s->iterations;
-        keys.stored_key = (tern_str){ (const char *)s->key, s->key_octets };
-        keys.server_key = (tern_str){ (const char *)s->server_key, s->key_octets };
-    } else {
-        return false;
-    }
-    return tern->auth_keys(call, &keys) == 0;
-}
-
-static bool begins(tern_str s, const char *prefix)
-{
-    return s.len >= strlen(prefix) && strncmp(s.ptr, prefix, strlen(prefix)) == 0;
-}
-
 static bool give_one(tern_call *call, const struct users *users, const struct users_entry *e)
 {
-    tern_str mechanism = tern->auth_mechanism(call);
-    const char *hash = begins(mechanism, "SCRAM-SHA-1") ? "SHA-1" : "SHA-256";
     bool given = false;
 
     for (unsigned i = 0; i < e->count && !given; i++) {
@@ -150,7 +115,7 @@ static bool give_one(tern_call *call, const struct users *users, const struct us
         const char *why = NULL;
         if (password_parse(users_stored(users, e, i), &s, &why) < 0)
             continue;
-        given = give(call, &s, hash, !begins(mechanism, "SCRAM-"));
+        given = auth_entry_give(&entries, call, &s);
         password_wipe(&s);
     }
     return given;
@@ -163,7 +128,7 @@ static tern_verdict on_lookup(tern_call *call, const void *conf)
 
     if (users == NULL)
         return TERN_ERROR;
-    const struct users_entry *e = users_find(users, full_name(call, c, tern->auth_user(call)));
+    const struct users_entry *e = users_find(users, auth_entry_user(&entries, call, &c->entry));
     tern_verdict verdict = TERN_NEXT;
     if (e == NULL)
         tern->note(call, "user", TERN_STR("unknown"));
@@ -177,32 +142,9 @@ static tern_verdict on_lookup(tern_call *call, const void *conf)
 
 /* ---- options ---- */
 
-static const char *const plain[] = { "PLAIN", "LOGIN", NULL };
-static const char *const keyed[] = { "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS",
-                                     "CRAM-MD5", NULL };
-
-/* SCRAM-SHA-256 in the option stands for its -PLUS form, too. */
 static bool serves(const void *conf, const char *mechanism)
 {
-    const struct auth_file_conf *c = conf;
-    const char *plus = strstr(mechanism, "-PLUS");
-    size_t len = plus != NULL ? (size_t)(plus - mechanism) : strlen(mechanism);
-
-    for (size_t i = 0; i < c->mechanisms.count; i++)
-        if (c->mechanisms.items[i].len == len && strncmp(c->mechanisms.items[i].ptr, mechanism, len) == 0)
-            return true;
-    return false;
-}
-
-static bool is_known(tern_str name)
-{
-    for (const char *const *m = plain; *m != NULL; m++)
-        if (strcmp(*m, name.ptr) == 0)
-            return true;
-    for (const char *const *m = keyed; *m != NULL; m++)
-        if (strcmp(*m, name.ptr) == 0 && strstr(*m, "-PLUS") == NULL)
-            return true;
-    return false;
+    return auth_entry_serves(&((const struct auth_file_conf *)conf)->entry, mechanism);
 }
 
 static int check(void *conf, struct tern_config *config)
@@ -210,12 +152,7 @@ static int check(void *conf, struct tern_config *config)
     struct auth_file_conf *c = conf;
     char error[512];
 
-    for (size_t i = 0; i < c->mechanisms.count; i++)
-        if (!is_known(c->mechanisms.items[i]))
-            tern->config_error(config, "mechanisms",
-                               "\"%s\" is none of PLAIN, LOGIN, SCRAM-SHA-256, SCRAM-SHA-1, CRAM-MD5",
-                               c->mechanisms.items[i].ptr);
-    c->realm = auth_cache_realm();
+    auth_entry_check(&entries, &c->entry, config);
     c->file = users_file_get(c->path.ptr);
     if (c->file == NULL) {
         tern->config_error(config, "path", "more than %d files of users", USERS_FILES_MAX);
@@ -235,30 +172,20 @@ static int init(const struct tern_api *api, void **ret_state)
 {
     tern = api;
     *ret_state = NULL;
-    if (password_init() < 0)
-        return -EIO;
-    cache = auth_cache_new(AUTH_CACHE_ENTRIES_DEFAULT);
-    return cache != NULL ? 0 : -ENOMEM;
+    return auth_entries_init(&entries, api);
 }
 
 static const struct tern_option options[] = {
     TERN_OPTION_PATH_READ(struct auth_file_conf, path, NULL,
                      "The file of users: YAML if it is named .yaml or .yml, else lines of user:entry."),
-    TERN_OPTION_STRING(struct auth_file_conf, domain, "",
-                       "Put behind user names without @, before they are looked up."),
-    TERN_OPTION_LIST(struct auth_file_conf, mechanisms, "[PLAIN, LOGIN]", 1, 5,
-                     "What clients are offered; add SCRAM-SHA-256 when the entries are SCRAM keys or in clear."),
-    TERN_OPTION_SECONDS(struct auth_file_conf, cache, "5m", 0, 86400,
-                        "Time for which a successful password is not computed again; 0: never remembered."),
+    AUTH_ENTRY_OPTIONS(struct auth_file_conf,
+                       "What clients are offered; add SCRAM-SHA-256 when the entries are SCRAM keys or in clear.",
+                       "5m", "Time for which a successful password is not computed again; 0: never remembered."),
     TERN_OPTIONS_END,
 };
 
 static const struct tern_hook hooks[] = {
-    { TERN_HOOK(AUTH, on_verify), .answers = TERN_MAY_ACCEPT | TERN_MAY_REJECT, .flags = TERN_BLOCKING,
-      .auth_form = TERN_AUTH_VERIFY, .mechanisms = plain, .serves = serves },
-    { TERN_HOOK(AUTH, on_lookup), .answers = TERN_MAY_ACCEPT | TERN_MAY_REJECT, .flags = TERN_BLOCKING,
-      .auth_form = TERN_AUTH_LOOKUP, .mechanisms = keyed, .serves = serves },
-    TERN_HOOKS_END,
+    AUTH_ENTRY_HOOKS(on_verify, on_lookup, serves),
 };
 
 TERN_MODULE(.name = "auth_file", .summary = "Users and passwords from a file.", .options = options, .hooks = hooks,

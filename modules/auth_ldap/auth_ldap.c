@@ -286,22 +286,15 @@ static const struct tern_option options[] = {
                        "The attribute that has the stored password, to be checked here. None: a bind as the entry."),
     TERN_OPTION_STRING(struct auth_ldap_conf, login_attribute, "",
                        "The attribute that has the name the session is known by. None: the name as given."),
-    TERN_OPTION_("domain", TERN_TYPE_STRING, struct auth_ldap_conf, entry.domain, tern_str, "", 0, 0,
-                 "Put behind user names without @, before they are looked up."),
-    TERN_OPTION_("mechanisms", TERN_TYPE_LIST, struct auth_ldap_conf, entry.mechanisms, struct tern_list,
-                 "[PLAIN, LOGIN]", 1, 5, "What clients are offered; SCRAM-SHA-256 needs password_attribute."),
-    TERN_OPTION_("cache", TERN_TYPE_SECONDS, struct auth_ldap_conf, entry.cache_s, uint64_t, "1m", 0, 86400,
-                 "Time for which a right password is taken without a bind, even if it was changed; 0: never."),
+    AUTH_ENTRY_OPTIONS(struct auth_ldap_conf,
+                       "What clients are offered; SCRAM-SHA-256 needs password_attribute.",
+                       "1m", "Time for which a right password is taken without a bind, even if it was changed; 0: never."),
     TERN_OPTION_MS(struct auth_ldap_conf, server_timeout, "5s", 100, 60000, "For an answer of the server. Then: 454."),
     TERN_OPTIONS_END,
 };
 
 static const struct tern_hook hooks[] = {
-    { TERN_HOOK(AUTH, on_verify), .answers = TERN_MAY_ACCEPT | TERN_MAY_REJECT, .flags = TERN_BLOCKING,
-      .auth_form = TERN_AUTH_VERIFY, .mechanisms = auth_entry_plain, .serves = serves },
-    { TERN_HOOK(AUTH, on_lookup), .answers = TERN_MAY_ACCEPT | TERN_MAY_REJECT, .flags = TERN_BLOCKING,
-      .auth_form = TERN_AUTH_LOOKUP, .mechanisms = auth_entry_keyed, .serves = serves },
-    TERN_HOOKS_END,
+    AUTH_ENTRY_HOOKS(on_verify, on_lookup, serves),
 };
 
 TERN_MODULE(.name = "auth_ldap", .summary = "Users and passwords from an LDAP directory.", .options = options,

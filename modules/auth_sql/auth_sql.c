@@ -152,25 +152,17 @@ static int init(const struct tern_api *api, void **ret_state)
 static const struct tern_option options[] = {
     SQL_OPTIONS(struct sql_conf, "One SELECT with $1 where the user's name goes, without quotes. Its first "
                                  "column is the stored password; a second one the name the session is known by."),
-    TERN_OPTION_("domain", TERN_TYPE_STRING, struct auth_sql_conf, entry.domain, tern_str, "", 0, 0,
-                 "Put behind user names without @, before they are looked up."),
-    TERN_OPTION_("mechanisms", TERN_TYPE_LIST, struct auth_sql_conf, entry.mechanisms, struct tern_list,
-                 "[PLAIN, LOGIN]", 1, 5,
-                 "What clients are offered; add SCRAM-SHA-256 when what is stored are SCRAM keys or "
-                 "passwords in clear."),
-    TERN_OPTION_("cache", TERN_TYPE_SECONDS, struct auth_sql_conf, entry.cache_s, uint64_t, "5m", 0, 86400,
-                 "Time for which a right password is not computed again while the same is stored; "
-                 "0: never remembered."),
+    AUTH_ENTRY_OPTIONS(struct auth_sql_conf,
+                       "What clients are offered; add SCRAM-SHA-256 when what is stored are SCRAM keys or "
+                       "passwords in clear.",
+                       "5m", "Time for which a right password is not computed again while the same is stored; "
+                       "0: never remembered."),
     TERN_OPTION_MS(struct auth_sql_conf, server_timeout, "5s", 100, 60000, "For an answer of the database. Then: 454."),
     TERN_OPTIONS_END,
 };
 
 static const struct tern_hook hooks[] = {
-    { TERN_HOOK(AUTH, on_verify), .answers = TERN_MAY_ACCEPT | TERN_MAY_REJECT, .flags = TERN_BLOCKING,
-      .auth_form = TERN_AUTH_VERIFY, .mechanisms = auth_entry_plain, .serves = serves },
-    { TERN_HOOK(AUTH, on_lookup), .answers = TERN_MAY_ACCEPT | TERN_MAY_REJECT, .flags = TERN_BLOCKING,
-      .auth_form = TERN_AUTH_LOOKUP, .mechanisms = auth_entry_keyed, .serves = serves },
-    TERN_HOOKS_END,
+    AUTH_ENTRY_HOOKS(on_verify, on_lookup, serves),
 };
 
 TERN_MODULE(.name = "auth_sql", .summary = "Users and passwords from SQLite or PostgreSQL.", .options = options,

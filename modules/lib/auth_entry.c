@@ -96,7 +96,7 @@ static bool begins(tern_str s, const char *prefix)
     return s.len >= strlen(prefix) && strncmp(s.ptr, prefix, strlen(prefix)) == 0;
 }
 
-static bool give(const struct auth_entries *entries, tern_call *call, const struct password_stored *s)
+bool auth_entry_give(const struct auth_entries *entries, tern_call *call, const struct password_stored *s)
 {
     tern_str mechanism = entries->tern->auth_mechanism(call);
     bool sha1 = begins(mechanism, "SCRAM-SHA-1");
@@ -130,7 +130,7 @@ tern_verdict auth_entry_lookup(struct auth_entries *entries, tern_call *call, te
         entries->tern->log(call, TERN_LOG_ERROR, "the stored password of %.*s %s", (int)user.len, user.ptr, why);
         return TERN_ERROR;
     }
-    bool given = give(entries, call, &s);
+    bool given = auth_entry_give(entries, call, &s);
     password_wipe(&s);
     if (given)
         return accept(entries, call, user, found->login);

@@ -17,8 +17,12 @@
 #include "base/arena.h"
 #include "base/slice.h"
 
-#define ADDRESS_LOCAL_OCTETS_MAX 64  /* RFC 5321 4.5.3.1.1, with the quotes */
 #define ADDRESS_PATH_OCTETS_MAX  256 /* RFC 5321 4.5.3.1.3, with the angle brackets */
+/*
+ * With the quotes. RFC 5321 4.5.3.1.1 wants 64 taken at least; senders by VERP, BATV and SRS have more, so that
+ * only the path bounds it.
+ */
+#define ADDRESS_LOCAL_OCTETS_MAX (ADDRESS_PATH_OCTETS_MAX - 4)
 #define ADDRESS_ROUTE_OCTETS_MAX                                                                   \
     512 /* a source route to skip; bounded by the command line anyway */
 

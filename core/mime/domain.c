@@ -22,12 +22,13 @@ static bool is_let_dig(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
+/* An underscore is none of the grammar, but of many names of hosts that send mail; nobody is served by refusing it. */
 static bool label_is_valid(struct slice label)
 {
     if (label.len == 0 || label.len > DOMAIN_LABEL_OCTETS_MAX)
         return false;
     for (size_t i = 0; i < label.len; i++)
-        if (!is_let_dig(label.ptr[i]) && label.ptr[i] != '-')
+        if (!is_let_dig(label.ptr[i]) && label.ptr[i] != '-' && label.ptr[i] != '_')
             return false;
     return label.ptr[0] != '-' && label.ptr[label.len - 1] != '-';
 }

@@ -15,7 +15,7 @@
 #define DOMAIN_OCTETS_MAX       255 /* RFC 5321 4.5.3.1.2 */
 #define DOMAIN_LABEL_OCTETS_MAX 63  /* RFC 1035 2.3.4 */
 
-/* sub-domain *("." sub-domain): letters, digits, inner hyphens. ASCII only. */
+/* sub-domain *("." sub-domain): letters, digits, inner hyphens, and underscores anywhere. ASCII only. */
 bool domain_is_valid(struct slice text);
 /* "[192.0.2.1]" or "[IPv6:2001:db8::1]", with the brackets. A General-address-literal
  * of another tag is refused: nothing could be sent there. */

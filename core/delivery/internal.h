@@ -166,6 +166,7 @@ struct message {
     bool must_hold, busy, again; /* some shipment came back so */
     bool hold_over;              /* this visit ends an expired hold: nobody is delivered to */
     struct slice hold_reason;
+    struct spool_rcpt_change hold_change; /* its text is as held.h has it */
 
     /* preparing */
     unsigned ways_open;

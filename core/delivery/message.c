@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "delivery/held.h"
 #include "delivery/internal.h"
 #include "delivery/owed.h"
 
@@ -361,6 +362,11 @@ static void on_deliver(void *arg, const struct decision *decision)
     case TERN_HOLD:
         m->must_hold = true;
         m->hold_reason = arena_slice(&m->memory->arena, decision->text);
+        m->hold_change = (struct spool_rcpt_change){
+            .rcpt = SPOOL_RCPT_NONE,
+            .text = keep_text(m, "%.*s\t%.*s", (int)decision->step.len, decision->step.ptr,
+                              (int)decision->text.len, decision->text.ptr),
+        };
         break;
     default:
         for (unsigned i = 0; i < chunk->count; i++)
@@ -530,8 +536,9 @@ static void end_hold(struct message *m)
 {
     const struct envelope *e = &m->envelope;
     bool by_operator = m->loaded->entry.operator_held;
-    struct slice who = by_operator ? SLICE("the operator") : e->hold_step;
-    struct slice why = by_operator ? SLICE("") : e->hold_reason;
+    const struct held held = held_of(m->loaded->held_text, e);
+    struct slice who = by_operator ? SLICE("the operator") : held.step;
+    struct slice why = by_operator ? SLICE("") : held.reason;
     bool bounce = m->generation.hold_bounce;
     struct slice text;
 

@@ -239,8 +239,8 @@ static void submit(struct message *m, enum outcome_job kind, unsigned count)
         .kind = kind == JOB_HOLD ? SPOOL_HELD : SPOOL_ATTEMPTED,
         .due_ms = durable_due_ms(m, kind),
         .attempts = partial ? m->entry.attempts : m->attempts,
-        .rcpts = m->rcpt_changes,
-        .rcpt_count = count,
+        .rcpts = kind == JOB_HOLD ? &m->hold_change : m->rcpt_changes,
+        .rcpt_count = kind == JOB_HOLD ? 1 : count,
     };
     m->job = (struct spool_job){
         .changes = &m->change, .change_count = kind == JOB_FINAL && count == 0 ? 0 : 1, .done = on_job_done, .arg = m

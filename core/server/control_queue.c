@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "delivery/held.h"
 #include "delivery/owed.h"
 #include "queue/verbs.h"
 #include "server/control.h"
@@ -76,11 +77,12 @@ static void add_message(struct buf *out, const struct spool_loaded *m, uint64_t 
     add_entry(out, &m->entry, hold_expire_ms);
     arena_init(&arena);
     if (envelope_decode(m->envelope, &arena, &e) == 0) {
+        const struct held held = held_of(m->held_text, &e);
         add_key(out, "from", e.sender);
         if (m->entry.operator_held)
             add_key(out, "hold_reason", SLICE("operator"));
-        else if (e.hold_reason.len > 0)
-            add_key(out, "hold_reason", e.hold_reason);
+        else if (held.reason.len > 0)
+            add_key(out, "hold_reason", held.reason);
         if (full) {
             add_key(out, "origin", e.origin);
             add_key(out, "policy", e.policy);
@@ -89,7 +91,7 @@ static void add_message(struct buf *out, const struct spool_loaded *m, uint64_t 
             add_key(out, "helo", e.helo);
             add_key(out, "user", e.user);
             if (!m->entry.operator_held)
-                add_key(out, "hold_step", e.hold_step);
+                add_key(out, "hold_step", held.step);
         }
         add_rcpts(out, &e, m);
     }

@@ -26,7 +26,9 @@ static size_t text_share(uint32_t rcpt_count)
 int spool_change_check(const struct row *row, const struct spool_change *c)
 {
     for (uint32_t i = 0; i < c->rcpt_count; i++)
-        if (c->rcpts[i].rcpt >= row->rcpt_count || c->rcpts[i].state > SPOOL_RCPT_DISCARDED)
+        if (c->rcpts[i].rcpt == SPOOL_RCPT_NONE ? c->kind != SPOOL_HELD
+                                                : c->rcpts[i].rcpt >= row->rcpt_count ||
+                                                      c->rcpts[i].state > SPOOL_RCPT_DISCARDED)
             return -EINVAL;
     return c->kind > SPOOL_DELETED ? -EINVAL : 0;
 }
@@ -35,7 +37,8 @@ int spool_change_check(const struct row *row, const struct spool_change *c)
 static void apply_states(const struct spool_change *c, uint8_t *states, uint32_t rcpt_count)
 {
     for (uint32_t i = 0; i < c->rcpt_count; i++)
-        if (format_states_get(states, c->rcpts[i].rcpt) == SPOOL_RCPT_QUEUED)
+        if (c->rcpts[i].rcpt < rcpt_count &&
+            format_states_get(states, c->rcpts[i].rcpt) == SPOOL_RCPT_QUEUED)
             format_states_set(states, c->rcpts[i].rcpt, c->rcpts[i].state);
     for (uint32_t i = 0; c->kind == SPOOL_DELETED && i < rcpt_count; i++)
         if (format_states_get(states, i) == SPOOL_RCPT_QUEUED)
@@ -57,9 +60,9 @@ static void apply_fields(const struct spool_change *c, struct format_state *s)
         s->held = s->operator_held = false;
 }
 
-static void add_text(struct buf *out, uint32_t rcpt, struct slice text, size_t share)
+static void add_text(struct buf *out, uint32_t rcpt, struct slice text, uint32_t rcpt_count)
 {
-    struct slice kept = slice_head(text, share);
+    struct slice kept = slice_head(text, rcpt < rcpt_count ? text_share(rcpt_count) : FORMAT_TEXT_MAX);
     char header[FORMAT_TEXT_HEADER];
 
     if (kept.len == 0)
@@ -102,9 +105,23 @@ static int by_rcpt(const void *a, const void *b)
     return x->rcpt < y->rcpt ? -1 : x->rcpt > y->rcpt;
 }
 
+/* Why it was held, which stands behind the last recipient, goes with a new hold and with the end of it. */
+static struct slice without_hold(struct slice texts, uint32_t rcpt_count)
+{
+    struct slice left = texts, text;
+    uint32_t rcpt = 0;
+
+    while (left.len > 0) {
+        const char *at = left.ptr;
+        if (!format_text_next(&left, &rcpt, &text) || rcpt == rcpt_count)
+            return slice_make(texts.ptr, (size_t)(at - texts.ptr));
+    }
+    return texts;
+}
+
 /* Both are in order of recipients; where both have a text the new one counts. */
-static uint32_t merge_texts(struct slice old, const struct spool_rcpt_change *fresh, uint32_t count, size_t share,
-                            struct buf *out)
+static uint32_t merge_texts(struct slice old, const struct spool_rcpt_change *fresh, uint32_t count,
+                            uint32_t rcpt_count, struct buf *out)
 {
     uint32_t rcpt = 0, texts = 0, i = 0;
     struct slice text;
@@ -119,10 +136,10 @@ static uint32_t merge_texts(struct slice old, const struct spool_rcpt_change *fr
         if (!take_old && have_old && rcpt == fresh[i].rcpt)
             have_old = format_text_next(&old, &rcpt, &text);
         if (take_old) {
-            add_text(out, rcpt, text, share);
+            add_text(out, rcpt, text, rcpt_count);
             have_old = format_text_next(&old, &rcpt, &text);
         } else {
-            add_text(out, fresh[i].rcpt, fresh[i].text, share);
+            add_text(out, fresh[i].rcpt, fresh[i].text, rcpt_count);
             i++;
         }
         texts++;
@@ -136,14 +153,19 @@ static uint32_t new_texts(struct spool *spool, const struct row *row, const stru
     CLEANUP_FREE struct spool_rcpt_change *fresh = NULL;
     struct slice old = slice_make(NULL, 0);
 
-    if (row->rcpt_count > 1 || c->rcpt_count == 0)
+    if (row->rcpt_count > 1 || c->rcpt_count == 0 || (row->flags & ROW_HELD) != 0 || c->kind == SPOOL_HELD)
         old = old_texts(spool, row, &record);
+    if (c->kind == SPOOL_HELD || c->kind == SPOOL_RELEASED)
+        old = without_hold(old, row->rcpt_count);
     if (c->rcpt_count > 0) {
         fresh = mem_alloc(c->rcpt_count * sizeof(*fresh));
         memcpy(fresh, c->rcpts, c->rcpt_count * sizeof(*fresh));
+        for (uint32_t i = 0; i < c->rcpt_count; i++)
+            if (fresh[i].rcpt == SPOOL_RCPT_NONE)
+                fresh[i].rcpt = row->rcpt_count;
         qsort(fresh, c->rcpt_count, sizeof(*fresh), by_rcpt);
     }
-    return merge_texts(old, fresh, c->rcpt_count, text_share(row->rcpt_count), out);
+    return merge_texts(old, fresh, c->rcpt_count, row->rcpt_count, out);
 }
 
 void spool_change_encode(struct spool *spool, const struct row *row, const struct spool_change *c, struct buf *out)

@@ -214,7 +214,7 @@ static bool texts_valid(const struct format_state *s, uint32_t rcpt_count)
     uint64_t least = 0;
 
     while (left.len > 0) {
-        if (!format_text_next(&left, &rcpt, &text) || rcpt >= rcpt_count || rcpt < least)
+        if (!format_text_next(&left, &rcpt, &text) || rcpt > rcpt_count || rcpt < least)
             return false;
         least = (uint64_t)rcpt + 1;
         count++;

@@ -78,7 +78,8 @@ struct format_state {
     bool held, operator_held; /* on disk 0: no, 1: by the policy, 2: by the operator */
     uint32_t text_count;
     struct slice states; /* two bits a recipient, lowest first; empty: all queued */
-    struct slice texts;  /* text_count times: recipient (32), length (16), octets */
+    /* text_count times: recipient (32), length (16), octets. Behind the last recipient: why it is held. */
+    struct slice texts;
 };
 #define FORMAT_TEXT_HEADER 6u
 static inline uint32_t format_states_octets(uint32_t rcpt_count)

@@ -23,6 +23,7 @@ struct loaded {
     struct format_state state;
     struct buf record, change;
     struct spool_rcpt_status *rcpts;
+    struct slice held_text;
 };
 
 int spool_read_record(struct spool *spool, struct segment *segment, int fd, uint64_t offset, uint64_t payload,
@@ -125,8 +126,12 @@ static void fill_rcpts(struct loaded *l)
     for (uint32_t i = 0; i < count && l->state.states.len > 0; i++)
         l->rcpts[i].state =
             (enum spool_rcpt_state)format_states_get((const uint8_t *)l->state.states.ptr, i);
-    while (format_text_next(&texts, &rcpt, &text))
-        l->rcpts[rcpt].text = text;
+    while (format_text_next(&texts, &rcpt, &text)) {
+        if (rcpt < count)
+            l->rcpts[rcpt].text = text;
+        else
+            l->held_text = text;
+    }
 }
 
 static int load_records(struct spool *spool, const struct places *p, struct loaded *l)
@@ -194,6 +199,7 @@ int spool_load(struct spool *spool, struct spool_key key, struct spool_loaded **
         .head = l->message.head,
         .body_octets = l->body_octets - l->body_offset,
         .rcpts = l->rcpts,
+        .held_text = l->held_text,
         .private_ = l,
     };
     *ret = &l->view;

@@ -99,6 +99,7 @@ enum spool_change_kind {
     SPOOL_DELETED,   /* all pending recipients are discarded */
 };
 
+#define SPOOL_RCPT_NONE UINT32_MAX /* with SPOOL_HELD: the text is why the whole message is held */
 struct spool_rcpt_change {
     uint32_t rcpt;
     enum spool_rcpt_state state;
@@ -148,6 +149,7 @@ struct spool_loaded {
     struct slice head;
     uint64_t body_octets;
     const struct spool_rcpt_status *rcpts; /* entry.rcpt_count */
+    struct slice held_text; /* what came with SPOOL_HELD; a release ends it */
     void *private_;
 };
 /* -ENOENT if it is not live. Pins the segment until spool_unload(). Reads the envelope, not the body. */

@@ -326,6 +326,16 @@ def test_deliver(kind):
         row = wait_for(lambda: t.queue() and t.queue()[0]["held"] and t.queue()[0])
         assert row["pending"] == 1, row
         assert "trace holds at deliver" in t.log_text()
+        assert row["hold_reason"] == "trace holds at deliver", row
+        ident = row["id"]
+        shown = t.cli("queue", "show", ident).stdout
+        assert "held: trace holds at deliver" in shown and "hold_step: trace" in shown, shown
+        t.stop()
+        t.start()
+        assert t.queue()[0]["hold_reason"] == "trace holds at deliver"
+        t.cli("queue", "release", ident)
+        row = wait_for(lambda: [r for r in t.queue() if r["id"] == ident and r["held"]], 20)[0]
+        assert row["hold_reason"] == "trace holds at deliver", "and held again"
     with server(step(kind, {"deliver": "defer"})) as t:
         transaction(t)
         row = wait_for(lambda: t.queue() and t.queue()[0]["attempts"] == 1 and t.queue()[0])

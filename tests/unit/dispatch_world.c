@@ -86,6 +86,10 @@ static void apply_change(struct world_message *m, const struct spool_change *c)
     m->changes++;
     for (uint32_t i = 0; i < c->rcpt_count; i++) {
         const struct spool_rcpt_change *r = &c->rcpts[i];
+        if (r->rcpt == SPOOL_RCPT_NONE) {
+            (void)snprintf(m->held_text, sizeof(m->held_text), "%.*s", (int)r->text.len, r->text.ptr);
+            continue;
+        }
         if (m->states[r->rcpt] != SPOOL_RCPT_QUEUED)
             continue;
         m->states[r->rcpt] = (uint8_t)r->state;

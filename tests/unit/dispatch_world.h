@@ -34,6 +34,7 @@ struct world_message {
     _Atomic unsigned *carried; /* 250 said, by recipient */
     uint64_t due_ms, arrival_ms;
     bool held, bounce;
+    char held_text[160];
     unsigned changes;
     char *body; /* of a notice */
 };

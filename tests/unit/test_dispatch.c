@@ -218,6 +218,7 @@ static void test_hold_by_hook(void)
     for (unsigned i = 0; i < 5000 && !world_held(m); i++)
         (void)usleep(1000);
     CU_ASSERT(world_held(m));
+    CU_ASSERT_PTR_NOT_NULL(strchr(world_messages[m]->held_text, '\t')); /* step and reason */
     CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_QUEUED);
     CU_ASSERT_EQUAL(world_state(m, 1), SPOOL_RCPT_DELIVERED);
     world_stop();

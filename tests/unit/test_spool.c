@@ -251,6 +251,15 @@ static void check_rcpt(struct spool *spool, struct spool_key key, uint32_t rcpt,
     spool_unload(loaded);
 }
 
+static void check_held_text(struct spool *spool, struct spool_key key, const char *text)
+{
+    struct spool_loaded *loaded = NULL;
+
+    CU_ASSERT_EQUAL_FATAL(spool_load(spool, key, &loaded), 0);
+    CU_ASSERT_TRUE(slice_equal(loaded->held_text, slice_cstr(text)));
+    spool_unload(loaded);
+}
+
 static void test_changes(void)
 {
     make_folder();
@@ -268,7 +277,9 @@ static void test_changes(void)
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_ATTEMPTED, 5000, 2, first), 0);
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_ATTEMPTED, 6000, 2, second), 0);
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_ATTEMPTED, 6000, 1, wrong), -EINVAL);
-    CU_ASSERT_EQUAL(change(spool, key, SPOOL_HELD, 7000, 0, NULL), 0);
+    struct spool_rcpt_change why[] = { { SPOOL_RCPT_NONE, SPOOL_RCPT_QUEUED, SLICE("a reason") } };
+    CU_ASSERT_EQUAL(change(spool, key, SPOOL_ATTEMPTED, 6000, 1, why), -EINVAL); /* of a hold only */
+    CU_ASSERT_EQUAL(change(spool, key, SPOOL_HELD, 7000, 1, why), 0);
     struct spool_rcpt_change end[] = { { 0, SPOOL_RCPT_DELIVERED, SLICE("250 ok") } };
     CU_ASSERT_EQUAL(change(spool, gone, SPOOL_ATTEMPTED, 0, 1, end), 0);
     CU_ASSERT_EQUAL(change(spool, gone, SPOOL_ATTEMPTED, 0, 1, end), -ENOENT);
@@ -278,6 +289,7 @@ static void test_changes(void)
         CU_ASSERT_EQUAL(e.due_ms, 7000); /* since when it is held */
         CU_ASSERT_EQUAL(e.attempts, 3);
         CU_ASSERT_TRUE(e.held);
+        check_held_text(spool, key, "a reason");
         CU_ASSERT_FALSE(spool_entry_of(spool, gone, &e));
         check_rcpt(spool, key, 7, SPOOL_RCPT_QUEUED, "450 later");
         check_rcpt(spool, key, 3, SPOOL_RCPT_DELIVERED, "250 ok");
@@ -290,6 +302,11 @@ static void test_changes(void)
     }
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_RELEASED, 7000, 0, NULL), 0);
     CU_ASSERT_TRUE(spool_entry_of(spool, key, &e) && !e.held && e.due_ms == 7000);
+    check_held_text(spool, key, "");
+    check_rcpt(spool, key, 39, SPOOL_RCPT_QUEUED, "451 full");
+    CU_ASSERT_EQUAL(change(spool, key, SPOOL_HELD, 7000, 1, why), 0);
+    CU_ASSERT_EQUAL(change(spool, key, SPOOL_HELD, 8000, 0, NULL), 0); /* by somebody else */
+    check_held_text(spool, key, "");
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_DELETED, 0, 0, NULL), 0);
     CU_ASSERT_FALSE(spool_entry_of(spool, key, &e));
     spool_close(spool);

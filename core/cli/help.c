@@ -22,11 +22,12 @@
 /* Parts of the file that are no struct of the server's own. */
 static const struct {
     const char *path, *doc;
-    const char *type; /* NULL: what every step has; "": what every table of a module has */
+    const char *type; /* NULL: what every step has; "": what every table of a module has; "*": every transport */
 } parts[] = {
     { "steps", "Keys of every step of a policy, beside the module's own", NULL },
     { "smtp", "Keys of a transport with type: smtp", "smtp" },
     { "lmtp", "Keys of a transport with type: lmtp", "lmtp" },
+    { "transports", "Keys of every transport of a module, beside its own", "*" },
     { "tables", "Keys of every table that a module serves, beside the module's own", "" },
 };
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
@@ -37,6 +38,8 @@ static const struct tern_option *part_options(size_t i)
         return policy_step_options();
     if (parts[i].type[0] == '\0')
         return tables_provided_options();
+    if (parts[i].type[0] == '*')
+        return policy_transport_common();
     return policy_transport_options(slice_cstr(parts[i].type));
 }
 

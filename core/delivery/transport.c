@@ -4,7 +4,7 @@
  *
  * struct tern_delivery has two holders: the link, and the job in the pool. It refers to what it
  * needs by counts of its own, so that a module which never comes back holds its memory and its
- * place in the pool's share, and nothing else: after module_timeout_ms the link goes on without
+ * place in the pool's share, and nothing else: after its delivery_timeout the link goes on without
  * it, and what it says later is not heard.
  */
 #include <assert.h>
@@ -262,6 +262,11 @@ static struct tern_delivery *delivery_new(struct link *link, struct shipment *s)
     return t;
 }
 
+static uint64_t timeout_of(const struct dispatch *d, const struct transport *transport)
+{
+    return transport->timeout_ms > 0 ? transport->timeout_ms : d->set->options.module_timeout_ms;
+}
+
 int delivery_module_start(struct link *link, struct shipment *s, struct tern_delivery **ret)
 {
     struct dispatch *d = delivery_link_dispatch(link);
@@ -269,7 +274,8 @@ int delivery_module_start(struct link *link, struct shipment *s, struct tern_del
 
     t->job.running = share_of(d->set, t->transport->type);
     t->job.share = d->set->options.module_parallel;
-    t->deadline_ms = clock_now_ms() + d->set->options.module_timeout_ms;
+    uint64_t timeout_ms = timeout_of(d, s->path->transport);
+    t->deadline_ms = clock_now_ms() + timeout_ms;
     t->job.run = run;
     t->job.done = on_run;
     *ret = t;
@@ -281,6 +287,6 @@ int delivery_module_start(struct link *link, struct shipment *s, struct tern_del
         unref(t);
         return r;
     }
-    loop_timer_start(d->loop, &t->deadline, d->set->options.module_timeout_ms);
+    loop_timer_start(d->loop, &t->deadline, timeout_ms);
     return 0;
 }

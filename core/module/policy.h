@@ -72,6 +72,7 @@ struct transport {
     const struct tern_transport *module; /* NULL for smtp and lmtp */
     const void *conf;                    /* of module->options, or struct smtp_transport_conf */
     struct tls_client *tls; /* tls: verify; NULL: not */
+    uint64_t timeout_ms;    /* of a module's: for one delivery */
     struct place place;
 };
 /* The options of smtp and lmtp. Also what a route may override. */
@@ -108,5 +109,7 @@ const struct transport *policies_transport(const struct policies *policies, stru
 /* For `tern help` and docs/config.md: what every step has, and the transports smtp and lmtp (else NULL). */
 const struct tern_option *policy_step_options(void);
 const struct tern_option *policy_transport_options(struct slice type);
+/* Of every module's transport, beside its own. */
+const struct tern_option *policy_transport_common(void);
 
 #endif

@@ -90,6 +90,20 @@ static const char *const tls_words[] = {
 static const struct tern_option smtp_options[] = SMTP_OPTIONS("25", "may");
 static const struct tern_option lmtp_options[] = SMTP_OPTIONS("24", "off");
 
+struct module_transport_conf {
+    uint64_t delivery_timeout_ms;
+};
+static const struct tern_option module_options[] = {
+    TERN_OPTION_MS(struct module_transport_conf, delivery_timeout, "5m", 1000, 3600000,
+                   "For one delivery by it, its own time-outs included; then its recipients are tried again later."),
+    TERN_OPTIONS_END,
+};
+
+const struct tern_option *policy_transport_common(void)
+{
+    return module_options;
+}
+
 static const char *const builtin_types[] = { "smtp", "lmtp" };
 
 static const struct tern_option *builtin_options(struct slice type)
@@ -324,8 +338,11 @@ static void transport_build(struct building *b, const struct yaml_node *name,
     policy_schema_env(b->out, b->env->arena, b->env->errors, &env);
     unsigned wrong = b->env->errors->errors;
     /* After an error the name still counts, so that routes: does not complain of it too. */
-    (void)schema_parse(&env, map, name->place, options, conf, NULL, NULL,
-                       reserved);
+    struct module_transport_conf common = { 0 };
+    bool is_module = t->module != NULL;
+    (void)schema_parse(&env, map, name->place, options, conf, is_module ? module_options : NULL,
+                       is_module ? &common : NULL, reserved);
+    t->timeout_ms = common.delivery_timeout_ms;
     if (t->module != NULL && b->env->errors->errors == wrong)
         check_module(b, t, map, conf);
     if (t->module == NULL) {

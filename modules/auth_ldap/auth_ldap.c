@@ -288,7 +288,8 @@ static const struct tern_option options[] = {
                        "The attribute that has the name the session is known by. None: the name as given."),
     AUTH_ENTRY_OPTIONS(struct auth_ldap_conf,
                        "What clients are offered; SCRAM-SHA-256 needs password_attribute.",
-                       "1m", "Time for which a right password is taken without a bind, even if it was changed; 0: never."),
+                       "1m",
+                       "Time for which a right password is taken without a bind, even if it was changed; 0: never."),
     TERN_OPTION_MS(struct auth_ldap_conf, server_timeout, "5s", 100, 60000, "For an answer of the server. Then: 454."),
     TERN_OPTIONS_END,
 };

@@ -220,6 +220,19 @@ def test_hangs():
         assert len(t.queue()) == 1
 
 
+def test_delivery_timeout():
+    """The bound of every module's transport, whatever it says of its own."""
+    with server("#!/bin/sh\nsleep 30\n", options=", timeout: 60s, delivery_timeout: 1s").start() as t:
+        send(t)
+        said(t, " deferred ", "451 4.3.0 no time was left for this recipient")  # it wants its own timeout whole
+    with server("#!/bin/sh\nsleep 3\n", options=", timeout: 60s, delivery_timeout: 10m").start() as t:
+        send(t)
+        said(t, " delivered ")
+    with server("#!/bin/sh\n", options=", delivery_timeout: 2h") as t:
+        r = t.cli("check", check=False)
+        assert r.returncode != 0 and "delivery_timeout" in r.stderr + r.stdout, r
+
+
 def test_floods():
     """Ten megabytes of output neither stop it nor get anywhere."""
     with server("#!/usr/bin/python3\nimport sys\nsys.stdin.read()\nfor i in range(160):\n    sys.stdout.write('y' * 65536)\n").start() as t:
@@ -296,5 +309,5 @@ if __name__ == "__main__":
         print("SKIP: " + SKIP)
         sys.exit(77)
     run([test_as_the_user, test_options, test_exit_status, test_codes_of_its_own, test_what_the_sender_hears, test_injection,
-         test_not_allowed, test_config, test_hangs, test_floods, test_ignores_its_input, test_leaves_a_daemon, test_dies,
+         test_not_allowed, test_config, test_hangs, test_delivery_timeout, test_floods, test_ignores_its_input, test_leaves_a_daemon, test_dies,
          test_many_at_once, test_killed_in_the_midst])

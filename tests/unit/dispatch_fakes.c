@@ -69,6 +69,7 @@ const struct transport *policies_transport(const struct policies *policies, stru
 void fakes_start(const struct world_options *o)
 {
     options = *o;
+    transports[0].timeout_ms = o->box_timeout_ms;
     atomic_store(&world_notice_verdict, o->notice);
     const struct smtp_transport_conf conf = {
         .port = 25,

@@ -46,7 +46,7 @@ struct world_options {
     tern_verdict notice; /* NEXT, or what the policy `generated` says */
     uint64_t retry_min_ms;
     unsigned connections_max, rcpts_max, messages_max, ready_max;
-    uint64_t idle_ms, module_timeout_ms;
+    uint64_t idle_ms, module_timeout_ms, box_timeout_ms; /* box_timeout_ms: the transport's own */
     uint64_t expire_ms;
 };
 

@@ -376,6 +376,17 @@ static void test_a_stuck_module_harms_nobody(void)
     world_stop();
 }
 
+/* The transport's own bound goes before the server's. */
+static void test_delivery_timeout(void)
+{
+    start((struct world_options){ .module_timeout_ms = 600000, .box_timeout_ms = 200 });
+    unsigned stuck = world_send("", "stuck@box.test");
+    CU_ASSERT(world_wait(stuck, 1));
+    CU_ASSERT_STRING_EQUAL(world_text(stuck, 0), "451 4.3.0 the transport took too long");
+    atomic_store(&world_stuck_released, true);
+    world_stop();
+}
+
 static void test_verbs(void)
 {
     start((struct world_options){ 0 });
@@ -487,6 +498,7 @@ static void add_tests(CU_pSuite suite)
     CU_add_test(suite, "a disk that stays full loses nothing",
                 test_a_disk_that_stays_full_loses_nothing);
     CU_add_test(suite, "a stuck module harms nobody", test_a_stuck_module_harms_nobody);
+    CU_add_test(suite, "delivery_timeout", test_delivery_timeout);
     CU_add_test(suite, "verbs", test_verbs);
     CU_add_test(suite, "removed under way", test_removed_under_way);
     CU_add_test(suite, "many", test_many);

@@ -118,6 +118,7 @@ static void bad_challenge(struct client *c, int error)
                    error == -EACCES ? "it does not know the password itself"
                                     : "what it asks is not of this mechanism");
 
+    conn_write(c->conn, SLICE("*\r\n")); /* RFC 4954 4: cancelled */
     give_up(c, &reply);
 }
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "mime/domain.h"
 #include "net/conn.h"
 #include "server/conf_tls.h"
 #include "smtp/params.h"
@@ -475,6 +476,18 @@ static void parse_log(const struct schema_env *env, const struct yaml_node *root
         conf->log.to = LOG_TO_FILE;
 }
 
+/* What we say in the banner and in EHLO is a domain, and A-labels where it is not ASCII (RFC 5321 2.3.5, RFC 6531 3.7.1). */
+static void check_hostname(const struct schema_env *env, const struct yaml_node *root, tern_str name)
+{
+    const struct yaml_node *node = yaml_get(root, "hostname");
+
+    if (node != NULL && name.len > 0 && !domain_is_valid(slice_make(name.ptr, name.len)))
+        config_error_at(env->errors, &node->place,
+                        "hostname: expected a domain name such as mx1.example.org (xn--... for what is not "
+                        "ASCII), got \"%s\"",
+                        name.ptr);
+}
+
 static void check_folders(const struct schema_env *env, const struct yaml_node *root, const char *key,
                           const struct tern_list *folders)
 {
@@ -547,6 +560,7 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
                             not_yet[i].what);
     }
     (void)schema_parse(env, root, root->place, top_options, conf, NULL, NULL, top_reserved);
+    check_hostname(env, root, conf->hostname);
     (void)parse_spool(env, root, conf);
     (void)parse_part(env, root, "limits", limits_options, &conf->limits, NULL);
     conf->load = (struct load_limits){ conf->limits.memory, conf->limits.descriptors };

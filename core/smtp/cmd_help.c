@@ -4,5 +4,7 @@
 
 void smtp_cmd_help(struct smtp_session *s, const struct smtp_command *c)
 {
-    smtp_session_reply(s, SMTP_REPLY_HELP);
+    bool offered = (smtp_session_extensions(s) & SMTP_EXT_HELP) != 0;
+
+    smtp_session_reply(s, offered ? SMTP_REPLY_HELP : SMTP_REPLY_NOT_IMPLEMENTED);
 }

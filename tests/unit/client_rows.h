@@ -371,7 +371,7 @@ static const struct row rows[] = {
       "ready\n", .auth = AUTH_CLEAR },
     { "AUTH LOGIN that never has enough",
       HI "> 250-mx\n> 250 AUTH LOGIN\n< AUTH LOGIN\r\n> 334 VXNlcm5hbWU6\n< dXNlcg==\r\n> 334 "
-         "UGFzc3dvcmQ6\n< c2VjcmV0\r\n> 334 TW9yZTo=\n?\n",
+         "UGFzc3dvcmQ6\n< c2VjcmV0\r\n> 334 TW9yZTo=\n< *\r\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CLEAR, .text = "not of this mechanism" },
     { "AUTH SCRAM before all others, and refused for good: the operator's to mend",
       HI "> 250-mx\n> 250 AUTH PLAIN SCRAM-SHA-1 SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 "
@@ -388,7 +388,7 @@ static const struct row rows[] = {
     { "AUTH: no answer", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\nh\n", "end: own 451 4.4.2\n",
       .auth = AUTH_CLEAR, .command_ms = 400, .text = "time-out" },
     { "AUTH PLAIN, asked for its response once more, and then again",
-      HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 334 \n< AHVzZXIAc2VjcmV0\r\n> 334 \n?\n",
+      HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 334 \n< AHVzZXIAc2VjcmV0\r\n> 334 \n< *\r\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CLEAR },
     { "AUTH PLAIN too long for the line: its response waits for a challenge",
       HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\r\n> 334 \n< AHV1dXV1dXV1\n> 235 2.7.0 ok\nh\n",
@@ -409,10 +409,10 @@ static const struct row rows[] = {
       HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 235 2.7.0 welcome\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "before it showed" },
     { "SCRAM: a challenge that is no base64",
-      HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 334 r=x,s=y\n?\n",
+      HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 334 r=x,s=y\n< *\r\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "not of this mechanism" },
     { "SCRAM: a nonce that is not ours", /* r=x,s=YWJj,i=4096 */
-      HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 334 cj14LHM9WVdKaixpPTQwOTY=\n?\n",
+      HI "> 250-mx\n> 250 AUTH SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 b\n> 334 cj14LHM9WVdKaixpPTQwOTY=\n< *\r\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CAREFUL, .text = "not of this mechanism" },
     /* addresses */
     { "a recipient that would end the path is not sent",

@@ -332,6 +332,12 @@ static const struct {
       "t.yaml:2:12: error: listeners: expected a map of 1 to 64 listeners, name: { bind: ..., policy: ... }\n" },
     { "spool: /s\nlisteners: [a]\n",
       "t.yaml:2:12: error: listeners: expected a map of 1 to 64 listeners, name: { bind: ..., policy: ... }\n" },
+    { LEAST "hostname: mx_1.example.org\n",
+      "t.yaml:3:11: error: hostname: expected a domain name such as mx1.example.org (xn--... for what is not ASCII), "
+      "got \"mx_1.example.org\"\n" },
+    { LEAST "hostname: b\303\274cher.example\n",
+      "t.yaml:3:11: error: hostname: expected a domain name such as mx1.example.org (xn--... for what is not ASCII), "
+      "got \"b\303\274cher.example\"\n" },
     { LEAST "hostnam: x\n", "t.yaml:3:1: error: unknown option \"hostnam\"; did you mean \"hostname\"?\n" },
     { LEAST "limits: { recipients: 99 }\n", "t.yaml:3:23: error: recipients: expected a whole number: 100 to 100000; got \"99\"\n" },
     { LEAST "loops: 65\n", "t.yaml:3:8: error: loops: expected a whole number: 0 to 64; got \"65\"\n" },

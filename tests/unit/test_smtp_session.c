@@ -45,7 +45,7 @@ static void check_ehlo(const char *withhold, const char *said)
 
 static void test_ehlo(void)
 {
-#define REST "250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n250 LIMITS RCPTMAX=1000\r\n"
+#define REST "250-CHUNKING\r\n250-BINARYMIME\r\n250-DSN\r\n250-HELP\r\n250 LIMITS RCPTMAX=1000\r\n"
     check_ehlo(NULL, "250-mx.example.net\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n"
                      "250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n" REST);
     check_ehlo("enhancedstatuscodes", "250-mx.example.net\r\n250-PIPELINING\r\n"
@@ -55,7 +55,7 @@ static void test_ehlo(void)
     /* RFC 3030 section 3: no BINARYMIME without CHUNKING. */
     check_ehlo("CHUNKING", "250-mx.example.net\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n"
                            "250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n"
-                           "250-DSN\r\n250 LIMITS RCPTMAX=1000\r\n");
+                           "250-DSN\r\n250-HELP\r\n250 LIMITS RCPTMAX=1000\r\n");
 }
 
 /* What was not offered is not known; the next EHLO offers it again. */

@@ -476,7 +476,7 @@ static void parse_log(const struct schema_env *env, const struct yaml_node *root
         conf->log.to = LOG_TO_FILE;
 }
 
-/* What we say in the banner and in EHLO is a domain, and A-labels where it is not ASCII (RFC 5321 2.3.5, RFC 6531 3.7.1). */
+/* In the banner and in EHLO stands a domain, A-labels where it is not ASCII (RFC 5321 2.3.5, RFC 6531 3.7.1). */
 static void check_hostname(const struct schema_env *env, const struct yaml_node *root, tern_str name)
 {
     const struct yaml_node *node = yaml_get(root, "hostname");

@@ -279,9 +279,62 @@ def test_features_name_tests_that_exist():
                 assert case in body, "%s: no \"%s\"" % (row, case)
 
 
+RFCS = (5321, 2920, 3030, 3207, 3461, 4954, 6152, 6409, 6531, 2033, 9422)
+KINDS = {"unit": ".c", "interop": ".py", "crash": "", "lint": ".py", "fuzz": ".c", "dialogue": ".smtpt", "bench": ".py", "support": ""}
+
+
+def named_test(kind, name):
+    """The file of unit/NAME and so on, as text; None if there is none."""
+    folder = os.path.join(ROOT, "tests", kind)
+    found = [p for p in glob.glob(os.path.join(folder, name + ".*")) if p.endswith((".c", ".py", ".smtpt"))]
+    return read(found[0]) if found else None
+
+
+def test_rfcs_name_tests_that_exist():
+    """docs/rfc.md, any table: the file, and behind it the functions (interop, lint) or names of cases (unit)."""
+    wrong, count = [], 0
+    for n, row in enumerate(read("docs", "rfc.md").split("\n"), 1):
+        if not row.startswith("|"):
+            continue
+        for kind, name, cases in re.findall(r"`(?:tests/)?(%s)/([\w]+)(?:\.\w+)?(?::? ([^`]+))?`" % "|".join(KINDS), row):
+            body, count = named_test(kind, name), count + 1
+            if body is None:
+                wrong.append("%d: no %s/%s" % (n, kind, name))
+            whole = body and cases and '"%s"' % cases in body  # the name of one case may have a comma
+            for case in (cases or "").split(", ") if body and not whole else ():
+                there = "def %s()" % case if kind in ("interop", "lint") else '"%s' % case if kind == "unit" else case
+                if case and there not in body:
+                    wrong.append("%d: no \"%s\" in %s/%s" % (n, case, kind, name))
+        for name in re.findall(r"`(test_\w+)`", row):
+            count += 1
+            if named_test("unit", name) is None and named_test("interop", name) is None:
+                wrong.append("%d: no %s" % (n, name))
+        for path in re.findall(r"`((?:core|docs|conf|modules|lua)/[\w./-]+\.\w+)`", row):
+            if not os.path.exists(os.path.join(ROOT, path)):
+                wrong.append("%d: no %s" % (n, path))
+    assert not wrong, "docs/rfc.md:\n  " + "\n  ".join(wrong)
+    assert count > 400, count
+
+
+def test_rfcs_are_whole():
+    """Each RFC's table accounts for as many keywords as the RFC has, and each row says what, where, and by which test."""
+    page = read("docs", "rfc.md")
+    for rfc in RFCS:
+        m = re.search(r"^## RFC %d, .*?\n\nKeywords: (\d+)\n(.*?)(?=^## |\Z)" % rfc, page, re.M | re.S)
+        assert m, "RFC %d has no table with the number of its keywords" % rfc
+        rows = [[c.strip() for c in r.strip("|").split(" | ")] for r in m[2].split("\n") if r.startswith("|")][2:]
+        for row in rows:
+            assert len(row) == 5 and all(row), "RFC %d: %s" % (rfc, row)
+            assert re.fullmatch(r"\d+|-", row[1]), "RFC %d: %s" % (rfc, row)
+            assert row[4] == "-" or "`" in row[4], "RFC %d, %s: names no test, and not \"-\"" % (rfc, row[0])
+        told = sum(int(row[1]) for row in rows if row[1] != "-")
+        assert told == int(m[1]), "RFC %d: %s keywords, and rows for %d" % (rfc, m[1], told)
+
+
 if __name__ == "__main__":
     run([test_example_configurations, test_yaml_blocks, test_reference_is_up_to_date, test_smtpt_blocks,
          test_every_word_of_tern_test_is_explained, test_keys_that_need_a_restart_are_listed,
          test_readmes_name_every_option, test_dialogues_of_modules,
          test_c_blocks_are_built_and_load, test_the_first_module_does_what_the_page_says,
-         test_files_and_functions_that_are_named_exist, test_features_name_tests_that_exist])
+         test_files_and_functions_that_are_named_exist, test_features_name_tests_that_exist,
+         test_rfcs_name_tests_that_exist, test_rfcs_are_whole])

@@ -4,17 +4,12 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "module/local_answer.h"
 
 #define TIME_MIN_MS 1000 /* less is not worth a beginning: what is cut off is delivered twice */
 
-_Static_assert((int)TERN_LOCAL_MAILDIR == (int)LOCAL_MAILDIR && (int)TERN_LOCAL_PIPE == (int)LOCAL_PIPE &&
-                   (int)TERN_LOCAL_DONE == (int)LOCAL_DELIVERED && (int)TERN_LOCAL_REFUSED == (int)LOCAL_REFUSED,
+_Static_assert((int)TERN_LOCAL_MAILDIR == (int)LOCAL_MAILDIR && (int)TERN_LOCAL_PIPE == (int)LOCAL_PIPE,
                "the words of the ABI are those of the protocol");
-_Static_assert(sizeof(((struct tern_local_answer *)0)->text) == LOCAL_TEXT_OCTETS_MAX, "one text fits the other");
-
-static const char *const enhanced[] = { [LOCAL_DELIVERED] = "2.0.0", [LOCAL_DEFERRED] = "4.3.0",
-                                        [LOCAL_FAILED] = "5.3.0",    [LOCAL_NO_USER] = "5.1.1",
-                                        [LOCAL_REFUSED] = "5.7.1" };
 
 static struct slice of(tern_str s)
 {
@@ -37,15 +32,6 @@ static bool fill(const struct tern_local *local, uint64_t octets, struct local_r
     return true;
 }
 
-static void say(struct tern_local_answer *ret, const struct local_answer *a)
-{
-    const char *plain = enhanced[a->status];
-
-    ret->status = a->status;
-    (void)snprintf(ret->enhanced, sizeof(ret->enhanced), "%s", a->enhanced[0] == plain[0] ? a->enhanced : plain);
-    (void)snprintf(ret->text, sizeof(ret->text), "%s", a->text);
-}
-
 void delivery_local_ask(const struct delivery_local *d, struct tern_local_answer *ret)
 {
     struct local_answer answer = { LOCAL_DEFERRED, "4.3.0", "no request that tern-local would take" };
@@ -62,5 +48,5 @@ void delivery_local_ask(const struct delivery_local *d, struct tern_local_answer
         request.name = d->local->op == TERN_LOCAL_MAILDIR ? of(d->hostname) : SLICE("");
         local_client_ask(&request, &d->message, &answer);
     }
-    say(ret, &answer);
+    local_answer_tell(ret, &answer);
 }

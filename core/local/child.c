@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <lib/maildir.h>
@@ -24,9 +25,48 @@
 
 #define PASSWD_OCTETS 16384
 #define GRACE_S       10 /* beyond what the request allows: for the answer */
+#define ENDED_MAX     256
 #define HOME_WORD     "%{home}"
 
+/* ---- programs ---- */
+
+void local_adopt(void)
+{
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+/* The first of our children; 0: there is none. */
+static pid_t first_child(void)
+{
+    char path[64];
+    long pid = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    FILE *f = fopen(path, "re");
+    if (f == NULL || fscanf(f, "%ld", &pid) != 1)
+        pid = 0;
+    if (f != NULL)
+        (void)fclose(f);
+    return (pid_t)pid;
+}
+
+void local_end_all(pid_t pid)
+{
+    (void)kill(-pid, SIGKILL);
+    (void)kill(pid, SIGKILL);
+    for (unsigned i = 0; i < ENDED_MAX; i++) {
+        pid_t child = first_child();
+        if (child <= 0 || (kill(child, SIGKILL) < 0 && errno != ESRCH) || waitpid(child, NULL, 0) < 0)
+            return;
+    }
+}
+
 /* ---- the answer ---- */
+
+void local_answer_send(const struct local_work *work, const struct local_answer *answer)
+{
+    (void)send(work->reply_fd, answer, sizeof(*answer), MSG_NOSIGNAL);
+}
 
 _Noreturn void local_answer(const struct local_work *work, enum local_status status, const char *enhanced,
                             const char *format, ...)
@@ -38,7 +78,7 @@ _Noreturn void local_answer(const struct local_work *work, enum local_status sta
     va_start(args, format);
     (void)vsnprintf(answer.text, sizeof(answer.text), format, args);
     va_end(args);
-    (void)send(work->reply_fd, &answer, sizeof(answer), MSG_NOSIGNAL);
+    local_answer_send(work, &answer);
     _exit(status == LOCAL_DELIVERED ? 0 : 1);
 }
 
@@ -165,6 +205,7 @@ _Noreturn void local_child(const struct local_work *work)
     switch (work->request->op) {
     case LOCAL_MAILDIR: deliver_maildir(work);
     case LOCAL_PIPE: local_pipe(work);
+    case LOCAL_PAM: local_pam(work);
     default: local_answer(work, LOCAL_REFUSED, "", "not supported");
     }
 }

@@ -94,6 +94,7 @@ static void start(struct command *c, const char *home)
 
     if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(told, O_CLOEXEC) < 0)
         local_answer(w, LOCAL_DEFERRED, "4.3.0", "no pipes for the command: %s", strerror(errno));
+    local_adopt();
     c->pid = fork();
     if (c->pid < 0)
         local_answer(w, LOCAL_DEFERRED, "4.3.0", "fork: %s", strerror(errno));
@@ -127,7 +128,7 @@ static void close_end(int *fd)
 
 static _Noreturn void give_up(struct command *c, const char *why)
 {
-    (void)kill(-c->pid, SIGKILL);
+    local_end_all(c->pid);
     local_answer(c->work, LOCAL_DEFERRED, "4.3.0", "%s", why);
 }
 

@@ -15,6 +15,7 @@
 
 #define BLOCK_OCTETS  65536
 #define BUSY_PAUSE_MS 20
+#define START_WAIT_MS 2000 /* for a tern-local that is about to be started again; a longer pause is not waited for */
 
 static struct {
     pthread_mutex_t lock; /* over fd, and over what is sent on it */
@@ -113,6 +114,7 @@ static int send_request(const struct asking *a, char *error, size_t octets)
     char *packet = mem_alloc(LOCAL_REQUEST_OCTETS_MAX);
     int len = local_request_put(a->request, packet, LOCAL_REQUEST_OCTETS_MAX);
     int r = len < 0 ? len : -EAGAIN;
+    uint64_t start_ms = clock_now_ms() + START_WAIT_MS;
 
     if (len < 0)
         (void)snprintf(error, octets, "%s", len == -EMSGSIZE ? "the request is too long for tern-local"
@@ -123,11 +125,12 @@ static int send_request(const struct asking *a, char *error, size_t octets)
         (void)pthread_mutex_unlock(&client.lock);
         if (r != -EAGAIN)
             break;
-        if (clock_now_ms() > a->deadline_ms) {
+        if (clock_now_ms() > (error[0] != '\0' ? start_ms : a->deadline_ms)) {
             if (error[0] == '\0')
                 (void)snprintf(error, octets, "tern-local has too much to do");
             r = -ETIMEDOUT;
         } else {
+            error[0] = '\0';
             (void)poll(NULL, 0, BUSY_PAUSE_MS);
         }
     }

@@ -362,6 +362,7 @@ static const struct tern_api table = {
     .offload = api_offload,
 
     .delivery_local = api_delivery_local,
+    .pam_sync = api_pam_sync,
 };
 
 const struct tern_api *api_table(void)

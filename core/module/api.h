@@ -31,6 +31,9 @@ void api_set_delivery(const struct api_delivery *fns);
 /* What hostname() answers. Kept for ever (one copy a name): a module may hold it. Any thread. */
 void api_set_hostname(const char *hostname);
 
+/* api_local.c */
+void api_pam_sync(tern_call *call, const struct tern_pam *pam, struct tern_local_answer *ret);
+
 /* api_view.c */
 const tern_address *api_client_address(const tern_call *call);
 tern_str api_client_address_text(const tern_call *call);

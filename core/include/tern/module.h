@@ -508,6 +508,16 @@ struct tern_local_answer {
     char text[1024];   /* one line: the file's folder, what the program said, or why not */
 };
 
+/* Since 1.1. Who logs in, for PAM. */
+struct tern_pam {
+    size_t size;       /* of this struct */
+    tern_str service;  /* one that `pam` of supervisor.conf names */
+    tern_str user;     /* at most 255 octets */
+    tern_str password;
+    tern_str address;  /* the client's: PAM_RHOST */
+    uint64_t timeout_ms;
+};
+
 struct tern_script; /* see tern_module.script */
 
 /* ---- The functions of the core ------------------------------------------ */
@@ -776,6 +786,12 @@ struct tern_api {
      * recipient an outcome. */
     void (*delivery_local)(tern_delivery *delivery, const struct tern_local *local,
                            struct tern_local_answer *ret);
+    /*
+     * For a BLOCKING step: whether PAM lets that user in; account and password are looked at. Fills *ret: DONE = yes,
+     * with the name in text that PAM's modules gave the user, if they did; FAILED = no; NO_USER; else nobody knows,
+     * and text says why. What *ret holds is no secret.
+     */
+    void (*pam_sync)(tern_call *call, const struct tern_pam *pam, struct tern_local_answer *ret);
 };
 
 /* True if the server's table has this function. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * child_pam.c - user and password to PAM, by a program of its own, tern-pam (docs/decisions/0009-*): what PAM's modules
+ * child_pam.c - user and password to PAM, by a program of its own, tern-pam (docs/decisions/0010-*): what PAM's modules
  * leave in a process, or do to it, ends with it.
  *
  * This process stands between, as in child_pipe.c, for the time: a module may hang, or take the timer for itself.
@@ -36,7 +36,7 @@ static void find_program(const struct local_work *w, char path[PATH_MAX])
         local_answer(w, LOCAL_REFUSED, "", "tern-pam is not there: this Tern was built without PAM");
 }
 
-/* As whom PAM is asked is supervisor.conf's word; root is without capabilities, but its files are its own: shadow(5). */
+/* As whom, is supervisor.conf's word. Root is without capabilities, but its files are its own: shadow(5). */
 static void become_asker(const struct local_work *w)
 {
     const char *name = w->rules->pam_user, *what = "";

@@ -46,7 +46,8 @@ static bool read_question(struct asked *ret)
 static int converse(int count, const struct pam_message **messages, struct pam_response **ret, void *arg)
 {
     const struct asked *a = arg;
-    struct pam_response *answers = count > 0 && count <= PAM_MAX_NUM_MSG ? calloc((size_t)count, sizeof(*answers)) : NULL;
+    bool few = count > 0 && count <= PAM_MAX_NUM_MSG;
+    struct pam_response *answers = few ? calloc((size_t)count, sizeof(*answers)) : NULL;
     bool ok = answers != NULL;
 
     for (int i = 0; i < count && ok; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * auth_pam - asks the system's PAM who logs in. The worker cannot: PAM needs root's files and starts programs.
- * tern-local has a process made for each question (docs/decisions/0009), and only services that supervisor.conf names.
+ * tern-local has a process made for each question (docs/decisions/0010), and only services that supervisor.conf names.
  */
 #include <tern/module.h>
 

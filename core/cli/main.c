@@ -21,6 +21,7 @@ static const struct {
     { "test", cmd_test, "run .smtpt files: unit tests of a policy" },
     { "new", cmd_new, "write the skeleton of a module or filter" },
     { "passwd", cmd_passwd, "make the stored password of a user, for auth_file or a database" },
+    { "dkim", cmd_dkim, "make a key that signs mail, or compare it with what DNS has" },
     { "help", cmd_help, "explain a key of the configuration or a module's options" },
 };
 

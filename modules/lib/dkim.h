@@ -64,6 +64,7 @@ struct dkim_signature {
     tern_str domain, selector; /* as written */
     tern_str identity;         /* i= as written, or empty */
     tern_str identity_domain;  /* that of i=, or d= */
+    char decoded[DKIM_NAME_OCTETS_MAX + 1]; /* where identity_domain is, if i= had to be decoded */
     tern_str headers;          /* h= as written */
     bool has_length;
     uint64_t length;       /* l= */

@@ -67,6 +67,26 @@ static const char *parse_canons(const struct dkim_tags *tags, struct dkim_signat
     return rest.ptr == NULL ? NULL : "c= is not known";
 }
 
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* RFC 6376 2.11: "=2E" is an octet, blanks are none. What is too long is no name either way. */
+static tern_str decode(tern_str s, char out[DKIM_NAME_OCTETS_MAX + 1])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.len && n < DKIM_NAME_OCTETS_MAX + 1; i++) {
+        bool coded = s.ptr[i] == '=' && i + 2 < s.len && hex(s.ptr[i + 1]) >= 0 && hex(s.ptr[i + 2]) >= 0;
+        if (s.ptr[i] == ' ' || s.ptr[i] == '\t' || s.ptr[i] == '\r' || s.ptr[i] == '\n')
+            continue;
+        out[n++] = coded ? (char)(hex(s.ptr[i + 1]) << 4 | hex(s.ptr[i + 2])) : s.ptr[i];
+        i += coded ? 2 : 0;
+    }
+    return dkim_str(out, n);
+}
+
 static const char *parse_names(const struct dkim_tags *tags, struct dkim_signature *ret)
 {
     const struct dkim_tag *d = dkim_tags_find(tags, "d"), *s = dkim_tags_find(tags, "s");
@@ -84,6 +104,8 @@ static const char *parse_names(const struct dkim_tags *tags, struct dkim_signatu
     if (at == NULL)
         return "i= has no domain";
     tern_str of = dkim_str(at + 1, i->value.len - (size_t)(at + 1 - i->value.ptr));
+    if (memchr(of.ptr, '=', of.len) != NULL)
+        of = decode(of, ret->decoded);
     size_t above = of.len - d->value.len;
     if (!dkim_name_is_valid(of, 1) || of.len < d->value.len ||
         !dkim_equal_nocase(dkim_str(of.ptr + above, d->value.len), d->value) ||

@@ -108,7 +108,7 @@ static void check_signature(tern_str text)
         assert(s.b_octets > 0 && s.b_octets <= DKIM_B_OCTETS_MAX && dkim_name_is_valid(s.domain, 1));
         is_inside(s.b_raw, value);
         is_inside(s.headers, value);
-        is_inside(s.identity_domain, value);
+        assert(dkim_name_is_valid(s.identity_domain, 1));
         dkim_canon_signature(dkim_str(whole, text.len + 3), s.b_raw, true, collect, &t);
         dkim_canon_signature(dkim_str(whole, text.len + 3), s.b_raw, false, collect, &t);
     }

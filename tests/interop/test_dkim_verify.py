@@ -3,12 +3,15 @@
 
 Each mail goes through SMTP; a Lua step behind writes what it reads of the results into the header.
 """
+import base64
+import hashlib
 import json
 import os
 import re
 import shutil
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from dkimpeers import Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, need_peers
@@ -123,9 +126,138 @@ def test_dns_that_does_not_answer():
         assert got[0] == "permerror" and "there is no key" in got[2], got
 
 
+def by_hand(tags, message=MESSAGE, body=None, drop=()):
+    """An Ed25519 signature of From and the body (simple/simple) with whatever tags."""
+    import nacl.signing
+    head, _, rest = message.partition(b"\r\n\r\n")
+    body = re.sub(rb"(\r\n)*$", b"", rest) + b"\r\n" if body is None else body
+    all_tags = dict({"v": "1", "a": "ed25519-sha256", "d": "example.net", "s": "e1", "h": "From",
+                     "bh": base64.b64encode(hashlib.sha256(body).digest()).decode()}, **tags)
+    text = "; ".join("%s=%s" % t for t in all_tags.items() if t[0] not in drop) + "; b="
+    sender = re.search(rb"^From: [^\r]*\r\n", message, re.M).group(0)
+    digest = hashlib.sha256(sender + b"DKIM-Signature: " + text.encode()).digest()
+    b = nacl.signing.SigningKey(base64.b64decode(ed().seed())).sign(digest).signature
+    return ("DKIM-Signature: " + text + base64.b64encode(b).decode() + "\r\n").encode() + message
+
+
+def test_tags():
+    """Each tag that may keep a signature, good by its arithmetic, from passing."""
+    now = int(time.time())
+    body = re.sub(rb"(\r\n)*$", b"", MESSAGE.partition(b"\r\n\r\n")[2]) + b"\r\n"
+    rows = [
+        ({}, "pass", "256-bit ed25519 key"),
+        ({"t": now - 100, "x": now + 1000}, "pass", ""),
+        ({"t": now - 10000, "x": now - 1000}, "permerror", "expired"),
+        ({"x": now - 100}, "pass", ""),  # within the skew
+        ({"t": now + 10000}, "policy", "signed in the future"),
+        ({"t": now + 100}, "pass", ""),
+        ({"i": "me@sub.example.net"}, "pass", "header.i=me@sub.example.net"),
+        ({"i": "me@sub.example.com"}, "neutral", "i= is not below"),
+        ({"q": "http"}, "neutral", "q= is not"),
+        ({"q": "dns/txt"}, "pass", ""),
+        ({"d": "net"}, "policy", "top-level domain"),
+        ({"v": "2"}, "neutral", "v= is not"),
+        ({"a": "rsa-sha256"}, "permerror", "another algorithm"),
+        ({"a": "rsa-sha1"}, "permerror", "rsa-sha1"),
+        ({"a": "ed25519-sha512"}, "neutral", "a= is not known"),
+        ({"c": "simple/loose"}, "neutral", "c= is not"),
+        ({"h": "From:From"}, "pass", ""),
+        ({"l": len(body)}, "pass", ""),
+        ({"l": len(body) + 1}, "fail", "l= is more"),
+        ({"s": "old"}, "permerror", "revoked"),
+        ({"s": "web"}, "permerror", "not for mail"),
+        ({"s": "sha1"}, "permerror", "not for sha256"),
+        ({"s": "strict"}, "pass", ""),
+        ({"s": "strict", "i": "@sub.example.net"}, "permerror", "not for subdomains"),
+        ({"s": "test"}, "pass", "test mode"),
+        ({"s": "none"}, "permerror", "there is no key"),
+        ({"s": "text"}, "permerror", "a tag without"),
+        ({"s": "two"}, "pass", ""),  # the one that will do, of two
+        ({"s": "x" * 63, "d": ".".join(["y" * 60] * 3) + ".example.net"}, "neutral", "too long"),
+    ]
+    record = ed().record
+    txt = {"e1": record, "old": "v=DKIM1; k=ed25519; p=", "web": record + "; s=web", "sha1": record + "; h=sha1", "text": "hello",
+           "strict": record + "; t=s", "test": record + "; t=y", "two": ["v=spf1 -all", record]}
+    txt = {"%s._domainkey.example.net" % k: v for k, v in txt.items()}
+    txt["e1._domainkey.net"] = record
+    with Dns(txt) as dns, server(dns) as t:
+        s = Session(t)
+        for tags, want, says in rows:
+            result, domains, detail = s.send(by_hand(tags))
+            assert result == want and says in detail, (tags, want, says, result, detail)
+            assert (domains != "") == (want == "pass"), (tags, domains)
+        changed = by_hand({"s": "test"}).replace(b"Alice", b"Carol")
+        result, _, detail = s.send(changed)  # who tests is treated as who does not sign
+        assert result == "neutral" and "the body was changed" in detail and "test mode" in detail, detail
+
+
+def test_part_of_the_body():
+    """l=: somebody may have written the rest."""
+    body = MESSAGE.partition(b"\r\n\r\n")[2]
+    part = body[:10]
+    mail = by_hand({"l": "10"}, body=part)
+    txt = {"e1._domainkey.example.net": ed().record}
+    with Dns(txt) as dns, server(dns) as t:
+        result, domains, detail = Session(t).send(mail)
+        assert (result, domains) == ("policy", "") and "l= leaves the end" in detail, detail
+    with Dns(txt) as dns, server(dns, "partial_body: pass") as t:
+        result, domains, detail = Session(t).send(mail)
+        assert (result, domains) == ("pass", "example.net") and "unsafe: l= leaves 2" in detail, detail
+
+
+def test_weak_keys():
+    rows = [(768, "1024", "policy", "the key is too short"), (1024, "1024", "pass", "1024-bit rsa key, weak"),
+            (1024, "2048", "policy", "the key is too short"), (2048, "2048", "pass", "2048-bit rsa key)"),
+            (4096, "1024", "pass", "4096-bit rsa key)")]
+    for bits, least, want, says in rows:
+        k = key("rsa%d" % bits, bits=bits)
+        with Dns({"s1._domainkey.example.net": k.record}) as dns, server(dns, "min_bits: " + least) as t:
+            result, domains, detail = Session(t).send(Dkimpy.sign(MESSAGE, k))
+            assert result == want and says in detail, (bits, least, detail)
+
+
+def test_many_signatures():
+    """Eight are looked at; one good one among them is enough, a ninth is not seen."""
+    txt = {"e1._domainkey.example.net": ed().record}
+    bad = b"".join(b"DKIM-Signature: v=1; a=rsa-sha256; d=d%d.example; s=s; h=From; b=AAAA; bh=%s\r\n" % (n, b"A" * 43 + b"=")
+                   for n in range(7))
+    with Dns(txt) as dns, server(dns) as t:
+        s = Session(t)
+        result, domains, detail = s.send(bad + by_hand({}))
+        assert (result, domains) == ("pass", "example.net") and detail.count("dkim=") == 8, detail
+        result, domains, detail = s.send(bad + bad[:bad.index(b"\r\n") + 2] + by_hand({}))
+        assert (result, domains) == ("permerror", "") and detail.count("dkim=") == 8, detail
+
+
+def test_headers_that_are_no_message():
+    """What a reader is shown is what was signed, or it is no pass."""
+    signed = by_hand({})
+    with Dns({"e1._domainkey.example.net": ed().record}) as dns, server(dns) as t:
+        s = Session(t)
+        for mail in (b"From: eve@example.com\r\n" + signed, signed.replace(b"\r\nTo:", b"\r\nfrom : eve@example.com\r\nTo:")):
+            result, domains, detail = s.send(mail)
+            assert (result, domains) == ("permerror", "") and "several From" in detail, detail
+        many = b"".join(b"X: %d\r\n" % n for n in range(10001)) + signed
+        result, domains, detail = s.send(many)
+        assert (result, domains) == ("permerror", "") and "too many fields" in detail, detail
+        assert s.send(signed)[0] == "pass"
+
+
+def test_large_bodies_go_to_the_pool():
+    body = b"".join(b"line %d of a long mail\r\n" % n for n in range(200000))
+    mail = MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + body
+    with Dns({"s1._domainkey.example.net": key().record, "e1._domainkey.example.net": ed().record}) as dns, server(dns) as t:
+        s = Session(t)
+        assert s.send(Dkimpy.sign(mail, key()))[:2] == ("pass", "example.net")
+        signed = by_hand({}, mail)
+        assert s.send(signed)[0] == "pass"
+        assert s.send(signed.replace(b"line 199999", b"line 199998"))[0] == "fail"
+
+
 if __name__ == "__main__":
     need_peers()
     try:
-        run([test_dkimpy_and_why, test_all_three_sign, test_dns_that_does_not_answer])
+        run([test_dkimpy_and_why, test_all_three_sign, test_dns_that_does_not_answer, test_tags, test_part_of_the_body,
+             test_weak_keys, test_many_signatures, test_headers_that_are_no_message, test_large_bodies_go_to_the_pool])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -157,7 +157,7 @@ static void check_selector(struct tern_config *config, const char *key, tern_str
 
 static void check_source(struct tern_config *config, const struct sign_conf *c)
 {
-    bool keys = !tern->table_empty(c->keys);
+    bool keys = c->keys != NULL;
 
     if ((c->selector.len > 0) != (c->key.len > 0))
         tern->config_error(config, c->key.len > 0 ? "key" : "selector", "needs %s as well",

@@ -161,12 +161,12 @@ static void add_named(tern_call *call, const struct sign_conf *c, tern_str name,
     tern_str value, word;
     int r;
 
-    if (tern->table_empty(c->keys)) {
+    if (c->keys == NULL) { /* one that is empty is one still: nobody signs */
         if (dkim_name_is_valid(name, 1))
             add_own(call, c, name, s);
         return;
     }
-    r = tern->table_empty(c->signers) ? find_domain(call, c->keys, name, &value) : find(call, c->keys, name, &value);
+    r = c->signers == NULL ? find_domain(call, c->keys, name, &value) : find(call, c->keys, name, &value);
     if (r < 0)
         (void)tern->fail(call, "the table of keys could not be asked");
     s->failed |= r < 0;
@@ -203,7 +203,7 @@ int sign_who(tern_call *call, const struct sign_conf *c, struct sign_spec *ret)
     find_identity(call, c, i);
     if (i->address[0] == '\0')
         return 0;
-    if (!tern->table_empty(c->signers))
+    if (c->signers != NULL)
         add_signers(call, c, i, &s);
     else if (i->domain.len > 0)
         add_named(call, c, i->domain, i->domain, &s);

@@ -184,6 +184,18 @@ def test_tables():
         CONFIG = plain
 
 
+def test_tables_that_are_empty():
+    """Nobody is in them, so nobody signs."""
+    global CONFIG
+    plain, CONFIG = CONFIG, CONFIG + "tables: { nobody: { file: nobody.txt } }\n"
+    try:
+        for options in ("signers: { table: nobody }, selector: s1, key: keys/rsa", "keys: { table: nobody }, folder: keys"):
+            with Server(options, {"keys/rsa": key()}, {"nobody.txt": ""}) as s:
+                assert who(s.send(MESSAGE)) == [], options
+    finally:
+        CONFIG = plain
+
+
 def test_by_sender():
     with Server("by: sender, selector: s1, key: 'keys/%{domain}'", {"keys/sender.example": key()}) as s:
         assert who(s.send(MESSAGE, "x@sender.example")) == ["sender.example/s1"]
@@ -270,7 +282,7 @@ def rss(pid):
 if __name__ == "__main__":
     need_peers()
     try:
-        run([test_each_kind_and_form, test_several_signatures, test_tables, test_by_sender, test_messages_that_are_not_signed,
+        run([test_each_kind_and_form, test_several_signatures, test_tables, test_tables_that_are_empty, test_by_sender, test_messages_that_are_not_signed,
              test_keys_that_are_missing_or_bad, test_a_new_key_by_reload, test_configurations_that_are_wrong,
              test_ten_thousand_domains])
     finally:

@@ -10,13 +10,14 @@
 #include "base/mem.h"
 
 #define CHUNK_OCTETS_MIN 512
+#define MORE_OCTETS_MIN  224 /* of a chunk behind one that was lent */
 #define CHUNK_OCTETS_MAX 65536
 
 /* Small, as the first one of an idle session counts: no single allocation comes near 2 GB. */
 struct arena_chunk {
     struct arena_chunk *next;
-    uint32_t used;
-    uint32_t size : 31;
+    uint32_t used;     /* from the front: what must be aligned */
+    uint32_t end : 31; /* strings lie behind it, without gaps; between the two all is free */
     uint32_t lent : 1; /* arena_init_in(): not ours to free */
     alignas(16) char data[];
 };
@@ -38,7 +39,7 @@ void arena_init_in(struct arena *arena, void *memory, size_t octets)
     struct arena_chunk *chunk = memory;
 
     assert((uintptr_t)memory % 16 == 0 && octets > sizeof(*chunk) && octets <= CHUNK_OCTETS_MAX);
-    *chunk = (struct arena_chunk){ .size = (uint32_t)(octets - sizeof(*chunk)) & ~15u, .lent = 1 };
+    *chunk = (struct arena_chunk){ .end = (uint32_t)(octets - sizeof(*chunk)) & ~15u, .lent = 1 };
     *arena = (struct arena){ chunk, NULL, 0 };
 }
 
@@ -57,16 +58,20 @@ void arena_fini(struct arena *arena)
 
 static struct arena_chunk *chunk_new(struct arena *arena, size_t octets)
 {
-    size_t size = arena->chunk != NULL ? (size_t)arena->chunk->size * 2
-                                       : CHUNK_OCTETS_MIN - sizeof(struct arena_chunk);
+    size_t size = arena->octets * 2, least = MORE_OCTETS_MIN;
 
+    if (arena->chunk == NULL)
+        least = CHUNK_OCTETS_MIN - sizeof(struct arena_chunk);
+    if (size < least)
+        size = least;
     if (size > CHUNK_OCTETS_MAX)
         size = CHUNK_OCTETS_MAX;
     if (size < octets)
         size = octets;
+    size = (size + 15) & ~(size_t)15;
     assert(size <= INT32_MAX);
     struct arena_chunk *chunk = mem_alloc(sizeof(*chunk) + size);
-    *chunk = (struct arena_chunk){ .next = arena->chunk, .size = (uint32_t)size & INT32_MAX };
+    *chunk = (struct arena_chunk){ .next = arena->chunk, .end = (uint32_t)size & INT32_MAX };
     arena->chunk = chunk;
     return chunk;
 }
@@ -76,12 +81,24 @@ void *arena_alloc(struct arena *arena, size_t octets)
     size_t rounded = (octets + 15) & ~(size_t)15;
     struct arena_chunk *chunk = arena->chunk;
 
-    if (chunk == NULL || chunk->size - chunk->used < rounded)
+    if (chunk == NULL || chunk->end - chunk->used < rounded)
         chunk = chunk_new(arena, rounded);
     void *p = chunk->data + chunk->used;
     chunk->used += (uint32_t)rounded;
     arena->octets += rounded;
     return p;
+}
+
+/* Needs no alignment, and ends where the one before it begins. */
+static char *alloc_text(struct arena *arena, size_t octets)
+{
+    struct arena_chunk *chunk = arena->chunk;
+
+    if (chunk == NULL || chunk->end - chunk->used < octets)
+        chunk = chunk_new(arena, octets);
+    chunk->end = (chunk->end - (uint32_t)octets) & INT32_MAX;
+    arena->octets += octets;
+    return chunk->data + chunk->end;
 }
 
 void *arena_zalloc(struct arena *arena, size_t octets)
@@ -91,7 +108,7 @@ void *arena_zalloc(struct arena *arena, size_t octets)
 
 char *arena_dup(struct arena *arena, struct slice s)
 {
-    char *copy = arena_alloc(arena, s.len + 1);
+    char *copy = alloc_text(arena, s.len + 1);
 
     if (s.len > 0)
         memcpy(copy, s.ptr, s.len);
@@ -111,7 +128,7 @@ char *arena_vprintf(struct arena *arena, const char *format, va_list args)
     va_copy(again, args);
     int len = vsnprintf(NULL, 0, format, args);
     size_t size = len > 0 ? (size_t)len + 1 : 1;
-    char *text = arena_alloc(arena, size);
+    char *text = alloc_text(arena, size);
     text[0] = '\0';
     (void)vsnprintf(text, size, format, again);
     va_end(again);

@@ -34,6 +34,7 @@ void arena_fini(struct arena *arena);
 
 void *arena_alloc(struct arena *arena, size_t octets); /* aligned to 16, never NULL */
 void *arena_zalloc(struct arena *arena, size_t octets);
+/* Text needs no alignment, and gets none. */
 char *arena_dup(struct arena *arena, struct slice s); /* with a NUL behind it */
 struct slice arena_slice(struct arena *arena, struct slice s);
 char *arena_printf(struct arena *arena, const char *format, ...)

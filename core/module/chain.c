@@ -114,6 +114,8 @@ static void note_step(struct run *run, const struct plan_step *step, tern_verdic
     } else if (journal != NULL && verdict == TERN_HOLD) {
         e.text = slice_of(journal->hold_reason);
     }
+    if (run->record == NULL && run->ops->record != NULL)
+        run->record = run->ops->record(run, record_is_telling(&e));
     if (run->record != NULL)
         record_step(run->record, &e);
 }

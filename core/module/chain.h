@@ -45,6 +45,8 @@ struct run_ops {
     /* Hook auth: the step that waits asks the client; run_auth_response() follows, from inside or
      * later. NULL elsewhere. */
     void (*challenge)(struct run *run, struct slice challenge);
+    /* Where run->record is NULL: a record after all, or NULL if a step that is not telling was counted otherwise. */
+    struct record *(*record)(struct run *run, bool telling);
     /* The chain has ended. The last thing that is done with the run: it may free its owner. */
     void (*done)(struct run *run);
 };

@@ -130,6 +130,7 @@ struct engine_session {
     struct session_facts *facts;
     struct kept_refusal *kept;
     uint16_t kept_count, withheld_count;
+    uint16_t quiet_steps; /* that answered NEXT and had nothing to say, while there is no record */
     bool has_greeted; /* see tags_before */
     uint64_t begun_wall_ms;
     struct record *record; /* NULL: nothing to tell yet, see session_record() */

@@ -25,7 +25,7 @@ struct record *session_record(struct engine_session *s)
 {
     if (s->record == NULL) {
         s->record = mem_alloc(sizeof(*s->record));
-        *s->record = (struct record){ .wall_ms = s->begun_wall_ms };
+        *s->record = (struct record){ .wall_ms = s->begun_wall_ms, .next = s->quiet_steps };
     }
     return s->record;
 }
@@ -33,6 +33,17 @@ struct record *session_record(struct engine_session *s)
 static struct record *record_of(struct engine_session *s)
 {
     return s->txn != NULL ? &s->txn->record : session_record(s);
+}
+
+/* Most sessions have a few steps that say nothing, and need no record for that. */
+static struct record *record_late(struct run *run, bool telling)
+{
+    struct engine_session *s = session_of_run(run);
+
+    if (telling || s->quiet_steps == UINT16_MAX)
+        return session_record(s);
+    s->quiet_steps++;
+    return NULL;
 }
 
 struct session_run *session_question(struct engine_session *s, engine_done done, void *arg)
@@ -51,8 +62,7 @@ void session_ask(struct engine_session *s, const struct plan *plan, unsigned poi
     struct run *run = &session_question(s, done, arg)->run;
     scope_lend(&s->scope, run, plan, point, RUN_ALL);
     run->ops = ops;
-    /* Without steps a session has nothing to tell; a RCPT has: that nobody claimed it. */
-    run->record = s->txn != NULL || run->chain->count > 0 ? record_of(s) : NULL;
+    run->record = s->txn != NULL ? &s->txn->record : s->record;
     run->memory = memory_of(s);
     run->smtputf8 = s->txn != NULL && s->txn->facts->smtputf8;
     if (s->txn != NULL && s->txn->rcpt != NULL)
@@ -166,7 +176,7 @@ static void done(struct run *run)
 }
 
 static const struct run_ops session_ops = {
-    .view = session_view, .apply = apply, .keep = keep, .done = done
+    .view = session_view, .apply = apply, .keep = keep, .record = record_late, .done = done
 };
 
 /* ---- the door ---- */
@@ -192,7 +202,7 @@ void engine_session_free(struct engine_session *s)
     engine_txn_end(s, slice_make(NULL, 0), 0);
     struct detached_facts facts = { .session = s->facts };
     detached_start(&s->scope, policy_plan(s->scope.policy), TERN_HOOK_CLOSE, &facts);
-    struct record empty = { .wall_ms = s->begun_wall_ms };
+    struct record empty = { .wall_ms = s->begun_wall_ms, .next = s->quiet_steps };
     record_write_session(s->record != NULL ? s->record : &empty, s->facts);
     if (s->record != NULL)
         record_fini(s->record);

@@ -102,7 +102,7 @@ static void add_journal(struct buf *out, const struct journal *j, tern_verdict v
 }
 
 /* Whether a NEXT is worth a line of its own. */
-static bool is_telling(const struct record_entry *e)
+bool record_is_telling(const struct record_entry *e)
 {
     const struct journal *j = e->journal;
 
@@ -143,7 +143,7 @@ static void print_entry(const struct record_entry *e, struct buf *out)
 
 void record_step(struct record *r, const struct record_entry *entry)
 {
-    if (!is_telling(entry)) {
+    if (!record_is_telling(entry)) {
         r->next++;
         return;
     }

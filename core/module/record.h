@@ -46,6 +46,8 @@ struct record_entry {
     struct slice rcpt;     /* or empty */
     const char *error;     /* or NULL */
 };
+/* Whether the step's answer is worth a line, or a counter is enough. */
+bool record_is_telling(const struct record_entry *entry);
 void record_step(struct record *r, const struct record_entry *entry);
 /* The reply that the client heard: code, enhanced code, text. */
 void record_reply(struct record *r, unsigned code, const char *enhanced, struct slice text);

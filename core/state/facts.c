@@ -47,7 +47,7 @@ void shared_arena_unref(struct shared_arena *a)
 
 tern_str tern_str_dup(struct arena *arena, struct slice s)
 {
-    return (tern_str){ arena_dup(arena, s), s.len };
+    return s.len > 0 ? (tern_str){ arena_dup(arena, s), s.len } : (tern_str){ "", 0 };
 }
 
 tern_str notes_get(const struct note *first, struct slice name)

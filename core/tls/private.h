@@ -51,8 +51,8 @@ struct tls {
     bool done;   /* the handshake is */
     struct tls_client *client; /* of the client's end */
     char *session_key;
-    char sni[TLS_HOST_OCTETS_MAX];
-    char reason[TLS_ERROR_OCTETS];
+    char *sni;    /* NULL: none was said */
+    char *reason; /* of TLS_ERROR_OCTETS; NULL: nothing has failed */
 };
 
 /* Once a process; any function that makes a context calls it. */

@@ -110,6 +110,8 @@ void tls_free(struct tls *tls)
     SSL_free(tls->ssl);
     tls_client_unref(tls->client);
     free(tls->session_key);
+    free(tls->sni);
+    free(tls->reason);
     if (tls->ahead.data != NULL)
         buf_free(&tls->ahead);
     free(tls);
@@ -127,19 +129,21 @@ static int failure(struct tls *tls, int result, const char *what)
     if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE)
         return -EAGAIN;
     tls->broken = true;
+    if (tls->reason == NULL)
+        tls->reason = mem_alloc(TLS_ERROR_OCTETS);
     if (kind == SSL_ERROR_SYSCALL && ERR_peek_error() == 0) {
-        (void)snprintf(tls->reason, sizeof(tls->reason), "%s: %s", what, saved != 0 ? strerror(saved) : "closed");
+        (void)snprintf(tls->reason, TLS_ERROR_OCTETS, "%s: %s", what, saved != 0 ? strerror(saved) : "closed");
         return saved != 0 ? -saved : -ECONNRESET;
     }
     unsigned long e = ERR_peek_error();
     bool cut = ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
     bool verify = ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED;
-    tls_take_reason(tls->reason, sizeof(tls->reason), "unknown");
+    tls_take_reason(tls->reason, TLS_ERROR_OCTETS, "unknown");
     if (cut)
-        (void)snprintf(tls->reason, sizeof(tls->reason), "closed by the peer");
+        (void)snprintf(tls->reason, TLS_ERROR_OCTETS, "closed by the peer");
     if (verify) {
         size_t len = strlen(tls->reason);
-        (void)snprintf(tls->reason + len, sizeof(tls->reason) - len, ": %s",
+        (void)snprintf(tls->reason + len, TLS_ERROR_OCTETS - len, ": %s",
                        X509_verify_cert_error_string(SSL_get_verify_result(tls->ssl)));
     }
     return cut ? -ECONNRESET : -EPROTO;
@@ -149,9 +153,10 @@ static int failure(struct tls *tls, int result, const char *what)
 static void keep_name(struct tls *tls)
 {
     const char *name = SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name);
+    char folded[TLS_HOST_OCTETS_MAX];
 
-    if (name == NULL || !tls_name_fold(name, tls->sni))
-        tls->sni[0] = '\0';
+    if (name != NULL && tls_name_fold(name, folded))
+        tls->sni = mem_strdup(folded);
 }
 
 /*
@@ -285,7 +290,7 @@ struct tls *tls_of(const struct conn *conn)
 
 const char *tls_reason(const struct tls *tls)
 {
-    return tls->reason;
+    return tls->reason != NULL ? tls->reason : "";
 }
 
 const char *tls_version(const struct tls *tls)
@@ -310,7 +315,7 @@ unsigned tls_cipher_bits(const struct tls *tls)
 
 const char *tls_sni(const struct tls *tls)
 {
-    return tls->sni;
+    return tls->sni != NULL ? tls->sni : "";
 }
 
 bool tls_resumed(const struct tls *tls)

@@ -8,10 +8,13 @@ Every target is as durable as it ships (smtp-sink stores nothing), logs, and tak
 domains, dnsbl (a DNS server of this script answers), greylist (known triplet) and a Lua script on `message` that reads headers. After each run
 every message must be in the queue, or at the sink. CPU is that of the target's whole process tree, reaped children included. Medians, and
 medians of the ratios of one round. --write puts the tables into docs/performance.md.
+
+The cases idle-10000 and idle-10000-tls are of Tern alone (idle.py): what an idle session costs, and how soon a new client is greeted.
 """
 import argparse
 import json
 import os
+import resource
 import shutil
 import socket
 import statistics
@@ -21,6 +24,8 @@ import sys
 import tempfile
 import threading
 import time
+
+import idle
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -39,6 +44,11 @@ CASES = {
     "refused-100": ("refused", 0, 100, 6000, False),
     "relay-4k-100": ("relay", 4096, 100, 3000, True),
     "starttls-4k-100": ("starttls", 4096, 100, 4000, False),
+}
+# name: (how its clients come, sessions). Once each: memory does not vary.
+IDLE = {
+    "idle-10000": ("plain", 10000),
+    "idle-10000-tls": ("starttls", 10000),
 }
 # Slower targets get fewer messages, so that no run takes long; rates are per second anyway.
 SHARE = {"smtp-sink": 1.0, "tern": 1.0, "postfix": 0.3}
@@ -239,7 +249,7 @@ spool: {{ path: {d}/spool }}
 delivery: {delivery}
 dns: {{ servers: ["127.0.0.1:{dns}"] }}
 log: {{ file: {d}/log }}
-limits: {{ sessions_per_address: 5000, messages: 0 }}
+limits: {{ sessions: 20000, sessions_per_address: 20000, messages: 0 }}
 {tls}listeners: {{ mx: {{ bind: "127.0.0.1:{port}", policy: inbound, tls: "{may}" }} }}
 policies:
   inbound:
@@ -294,6 +304,14 @@ end)
 
     def queued(self):
         return self.status()["queued"]
+
+    def worker(self):
+        """Its process: below the supervisor, which is below subreap.py."""
+        pid = self.tree.pid
+        for _ in range(2):
+            with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+                pid = int(f.read().split()[0])
+        return pid
 
 
 def make_certificate(work):
@@ -378,6 +396,31 @@ def measure(kind, target_class, case, work, scale):
             sink.stop()
 
 
+def measure_idle(name, work):
+    kind, count = IDLE[name]
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < count + 1200:
+        print("%-22s left out: at most %d descriptors a process here" % (name, hard), flush=True)
+        return None
+    target = Tern(work, 9)
+    target.start("starttls" if kind == "starttls" else "accept")
+    try:
+        got = idle.measure(target.port, target.worker(), count, kind)
+    finally:
+        target.stop()
+    print("%-22s %6.2f KB each; a new client is greeted within %.2f ms, at worst %.2f ms" % (
+        name, got["kb"], got["greeted_ms"], got["greeted_worst_ms"]), flush=True)
+    return {"case": name, **got}
+
+
+def idle_table(rows):
+    out = ["| sessions | KB each | with pages of files | new client greeted: median ms | worst of %d, ms | KB of the worker before |" % idle.GREETED, "|---|---|---|---|---|---|"]
+    for r in rows:
+        out.append("| %d, %s | %.2f | %.2f | %.2f | %.2f | %d |" % (r["sessions"], "by TLS 1.3" if r["case"].endswith("-tls") else "plain", r["kb"], r["pss_kb"],
+                                                              r["greeted_ms"], r["greeted_worst_ms"], r["before_kb"]))
+    return "\n".join(out)
+
+
 def other_cpu():
     with open("/proc/stat") as f:
         v = list(map(int, f.readline().split()[1:9]))
@@ -409,7 +452,7 @@ def machine():
 def main():
     global DNS
     p = argparse.ArgumentParser()
-    p.add_argument("cases", nargs="*", default=list(CASES))
+    p.add_argument("cases", nargs="*", default=[*CASES, *IDLE])
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--scale", type=int, default=100, help="percent of the messages")
     p.add_argument("--json")
@@ -419,6 +462,7 @@ def main():
     work = tempfile.mkdtemp(prefix="tern-bench-", dir="/var/tmp")
     os.chmod(work, 0o755)
     tables = []
+    idles = []
     everything = []
     failed = False
     try:
@@ -426,6 +470,9 @@ def main():
                        check=True)
         make_certificate(work)
         for name in a.cases:
+            if name in IDLE:
+                idles += filter(None, [measure_idle(name, work)])
+                continue
             rows = []
             for i in range(a.rounds):
                 targets = [SmtpSink, Postfix, Tern]
@@ -442,23 +489,27 @@ def main():
             print("\n" + tables[-1] + "\n", flush=True)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if idles:
+        print("\n" + idle_table(idles) + "\n", flush=True)
     if a.json:
         with open(a.json, "w") as f:
-            json.dump(everything, f)
-    if a.write:
-        write(tables, a)
+            json.dump(everything + idles, f)
+    if a.write and tables:
+        version = subprocess.run(["postconf", "-d", "-h", "mail_version"], capture_output=True, text=True).stdout.strip()
+        write("bench", "Postfix %s from its Debian package. %d rounds, interleaved; medians." % (version, a.rounds), tables)
+    if a.write and idles:
+        write("idle", "PSS of the worker, %d s behind the last greeting." % idle.SETTLE_S, [idle_table(idles)])
     sys.exit(1 if failed else 0)
 
 
-def write(tables, a):
+def write(mark, facts, tables):
+    """What stands between the marks in docs/performance.md; those that were not measured stay as they are."""
     path = os.path.join(ROOT, "docs", "performance.md")
     with open(path) as f:
         text = f.read()
-    begin, end = "<!-- bench: begin -->", "<!-- bench: end -->"
+    begin, end = "<!-- %s: begin -->" % mark, "<!-- %s: end -->" % mark
     head, tail = text[:text.index(begin) + len(begin)], text[text.index(end):]
-    version = subprocess.run(["postconf", "-d", "-h", "mail_version"], capture_output=True, text=True).stdout.strip()
-    facts = "Machine: %s. %s. Postfix %s from its Debian package. %d rounds, interleaved; medians." % (
-        machine(), time.strftime("%Y-%m-%d"), version, a.rounds)
+    facts = "Machine: %s. %s. %s" % (machine(), time.strftime("%Y-%m-%d"), facts)
     with open(path, "w") as f:
         f.write(head + "\n" + facts + "\n\n" + "\n\n".join(tables) + "\n" + tail)
 

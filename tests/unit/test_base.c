@@ -106,7 +106,16 @@ static void test_arena_in(void)
     CU_ASSERT_TRUE(p < memory || p >= memory + sizeof(memory));
     p = arena_alloc(&a, 100000); /* larger than a chunk */
     memset(p, 1, 100000);
-    CU_ASSERT_EQUAL(a.octets, 4 * 16 + 16 + 100000);
+    CU_ASSERT_EQUAL(a.octets, 4 * 16 + 9 + 100000);
+    arena_fini(&a);
+    for (unsigned i = 1; i < 300; i++) { /* strings and the rest meet in the middle */
+        char *text = arena_printf(&a, "%0*u", (int)i, 7);
+        char *other = arena_alloc(&a, i % 40);
+        memset(other, 255, i % 40);
+        CU_ASSERT_EQUAL((uintptr_t)other % 16, 0);
+        CU_ASSERT_EQUAL(strlen(text), i);
+        CU_ASSERT_EQUAL(text[i - 1], '7');
+    }
     arena_fini(&a);
     p = arena_alloc(&a, 1); /* what was lent is the caller's again */
     CU_ASSERT_TRUE(p < memory || p >= memory + sizeof(memory));

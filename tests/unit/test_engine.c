@@ -673,6 +673,39 @@ static void test_record(void)
     check_record(500, true);
 }
 
+/* A step that says nothing costs the session no record, and is counted all the same. */
+static void test_quiet_steps(void)
+{
+    static const struct script s = { .only_at = AT(EHLO), .answer = TERN_REJECT, .code = 550, .text = "no" };
+
+    world_open("inbound", NULL);
+    (void)step("refuses", &meek_module, &s);
+    begin();
+    CU_ASSERT_EQUAL(ask_connect(), TERN_NEXT);
+    CU_ASSERT_PTR_NULL(w.session->record);
+    CU_ASSERT_EQUAL(w.session->quiet_steps, 1);
+    CU_ASSERT_EQUAL(ask_helo("client.example"), TERN_NEXT); /* kept */
+    CU_ASSERT_PTR_NOT_NULL_FATAL(w.session->record);
+    CU_ASSERT_EQUAL(w.session->record->next, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(record_steps().ptr, "refuses"));
+    CU_ASSERT_EQUAL(ask_connect(), TERN_NEXT);
+    CU_ASSERT_EQUAL(w.session->record->next, 2);
+    w.session->quiet_steps = UINT16_MAX; /* as many as are counted without */
+    CU_ASSERT_EQUAL(ask_connect(), TERN_NEXT);
+    CU_ASSERT_EQUAL(w.session->record->next, 3);
+    world_close();
+    world_open("inbound", NULL);
+    (void)step("quiet", &meek_module, NULL);
+    begin();
+    w.session->quiet_steps = UINT16_MAX - 1;
+    CU_ASSERT_EQUAL(ask_connect(), TERN_NEXT);
+    CU_ASSERT_PTR_NULL(w.session->record);
+    CU_ASSERT_EQUAL(ask_connect(), TERN_NEXT);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(w.session->record);
+    CU_ASSERT_EQUAL(w.session->record->next, UINT16_MAX + 1);
+    world_close();
+}
+
 /* ---- the crash page ---- */
 
 static struct crash_slot slot;
@@ -727,6 +760,7 @@ int main(void)
     CU_add_test(s, "scopes of tags, results, variables", test_scopes);
     CU_add_test(s, "rewriting", test_rewrite);
     CU_add_test(s, "the decision record", test_record);
+    CU_add_test(s, "steps that say nothing", test_quiet_steps);
     CU_add_test(s, "the crash page", test_crash_slot);
     CU_basic_set_mode(CU_BRM_NORMAL);
     CU_basic_run_tests();

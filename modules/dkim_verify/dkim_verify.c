@@ -110,7 +110,9 @@ static tern_verdict conclude(tern_call *call, const void *conf)
             octets += body + w->header.len;
     if (octets <= LOOP_OCTETS_MAX)
         return evaluate(call, conf);
-    return tern->offload(call, evaluate);
+    if (tern->offload(call, evaluate) == TERN_WAIT)
+        return TERN_WAIT;
+    return tern->fail(call, "the pool of threads is full");
 }
 
 /* ---- the keys ---- */

@@ -13,8 +13,8 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from dkimpeers import Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, need_peers
-from peers import Sink
-from ternlib import SHARED, Client, Tern, need_shared, queue_id, run, wait_for
+from peers import Postfix, Sink
+from ternlib import SHARED, Client, Tern, need, need_shared, queue_id, run, wait_for
 
 VERIFY = """
 hostname: mx.test
@@ -311,10 +311,43 @@ def test_messages_to_tern():
         assert len(got) >= 250 and len(several) <= 10 and not wrong, "\n".join(wrong)
 
 
+def is_kept_by_postfix(data):
+    """It breaks long lines, and ends a header at a line that is no field."""
+    lines = data.split(b"\r\n\r\n")[0].split(b"\r\n")
+    fields = all(re.match(rb"[!-9;-~]+:|[ \t]+\S", line) for line in lines)
+    return fields and b"\0" not in data and max(map(len, data.split(b"\r\n"))) <= 998
+
+
+def test_tern_postfix_tern():
+    """Signed by one Tern, through Postfix, verified by another."""
+    need_shared("corpora", "messages")
+    need("postfix")
+    txt = {"s1._domainkey.example.net": key().record}
+    mails = [(n, d) for n, d in messages()
+             if from_fields(d) == 1 and is_kept_by_postfix(d)][::3]
+    with Dns(txt) as dns, Tern(VERIFY, files={"tell.lua": TELL}, dns=dns.port) as second, \
+            Postfix("smtp", second.port, "local_header_rewrite_clients =\n") as p:
+        second.start()
+        with Tern(SIGN.replace("{options}", ""), files={"edit.lua": EDIT}, sink=p.port) as first:
+            os.chmod(first.write("keys/example.net", key().pem), 0o600)
+            first.start()
+            taken = send_all(first, mails, "bob@example.net", "alice@example.org")
+            folder = os.path.join(second.dir, "mail", "alice", "new")
+            wait_for(lambda: os.path.isdir(folder) and len(os.listdir(folder)) >= len(taken), 120)
+        wrong = []
+        for mail in second.maildir("alice"):
+            field = re.search(rb"^X-Result: (.*?)\r\n(?![ \t])", mail, re.M | re.S).group(1).decode("utf-8", "replace")
+            if "example.net" not in re.search(r"\[(.*?)\]", field).group(1).split():
+                ident = re.search(rb"by mx\.test with \S+ id (\S+)", mail.split(b"Above")[-1]).group(1).decode()
+                wrong.append("%s: %s" % ([n for n in taken if taken[n] == ident], field))
+        print("     %d mails" % len(taken))
+        assert len(taken) >= 60 and not wrong, "\n".join(wrong)
+
+
 if __name__ == "__main__":
     need_peers()
     try:
         run([test_mail_dkim, test_dkimpy_samples, test_dkimpy_records, test_spamassassin,
-             test_messages_from_tern, test_messages_to_tern])
+             test_messages_from_tern, test_messages_to_tern, test_tern_postfix_tern])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

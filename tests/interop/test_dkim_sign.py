@@ -202,6 +202,25 @@ def test_by_sender():
         assert who(s.send(MESSAGE, "")) == []
 
 
+def test_bounces_are_signed():
+    """Mail that Tern makes, by policy `generated`."""
+    global CONFIG
+    step = "dkim_sign: { selector: s1, key: 'keys/%{domain}' }"
+    plain, CONFIG = CONFIG, CONFIG.replace("transports:", "  generated:\n    - " + step + "\ntransports:")
+    try:
+        with Server("selector: s1, key: 'keys/%{domain}'", {"keys/example.net": key(), "keys/mx.test": key()}) as s:
+            s.sink.answers["alice@far.example"] = "550 5.1.1 No such user"
+            c = Client(s.tern.port)
+            assert c.mail("bob@example.net", ["alice@far.example"], MESSAGE)[0] == 250
+            c.close()
+            wait_for(lambda: s.sink.got("bob@example.net"), 20)
+            bounce = s.sink.got("bob@example.net")[0].data
+            assert who(bounce) == ["mx.test/s1"], bounce
+            verified(bounce, {"s1._domainkey.mx.test": key().record})
+    finally:
+        CONFIG = plain
+
+
 def test_messages_that_are_not_signed():
     with Server("selector: s1, key: keys/rsa", {"keys/rsa": key()}) as s:
         assert who(s.send(MESSAGE.replace(b"From: Bob <bob@example.net>\r\n", b""))) == []
@@ -282,7 +301,7 @@ def rss(pid):
 if __name__ == "__main__":
     need_peers()
     try:
-        run([test_each_kind_and_form, test_several_signatures, test_tables, test_tables_that_are_empty, test_by_sender, test_messages_that_are_not_signed,
+        run([test_each_kind_and_form, test_several_signatures, test_tables, test_tables_that_are_empty, test_by_sender, test_bounces_are_signed, test_messages_that_are_not_signed,
              test_keys_that_are_missing_or_bad, test_a_new_key_by_reload, test_configurations_that_are_wrong,
              test_ten_thousand_domains])
     finally:

@@ -15,7 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from dkimpeers import Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, need_peers
-from ternlib import Client, Tern, queue_id, run, wait_for
+from ternlib import Client, Tern, dotted, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -254,10 +254,28 @@ def test_large_bodies_go_to_the_pool():
         assert s.send(signed.replace(b"line 199999", b"line 199998"))[0] == "fail"
 
 
+def test_a_client_that_leaves():
+    """While DNS is asked: nobody waits for the answer, and nothing is kept (ASan would tell)."""
+    with Dns({}, "!timeout") as dns, server(dns) as t:
+        for n in range(5):
+            signed = Dkimpy.sign(MESSAGE, key(), selector="s%d" % n)
+            c = Client(t.port)
+            c.cmd("EHLO client.example")
+            c.cmd("MAIL FROM:<bob@example.net>")
+            c.cmd("RCPT TO:<alice@example.org>")
+            c.cmd("DATA")
+            asked = len(dns.asked)
+            c.send(dotted(signed) + b".\r\n")
+            wait_for(lambda: len(dns.asked) > asked, 20)
+            c.close()
+        assert Session(t).send(MESSAGE)[0] == "none"
+
+
 if __name__ == "__main__":
     need_peers()
     try:
         run([test_dkimpy_and_why, test_all_three_sign, test_dns_that_does_not_answer, test_tags, test_part_of_the_body,
-             test_weak_keys, test_many_signatures, test_headers_that_are_no_message, test_large_bodies_go_to_the_pool])
+             test_weak_keys, test_many_signatures, test_headers_that_are_no_message, test_large_bodies_go_to_the_pool,
+             test_a_client_that_leaves])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -332,9 +332,9 @@ static const struct {
       "t.yaml:2:12: error: listeners: expected a map of 1 to 64 listeners, name: { bind: ..., policy: ... }\n" },
     { "spool: /s\nlisteners: [a]\n",
       "t.yaml:2:12: error: listeners: expected a map of 1 to 64 listeners, name: { bind: ..., policy: ... }\n" },
-    { LEAST "hostname: mx_1.example.org\n",
+    { LEAST "hostname: mx..example.org\n",
       "t.yaml:3:11: error: hostname: expected a domain name such as mx1.example.org (xn--... for what is not ASCII), "
-      "got \"mx_1.example.org\"\n" },
+      "got \"mx..example.org\"\n" },
     { LEAST "hostname: b\303\274cher.example\n",
       "t.yaml:3:11: error: hostname: expected a domain name such as mx1.example.org (xn--... for what is not ASCII), "
       "got \"b\303\274cher.example\"\n" },

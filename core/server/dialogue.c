@@ -12,7 +12,13 @@
 #include "config/cidrs.h"
 #include "server/another.h"
 #include "module/engine_auth.h"
+#include "module/header_edit.h"
 #include "server/received.h"
+#include "smtp/data.h"
+
+/* No field that a step cannot see is taken. */
+_Static_assert(SMTP_HEADER_OCTETS_MAX <= MESSAGE_HEADER_OCTETS_MAX && SMTP_HEADER_FIELDS_MAX <= MESSAGE_FIELDS_MAX,
+               "what is taken can be looked at");
 
 struct dialogue {
     const struct dialogue_ops *ops;

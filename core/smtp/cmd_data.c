@@ -46,14 +46,17 @@ static bool is_refused(const struct smtp_session *s)
     const struct smtp_intake *in = &s->mail->intake;
 
     return in->reader.flaws != 0 || in->too_big || in->no_store ||
-           in->hops.count > s->limits->received_fields;
+           in->hops.count > s->limits->received_fields || smtp_hops_header_too_big(&in->hops);
 }
 
 void smtp_intake_take(struct smtp_session *s, struct slice content)
 {
     struct smtp_intake *in = &s->mail->intake;
+    size_t header = smtp_hops_read(&in->hops, content);
 
-    smtp_hops_read(&in->hops, content);
+    /* Binary is the body (RFC 3030 section 3). In the header a lone LF would end a field for some readers only. */
+    if (in->binary)
+        smtp_data_check(&in->reader, slice_head(content, header));
     in->octets += content.len;
     if (s->limits->message_octets != 0 && in->octets > s->limits->message_octets)
         in->too_big = true;
@@ -84,6 +87,8 @@ enum smtp_reply_id smtp_intake_verdict(const struct smtp_session *s)
         return SMTP_REPLY_LONG_DATA_LINE;
     if (in->hops.count > s->limits->received_fields)
         return SMTP_REPLY_LOOP;
+    if (smtp_hops_header_too_big(&in->hops))
+        return SMTP_REPLY_BIG_HEADER;
     if (in->too_big)
         return SMTP_REPLY_TOO_BIG;
     return in->no_store ? SMTP_REPLY_NO_STORAGE : SMTP_REPLY_OK;

@@ -152,6 +152,7 @@ static void hops_octet(struct smtp_hops *h, char c)
 {
     static const char name[] = "received:";
 
+    h->fields += h->place == 0 && c != ' ' && c != '\t' && c != '\r' && c != '\n';
     if (c == '\n') {
         h->place = h->place == HOPS_EMPTY_CR ? HOPS_BODY : 0;
     } else if (h->place == 0 && c == '\r') {
@@ -168,13 +169,21 @@ static void hops_octet(struct smtp_hops *h, char c)
     }
 }
 
-void smtp_hops_read(struct smtp_hops *h, struct slice content)
+size_t smtp_hops_read(struct smtp_hops *h, struct slice content)
 {
-    while (content.len > 0 && h->place != HOPS_BODY) {
-        ptrdiff_t lf = h->place == HOPS_OTHER_LINE ? slice_find(content, '\n') : 0;
-        if (lf < 0)
-            return;
-        hops_octet(h, content.ptr[lf]);
-        content = slice_from(content, (size_t)lf + 1);
+    struct slice rest = content;
+
+    while (rest.len > 0 && h->place != HOPS_BODY) {
+        ptrdiff_t lf = h->place == HOPS_OTHER_LINE ? slice_find(rest, '\n') : 0;
+        if (lf >= 0)
+            hops_octet(h, rest.ptr[lf]);
+        rest = slice_from(rest, lf >= 0 ? (size_t)lf + 1 : rest.len);
     }
+    h->octets += content.len - rest.len;
+    return content.len - rest.len;
+}
+
+bool smtp_hops_header_too_big(const struct smtp_hops *h)
+{
+    return h->octets > SMTP_HEADER_OCTETS_MAX || h->fields > SMTP_HEADER_FIELDS_MAX;
 }

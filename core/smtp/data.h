@@ -33,16 +33,27 @@ enum smtp_data smtp_data_read(struct smtp_data_reader *r, struct slice *input, s
 void smtp_data_check(struct smtp_data_reader *r, struct slice octets);
 bool smtp_data_check_end(struct smtp_data_reader *r);
 
-/* Counts Received fields in the header part of the content. */
+/*
+ * Steps look at so much of a header and no more: a From field behind it would be one that nobody has checked.
+ * So such a mail is refused. With the empty line; of fields whatever does not begin with a blank.
+ */
+#define SMTP_HEADER_OCTETS_MAX (1u << 20)
+#define SMTP_HEADER_FIELDS_MAX 10000
+
+/* Looks at the header part of the content: counts its octets, its fields, and those called Received. */
 struct smtp_hops {
     uint32_t count;
     unsigned place; /* private */
+    uint32_t fields;
+    uint64_t octets;
 };
 
 #define SMTP_HOPS_INIT                                                                             \
     {                                                                                              \
-        0, 0                                                                                       \
+        0, 0, 0, 0                                                                                 \
     }
-void smtp_hops_read(struct smtp_hops *h, struct slice content);
+/* How many of the octets belong to the header. */
+size_t smtp_hops_read(struct smtp_hops *h, struct slice content);
+bool smtp_hops_header_too_big(const struct smtp_hops *h);
 
 #endif

@@ -63,6 +63,7 @@ static const struct smtp_reply replies[SMTP_REPLY_COUNT] = {
     [SMTP_REPLY_BARE_CR_LF] = { 554, "5.6.0", "Bare CR or LF in message" },
     [SMTP_REPLY_LONG_DATA_LINE] = { 554, "5.6.0", "Line too long in message" },
     [SMTP_REPLY_LOOP] = { 554, "5.4.6", "Too many hops" },
+    [SMTP_REPLY_BIG_HEADER] = { 552, "5.3.4", "Message header too big" },
     [SMTP_REPLY_TOO_BIG] = { 552, "5.3.4", "Message too big" },
     [SMTP_REPLY_NO_STORAGE] = { 452, "4.3.1", "Insufficient system storage" },
     [SMTP_REPLY_TOO_MANY_ERRORS] = { 421, "4.7.0", "Too many errors" },

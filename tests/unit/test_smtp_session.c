@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "smtp/data.h"
 #include "smtp/reply.h"
 #include "smtp_peer.h"
 
@@ -218,6 +219,39 @@ static void test_data_limits(void)
         &limits,
         SLICE(BEGIN "DATA\r\n" HOP HOP HOP LINE LINE LINE LINE "xxxxxxxxxxxxx\r\n\n\r\n.\r\n"),
         START "554 5.6.0;");
+}
+
+/* `count` fields of `octets` each, and whether the mail was taken. */
+static bool takes_header(unsigned count, unsigned octets, const char *line)
+{
+    CLEANUP_BUF struct buf mail = BUF_INIT;
+    struct peer p;
+
+    buf_add(&mail, SLICE(BEGIN "DATA\r\n"));
+    for (unsigned i = 0; i < count; i++) {
+        size_t end = mail.len + octets - 2;
+        buf_add_cstr(&mail, line);
+        while (mail.len < end)
+            buf_add_char(&mail, 'x');
+        buf_add(&mail, SLICE("\r\n"));
+    }
+    buf_add(&mail, SLICE("\r\nbody\r\n.\r\n"));
+    peer_init(&p, NULL);
+    peer_converse(&p, buf_slice(&mail), 0, false);
+    bool taken = p.messages == 1;
+    CU_ASSERT(taken || memmem(p.said.data, p.said.len, "552 5.3.4 Message header too big", 32) != NULL);
+    peer_fini(&p);
+    return taken;
+}
+
+/* Steps see so much of a header: a field behind it would go unchecked. */
+static void test_header_bounds(void)
+{
+    CU_ASSERT(takes_header(SMTP_HEADER_FIELDS_MAX, 4, "a:"));
+    CU_ASSERT_FALSE(takes_header(SMTP_HEADER_FIELDS_MAX + 1, 4, "a:"));
+    CU_ASSERT(takes_header(SMTP_HEADER_FIELDS_MAX + 1, 4, " a")); /* folded: not fields */
+    CU_ASSERT(takes_header((SMTP_HEADER_OCTETS_MAX - 2) / 1022, 1022, "a:"));
+    CU_ASSERT_FALSE(takes_header((SMTP_HEADER_OCTETS_MAX - 2) / 1022 + 1, 1022, "a:"));
 }
 
 static void test_storage(void)
@@ -668,6 +702,7 @@ int main(void)
         { "error limit", test_error_limit },
         { "command limit", test_command_limit },
         { "data limits", test_data_limits },
+        { "header bounds", test_header_bounds },
         { "storage", test_storage },
         { "verdicts", test_verdicts },
         { "utf8 replies", test_utf8_replies },

@@ -331,7 +331,10 @@ static void serve_wish(struct supervisor *s)
     case IPC_RELEASE: release_socket(s, &wish.bind); break;
     default: answer.status = -EINVAL;
     }
-    (void)ipc_answer(s->worker_fd, &answer, fd);
+    if (ipc_answer(s->worker_fd, &answer, fd) == -EAGAIN) {
+        log_event(LOG_ERROR, LOG_EV_worker, NULL, "the worker asks and does not read the answers: it is ended");
+        (void)kill(s->worker, SIGKILL);
+    }
     if (passed && fd >= 0)
         (void)close(fd);
 }

@@ -362,6 +362,20 @@ static void test_ipc_descriptor(void)
     (void)close(a.pass_fd);
 }
 
+/* A worker that was taken over asks and asks: the supervisor must not wait until it reads. */
+static void test_ipc_deaf(void)
+{
+    const struct ipc_answer answer = { .status = 0 };
+    int fds[2], r = 0;
+
+    pair(fds);
+    for (unsigned i = 0; i < 10000 && r == 0; i++)
+        r = ipc_answer(fds[1], &answer, -1);
+    CU_ASSERT_EQUAL(r, -EAGAIN);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
 static void test_ipc_refusal(void)
 {
     struct answering a = { .pass_fd = -1, .answer = { .status = -EACCES, .text = "port 22: not in supervisor.conf" } };
@@ -448,6 +462,7 @@ int main(void)
     CU_add_test(suite, "memory and descriptors", test_load);
     CU_add_test(suite, "Received", test_received);
     CU_add_test(suite, "a descriptor is passed", test_ipc_descriptor);
+    CU_add_test(suite, "who does not read holds nobody up", test_ipc_deaf);
     CU_add_test(suite, "a refusal has a reason", test_ipc_refusal);
     CU_add_test(suite, "the other end is gone", test_ipc_gone);
     CU_add_test(suite, "packets of any size", test_ipc_sizes);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include <lib/variables.h>
+
 #define MAGIC        0x314c4e54u /* "TNL1" */
 #define FIXED_COUNT  5
 #define OUR_PAM_NAME 64
@@ -24,11 +26,14 @@ static bool has_control(struct slice s)
     return false;
 }
 
+/* A program that may be run is no use as a fence if its variables can make it run another. */
 static bool are_variables(const struct local_request *r)
 {
-    for (unsigned i = 0; i < r->env_count; i++)
-        if (slice_find(r->env[i], '=') < 1)
+    for (unsigned i = 0; i < r->env_count; i++) {
+        ptrdiff_t name = slice_find(r->env[i], '=');
+        if (name < 1 || variable_is_code(r->env[i].ptr, (size_t)name))
             return false;
+    }
     return true;
 }
 

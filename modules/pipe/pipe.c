@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include <lib/local_outcome.h>
+#include <lib/variables.h>
 
 #define ARGS_MAX        64
 #define ENV_MAX         32
@@ -250,6 +251,9 @@ static int check(void *conf, struct tern_config *config)
     for (size_t i = 0; i < c->environment.count; i++) {
         if (!is_name(c->environment.keys[i]))
             tern->config_error(config, "environment", "\"%s\" is no name of a variable", c->environment.keys[i].ptr);
+        else if (variable_is_code(c->environment.keys[i].ptr, c->environment.keys[i].len))
+            tern->config_error(config, "environment", "\"%s\" can make a program run other code: set it in a script of "
+                               "root's and make that the command", c->environment.keys[i].ptr);
         check_words(config, "environment", c->environment.values[i]);
     }
     check_words(config, "user", c->user);

@@ -192,6 +192,7 @@ def test_config():
                         (('"{dir}/bin/command"', '"/bin/%{user}"'), "command: expected the absolute path"),
                         (('user: "{as}"', "user: root"), "user: expected whom"), (('user: "{as}"', 'user: ""'), "user: expected whom"),
                         (("{options}", ', environment: { "A B": x }'), "environment: \"A B\" is no name"),
+                        (("{options}", ", environment: { LD_PRELOAD: /x.so }"), "environment: \"LD_PRELOAD\" can make a program"),
                         (("{options}", ", environment: { A: '%{home}' }"), "environment: \"%{home}\" is none of"),
                         (('"{dir}/bin/command"', '"/bin/x", "%{recipients}"'), "command: \"%{recipients}\" is none of")):
         with server(SHOW, config=CONFIG.replace("{command}", '"{dir}/bin/command"').replace(*change)) as t:

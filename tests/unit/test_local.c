@@ -89,6 +89,13 @@ static void test_refused(void)
     WRONG(command, (r.env_count = 1, r.env[0] = SLICE("=x")));
     WRONG(command, (r.env_count = 1, r.env[0] = SLICE("x")));
     RIGHT(command, (r.env_count = 1, r.env[0] = SLICE("x=")));
+    WRONG(command, (r.env_count = 2, r.env[0] = SLICE("A=b"), r.env[1] = SLICE("LD_PRELOAD=/tmp/x.so")));
+    WRONG(command, (r.env_count = 1, r.env[0] = SLICE("LD_=")));
+    RIGHT(command, (r.env_count = 1, r.env[0] = SLICE("LD=")));
+    WRONG(command, (r.env_count = 1, r.env[0] = SLICE("BASH_FUNC_cat%%=() { evil; }")));
+    WRONG(command, (r.env_count = 1, r.env[0] = SLICE("ENV=/tmp/x")));
+    RIGHT(command, (r.env_count = 1, r.env[0] = SLICE("ENVELOPE=ENV")));
+    WRONG(command, (r.env_count = 1, r.env[0] = SLICE("PYTHONPATH=/tmp")));
     WRONG(login, r.place = SLICE("../shadow"));
     WRONG(login, r.place = SLICE(".x"));
     WRONG(login, r.place = SLICE(""));

@@ -137,9 +137,35 @@ static int ask_client(SSL_CTX *context, const char *ca, char error[TLS_ERROR_OCT
     return 0;
 }
 
+/*
+ * A resumed session brings along whether its client's certificate was vouched for, and by whom it was is forgotten.
+ * All listeners share the tickets' keys, and a reload keeps them: so a session is resumed only where the same are
+ * asked. One that was begun without a question for the certificate answers none.
+ */
+static int set_context(SSL_CTX *context, bool ask_client, char error[TLS_ERROR_OCTETS])
+{
+    STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(context));
+    unsigned char id[EVP_MAX_MD_SIZE], one[EVP_MAX_MD_SIZE];
+    unsigned octets = 0;
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    bool ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
+              EVP_DigestUpdate(md, &ask_client, sizeof(ask_client)) == 1;
+
+    for (int i = 0; ok && i < sk_X509_OBJECT_num(all); i++) {
+        const X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(all, i));
+        if (x != NULL)
+            ok = X509_digest(x, EVP_sha256(), one, &octets) == 1 && EVP_DigestUpdate(md, one, octets) == 1;
+    }
+    ok = ok && EVP_DigestFinal_ex(md, id, &octets) == 1 && octets <= SSL_MAX_SID_CTX_LENGTH &&
+         SSL_CTX_set_session_id_context(context, id, octets) == 1;
+    EVP_MD_CTX_free(md);
+    if (!ok)
+        tls_take_reason(error, TLS_ERROR_OCTETS, "sessions cannot be told apart");
+    return ok ? 0 : -1;
+}
+
 static int set_up(struct tls_server *server, const struct tls_server_options *o, char error[TLS_ERROR_OCTETS])
 {
-    static const unsigned char id[2][8] = { "tern", "tern-ca" };
     struct choice standard;
 
     choose_default(server, &standard);
@@ -155,8 +181,6 @@ static int set_up(struct tls_server *server, const struct tls_server_options *o,
         ERR_clear_error();
         return -1;
     }
-    /* A session that was begun without a question for the client's certificate answers none. */
-    (void)SSL_CTX_set_session_id_context(server->context, id[o->ask_client], sizeof(id[0]));
     (void)SSL_CTX_set_dh_auto(server->context, 1);
     (void)SSL_CTX_set_options(server->context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_app_data(server->context, server);
@@ -167,7 +191,9 @@ static int set_up(struct tls_server *server, const struct tls_server_options *o,
         tls_take_reason(error, TLS_ERROR_OCTETS, "session tickets cannot be set up");
         return -1;
     }
-    return o->ask_client ? ask_client(server->context, o->client_ca, error) : 0;
+    if (o->ask_client && ask_client(server->context, o->client_ca, error) < 0)
+        return -1;
+    return set_context(server->context, o->ask_client, error);
 }
 
 struct tls_server *tls_server_new(const struct tls_server_options *o, char error[TLS_ERROR_OCTETS])

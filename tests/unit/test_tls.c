@@ -292,6 +292,36 @@ static void test_resumption(void)
     tls_tickets_free(tickets);
 }
 
+/* What one listener's authority vouched for is nothing to another's, although they share the tickets. */
+static void test_resumption_by_authority(void)
+{
+    static const struct {
+        const char *ca; /* NULL: no certificate is asked for */
+        bool resumed;
+    } rounds[] = { { "ca.pem", false }, { "self.pem", false }, { "ca.pem", false }, { "same.pem", true }, { NULL, false } };
+    struct tls_tickets *tickets = tls_tickets_new(3600);
+    struct tls_client_options co = { .sessions_max = 2 };
+    struct tls_target target = { .sni = "a.example", .key = "a.example:25" };
+    struct world w;
+
+    sh("cp ca.pem same.pem");
+    begin(&w, "a", NULL);
+    new_client(&w, &co);
+    for (size_t i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++) {
+        struct tls_server_options so = { .tickets = tickets, .ask_client = rounds[i].ca != NULL,
+                                         .client_ca = rounds[i].ca != NULL ? path(rounds[i].ca) : NULL };
+        tls_server_free(w.server);
+        new_server(&w, &so);
+        shake(&w, &target);
+        check_secured(&w);
+        CU_ASSERT_EQUAL(tls_resumed(tls_of(w.s.conn)), rounds[i].resumed);
+        check_talk(&w);
+        hang_up(&w);
+    }
+    finish(&w);
+    tls_tickets_free(tickets);
+}
+
 /* Without tickets, and with keys that have gone, a whole handshake is made. */
 static void test_no_resumption(void)
 {
@@ -603,6 +633,7 @@ int main(void)
     CU_add_test(suite, "whom the client believes", test_verify);
     CU_add_test(suite, "resumption", test_resumption);
     CU_add_test(suite, "no resumption", test_no_resumption);
+    CU_add_test(suite, "resumption by authority", test_resumption_by_authority);
     CU_add_test(suite, "channel bindings", test_bindings);
     CU_add_test(suite, "a client without a certificate", test_client_without_certificate);
     CU_add_test(suite, "no TLS at all", test_garbage);

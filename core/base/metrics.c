@@ -15,11 +15,19 @@ static const uint64_t bucket_us[] = { 50,     100,    250,    500,     1000,    
                                       60000000 };
 #define BUCKETS (sizeof(bucket_us) / sizeof(bucket_us[0]))
 
+#define SECOND_US UINT64_C(1000000)
+#define HOUR_US   (3600 * SECOND_US)
+static const uint64_t slow_us[] = { SECOND_US / 10, SECOND_US / 2, SECOND_US,      5 * SECOND_US,  15 * SECOND_US,
+                                    60 * SECOND_US, 300 * SECOND_US, 900 * SECOND_US, HOUR_US,      4 * HOUR_US,
+                                    12 * HOUR_US,   24 * HOUR_US,  48 * HOUR_US,   120 * HOUR_US };
+
 struct metric {
     struct metric *next; /* of the same family, or the next family's first */
     char *name, *labels, *help;
     enum kind kind;
     _Atomic int64_t value; /* HISTOGRAM: the sum in us */
+    const uint64_t *bounds; /* HISTOGRAM, in us */
+    size_t bound_count;
     _Atomic uint64_t *buckets;
     _Atomic uint64_t count;
 };
@@ -64,8 +72,6 @@ static struct metric *get(enum kind kind, const char *name, const char *labels, 
         m->labels = mem_strdup(labels);
         m->help = mem_strdup(help);
         m->kind = kind;
-        if (kind == HISTOGRAM)
-            m->buckets = mem_zalloc(sizeof(m->buckets[0]) * BUCKETS);
         insert(m);
         series++;
     }
@@ -83,9 +89,30 @@ struct metric *metric_gauge(const char *name, const char *labels, const char *he
     return get(GAUGE, name, labels, help);
 }
 
+/* Bounds are those of whoever made it. */
+static struct metric *histogram(const char *name, const char *labels, const char *help,
+                                const uint64_t *bounds, size_t count)
+{
+    struct metric *m = get(HISTOGRAM, name, labels, help);
+
+    (void)pthread_mutex_lock(&lock);
+    if (m->kind == HISTOGRAM && m->buckets == NULL) {
+        m->bounds = bounds;
+        m->bound_count = count;
+        m->buckets = mem_zalloc(sizeof(m->buckets[0]) * count);
+    }
+    (void)pthread_mutex_unlock(&lock);
+    return m;
+}
+
 struct metric *metric_histogram(const char *name, const char *labels, const char *help)
 {
-    return get(HISTOGRAM, name, labels, help);
+    return histogram(name, labels, help, bucket_us, BUCKETS);
+}
+
+struct metric *metric_histogram_slow(const char *name, const char *labels, const char *help)
+{
+    return histogram(name, labels, help, slow_us, sizeof(slow_us) / sizeof(slow_us[0]));
 }
 
 void metric_add(struct metric *m, uint64_t amount)
@@ -110,8 +137,8 @@ void metric_observe_us(struct metric *m, uint64_t us)
 {
     if (m == NULL || m->kind != HISTOGRAM)
         return;
-    for (size_t i = 0; i < BUCKETS; i++) {
-        if (us <= bucket_us[i]) {
+    for (size_t i = 0; i < m->bound_count; i++) {
+        if (us <= m->bounds[i]) {
             atomic_fetch_add_explicit(&m->buckets[i], 1, memory_order_relaxed);
             break;
         }
@@ -131,10 +158,10 @@ static void print_histogram(struct buf *out, const struct metric *m)
     uint64_t sum = 0;
     uint64_t count = atomic_load(&m->count);
 
-    for (size_t i = 0; i < BUCKETS; i++) {
+    for (size_t i = 0; i < m->bound_count; i++) {
         sum += atomic_load(&m->buckets[i]);
         buf_printf(out, "%s_bucket{%s%sle=\"%g\"} %llu\n", m->name, m->labels, comma,
-                   (double)bucket_us[i] / 1e6, (unsigned long long)sum);
+                   (double)m->bounds[i] / 1e6, (unsigned long long)sum);
     }
     buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", m->name, m->labels, comma,
                (unsigned long long)count);

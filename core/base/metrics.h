@@ -21,6 +21,8 @@ struct metric *metric_counter(const char *name, const char *labels, const char *
 struct metric *metric_gauge(const char *name, const char *labels, const char *help);
 /* Microseconds, in buckets from 50 us to 60 s. */
 struct metric *metric_histogram(const char *name, const char *labels, const char *help);
+/* The same for what takes seconds to days: buckets from 100 ms to 5 days. */
+struct metric *metric_histogram_slow(const char *name, const char *labels, const char *help);
 
 void metric_add(struct metric *m, uint64_t amount); /* NULL is allowed */
 void metric_set(struct metric *m, int64_t value);

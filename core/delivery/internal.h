@@ -118,6 +118,7 @@ struct delivery_rcpt {
     struct slice text; /* "550 5.1.1 No such user"; the message's memory */
     struct slice host; /* who said so; empty: ourselves */
     struct slice tls;  /* of the connection by which it was said; empty: none */
+    struct metric *took; /* of its transport; NULL: nobody tried */
 };
 
 struct shipment_outcome {

@@ -294,8 +294,11 @@ static void count_outcome(const struct delivery_rcpt *r)
 static void tell_log(const struct message *m, const struct delivery_rcpt *r, uint64_t now_ms)
 {
     struct log_line line;
+    uint64_t delay_ms = now_ms > m->entry.arrival_ms ? now_ms - m->entry.arrival_ms : 0;
 
     count_outcome(r);
+    if (r->fate == FATE_DELIVERED)
+        metric_observe_us(r->took, delay_ms * 1000);
     log_begin(&line, LOG_INFO, event_of(r), m->id);
     log_str(&line, "to", m->envelope.rcpts[r->index].address);
     if (r->host.len > 0)
@@ -303,7 +306,7 @@ static void tell_log(const struct message *m, const struct delivery_rcpt *r, uin
     if (r->tls.len > 0)
         log_str(&line, "tls", r->tls);
     log_str(&line, "reply", r->text);
-    log_uint(&line, "delay_ms", now_ms > m->entry.arrival_ms ? now_ms - m->entry.arrival_ms : 0);
+    log_uint(&line, "delay_ms", delay_ms);
     log_end(&line);
 }
 

@@ -60,6 +60,7 @@ static void take_outcome(struct message *m, const struct shipment *s, unsigned i
     memcpy(r->enhanced, o->enhanced, sizeof(r->enhanced));
     r->text = arena_slice(&m->memory->arena, slice_make(s->texts.data + o->text_at, o->text_len));
     r->handed = o->handed;
+    r->took = s->path->transport->took;
     r->host = o->own ? slice_make(NULL, 0) : host;
     r->tls = o->own ? slice_make(NULL, 0) : tls;
 }

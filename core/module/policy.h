@@ -73,6 +73,7 @@ struct transport {
     const void *conf;                    /* of module->options, or struct smtp_transport_conf */
     struct tls_client *tls; /* tls: verify; NULL: not */
     uint64_t timeout_ms;    /* of a module's: for one delivery */
+    struct metric *took;    /* from accept to delivery */
     struct place place;
 };
 /* The options of smtp and lmtp. Also what a route may override. */

@@ -303,6 +303,15 @@ static struct tls_client *check_tls(struct building *b, const struct yaml_node *
     return client;
 }
 
+static struct metric *took_metric(const char *name)
+{
+    char labels[256];
+
+    (void)snprintf(labels, sizeof(labels), "transport=\"%s\"", strpbrk(name, "\"\\\n") == NULL ? name : "?");
+    return metric_histogram_slow("tern_delivery_seconds", labels,
+                                 "From accept to delivery of a recipient, by transport.");
+}
+
 void transports_free(struct policies *policies)
 {
     for (unsigned i = 0; i < policies->transport_count; i++)
@@ -324,7 +333,8 @@ static void transport_build(struct building *b, const struct yaml_node *name,
         return;
     }
     struct transport *t = &b->out->transports[b->out->transport_count];
-    *t = (struct transport){ .name = name->text, .type = type->text, .place = name->place };
+    *t = (struct transport){ .name = name->text, .type = type->text, .place = name->place,
+                             .took = took_metric(name->text.ptr) };
     const struct tern_option *options = builtin_options(type->text);
     size_t octets = sizeof(struct smtp_transport_conf);
     if (options == NULL) {
@@ -373,7 +383,8 @@ static void add_builtin(struct building *b, const char *type)
     (void)schema_parse(&env, NULL, nowhere, builtin_options(slice_cstr(type)), conf, NULL, NULL,
                        NULL);
     b->out->transports[b->out->transport_count++] = (struct transport){
-        .name = slice_cstr(type), .type = slice_cstr(type), .conf = conf, .place = nowhere
+        .name = slice_cstr(type), .type = slice_cstr(type), .conf = conf, .place = nowhere,
+        .took = took_metric(type)
     };
 }
 

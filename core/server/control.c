@@ -68,6 +68,13 @@ static unsigned get_status(struct serve *s, struct buf *out)
     return MHD_HTTP_OK;
 }
 
+static uint64_t oldest_s(struct spool *spool)
+{
+    uint64_t oldest_ms = spool_oldest_ms(spool), now_ms = clock_wall_ms();
+
+    return oldest_ms > 0 && oldest_ms < now_ms ? (now_ms - oldest_ms) / 1000 : 0;
+}
+
 static unsigned get_metrics(struct serve *s, struct buf *out)
 {
     struct scheduler_stats q;
@@ -77,6 +84,8 @@ static unsigned get_metrics(struct serve *s, struct buf *out)
     dispatch_set_stats(s->dispatches, &d);
     metric_set(metric_gauge("tern_queue_messages", "", "Messages in the queue."), (int64_t)q.messages);
     metric_set(metric_gauge("tern_queue_held", "", "Messages held."), (int64_t)q.held);
+    metric_set(metric_gauge("tern_queue_oldest_seconds", "", "Age of the oldest message in the queue; 0: it is empty."),
+               (int64_t)oldest_s(s->spool));
     metric_set(metric_gauge("tern_queue_ready", "", "Parcels that wait for a connection."), (int64_t)q.ready);
     metric_set(metric_gauge("tern_delivery_connections", "", "Outbound connections."), (int64_t)d.links);
     metric_set(metric_gauge("tern_log_dropped", "", "Log lines dropped because the ring was full."),

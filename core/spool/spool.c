@@ -320,6 +320,36 @@ void spool_get_stats(struct spool *spool, struct spool_stats *ret)
     (void)pthread_mutex_unlock(&spool->lock);
 }
 
+#define OLDEST_ROWS 4096u /* under one lock: some 20 us */
+
+static uint64_t oldest_of(struct spool *spool, uint32_t from, bool *ret_more)
+{
+    uint64_t oldest_ms = UINT64_MAX;
+    uint32_t n = from;
+
+    (void)pthread_mutex_lock(&spool->lock);
+    for (; n <= spool->index.used && n - from < OLDEST_ROWS; n++) {
+        const struct row *row = spool_index_at(&spool->index, n);
+        if (row != NULL && (row->flags & ROW_STAGED) == 0 && row->arrival_ms < oldest_ms)
+            oldest_ms = row->arrival_ms;
+    }
+    *ret_more = n <= spool->index.used;
+    (void)pthread_mutex_unlock(&spool->lock);
+    return oldest_ms;
+}
+
+uint64_t spool_oldest_ms(struct spool *spool)
+{
+    uint64_t oldest_ms = UINT64_MAX;
+    bool more = true;
+
+    for (uint32_t from = 1; more; from += OLDEST_ROWS) {
+        uint64_t ms = oldest_of(spool, from, &more);
+        oldest_ms = ms < oldest_ms ? ms : oldest_ms;
+    }
+    return oldest_ms == UINT64_MAX ? 0 : oldest_ms;
+}
+
 bool spool_has_room(struct spool *spool)
 {
     return atomic_load_explicit(&spool->free_octets, memory_order_relaxed) >= spool->min_free;

@@ -58,6 +58,8 @@ int spool_start(struct spool *spool); /* the spool thread and the spare maker */
 void spool_close(struct spool *spool); /* finishes what was submitted, ends threads, unlocks */
 void spool_get_stats(struct spool *spool, struct spool_stats *ret);
 bool spool_has_room(struct spool *spool); /* any thread; cheap */
+/* When the oldest live message came, wall clock; 0: there is none. Looks at all rows, a few at a time. Any thread. */
+uint64_t spool_oldest_ms(struct spool *spool);
 int spool_tmp_dir(struct spool *spool);   /* for body_new() */
 
 /* ---- what is known of a live message without reading it ---- */

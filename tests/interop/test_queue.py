@@ -251,6 +251,13 @@ def test_status_metrics_hooks():
         assert values["tern_queue_messages"] == 1, values
         assert values['tern_delivery_recipients_total{outcome="delivered"}'] == 1
         assert values['tern_delivery_recipients_total{outcome="deferred"}'] == 1
+        assert values['tern_delivery_seconds_count{transport="mailboxes"}'] == 1
+        assert values['tern_delivery_seconds_bucket{transport="mailboxes",le="3600"}'] == 1
+        assert values['tern_delivery_seconds_bucket{transport="mailboxes",le="432000"}'] == 1
+        assert values['tern_delivery_seconds_count{transport="far"}'] == 0
+        wait_for(lambda: t.metric("tern_queue_oldest_seconds") >= 2, 20)
+        t.cli("queue", "delete", later)
+        wait_for(lambda: t.metric("tern_queue_oldest_seconds") == 0, 20)
         text = t.cli("hooks").stdout
         for word in ("inbound", "rcpt", "domains", "message", "quarantine", "route"):
             assert word in text, (word, text)

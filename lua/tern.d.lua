@@ -260,6 +260,7 @@ function tern.kv.remove(key) end
 ---@field helo string|nil # What the client said in HELO or EHLO.
 ---@field user string|nil # Who logged in.
 ---@field esmtp boolean # Whether it was EHLO.
+---@field early_octets integer # At connect: what the client has said before it was greeted, in octets; 0 elsewhere.
 ---@field tls boolean # Whether the connection is encrypted.
 ---@field tls_version string|nil # "TLSv1.3", or nil without TLS.
 ---@field tls_cipher string|nil # "TLS_AES_256_GCM_SHA384", or nil without TLS.

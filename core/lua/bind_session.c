@@ -43,6 +43,12 @@ int lua_session_esmtp(lua_State *L)
     return 1;
 }
 
+int lua_session_early_octets(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)lua_api->early_octets(lua_run_of(L)->call));
+    return 1;
+}
+
 int lua_session_tls(lua_State *L)
 {
     lua_pushboolean(L, lua_api->is_tls(lua_run_of(L)->call));

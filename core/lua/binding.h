@@ -160,6 +160,7 @@ int lua_session_policy(lua_State *L);
 int lua_session_helo(lua_State *L);
 int lua_session_user(lua_State *L);
 int lua_session_esmtp(lua_State *L);
+int lua_session_early_octets(lua_State *L);
 int lua_session_tls(lua_State *L);
 int lua_session_tls_version(lua_State *L);
 int lua_session_tls_cipher(lua_State *L);

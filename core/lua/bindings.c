@@ -156,6 +156,8 @@ const struct lua_binding lua_bindings[] = {
           "What the client said in HELO or EHLO."),
     FIELD(SESSION, "user", lua_session_user, AT_HOOKS, "string|nil", "Who logged in."),
     FIELD(SESSION, "esmtp", lua_session_esmtp, AT_HOOKS, "boolean", "Whether it was EHLO."),
+    FIELD(SESSION, "early_octets", lua_session_early_octets, AT_HOOKS, "integer",
+          "At connect: what the client has said before it was greeted, in octets; 0 elsewhere."),
     FIELD(SESSION, "tls", lua_session_tls, AT_HOOKS, "boolean",
           "Whether the connection is encrypted."),
     FIELD(SESSION, "tls_version", lua_session_tls_version, AT_HOOKS, "string|nil",

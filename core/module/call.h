@@ -106,6 +106,7 @@ struct tern_call {
     struct engine *engine; /* loop thread only */
     struct lease *lease;
     struct run *run; /* loop thread only; NULL once the step has ended */
+    struct run *asker;    /* the same while the handler of a plain step runs; else NULL */
     const struct plan_step *step;
     const struct tern_hook *hook;
     unsigned point;

@@ -365,7 +365,9 @@ static bool run_blocking(struct run *run, tern_call *call)
 static bool run_plain(struct run *run, tern_call *call)
 {
     call->started_us = call_enter(call);
+    call->asker = run;
     tern_verdict verdict = call->hook->run(call, call_conf(call));
+    call->asker = NULL;
     uint64_t us = call_leave(call, call->started_us);
 
     if (!call_returned(call, verdict, &verdict)) {

@@ -220,9 +220,11 @@ const struct session_facts *engine_session_facts(const struct engine_session *se
 /* Only engine_connect() asks at that point, by the run of a session. */
 uint64_t api_early_octets(const tern_call *call)
 {
-    if (call->point != TERN_HOOK_CONNECT || (call->hook->flags & TERN_BLOCKING) != 0 || call->run == NULL)
+    const struct run *run = call->run != NULL ? call->run : call->asker;
+
+    if (call->point != TERN_HOOK_CONNECT || (call->hook->flags & TERN_BLOCKING) != 0 || run == NULL)
         return 0;
-    const struct engine_session *s = session_of_run(call->run);
+    const struct engine_session *s = session_of_run(run);
     return s->early != NULL ? s->early(s->early_arg) : 0;
 }
 

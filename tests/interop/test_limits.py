@@ -264,9 +264,48 @@ def test_soft_bounce():
         c.close()
 
 
+def clients_by_loop(pid, ports):
+    """{an epoll of the process: the ports of clients whose connections it watches}"""
+    peers = {}  # inode of our end -> port of the client's
+    with open("/proc/net/tcp") as f:
+        for line in f.readlines()[1:]:
+            words = line.split()
+            peers[words[9]] = int(words[2].split(":")[1], 16)
+    loops = {}
+    for fd in os.listdir("/proc/%d/fdinfo" % pid):
+        try:
+            with open("/proc/%d/fdinfo/%s" % (pid, fd)) as f:
+                watched = [line.split()[1] for line in f if line.startswith("tfd:")]
+            links = [os.readlink("/proc/%d/fd/%s" % (pid, n)) for n in watched]
+        except FileNotFoundError:
+            continue
+        found = {peers.get(link[8:-1]) for link in links if link.startswith("socket:")} & ports
+        if found:
+            loops[fd] = found
+    return loops
+
+
+def test_loops_share():
+    """A loop with clearly more sessions than the mean leaves accepting to the other one, whoever is faster."""
+    with server("limits: { sessions_per_address: 1000 }") as t:
+        clients = {c.sock.getsockname()[1]: c for c in (Client(t.port) for _ in range(200))}
+        loops = clients_by_loop(t.worker_pid(), set(clients))
+        assert len(loops) == 2 and sum(len(p) for p in loops.values()) == 200, loops
+        full, empty = sorted(loops, key=lambda fd: -len(loops[fd]))
+        for port in loops[empty]:
+            clients.pop(port).close()
+        wait_for(lambda: t.status()["sessions"] == len(clients), 20)
+        more = {c.sock.getsockname()[1]: c for c in (Client(t.port) for _ in range(40))}
+        loops = clients_by_loop(t.worker_pid(), set(more))
+        # It takes at most what was under way when it saw that it is ahead.
+        assert len(loops.get(full, ())) <= 2 and len(loops[empty]) >= 38, {fd: len(p) for fd, p in loops.items()}
+        for c in [*clients.values(), *more.values()]:
+            c.close()
+
+
 if __name__ == "__main__":
     run([test_sessions, test_sessions_per_address, test_errors, test_commands, test_messages, test_command_line,
          test_message_size, test_recipients, test_received, test_timeouts,
          test_command_octet_by_octet_does_not_renew_the_time, test_slow_client_gets_through,
          test_client_that_does_not_read, test_half_close_is_no_disconnect, test_cut_off_in_data_leaves_nothing,
-         test_soft_bounce])
+         test_soft_bounce, test_loops_share])

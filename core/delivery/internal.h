@@ -168,7 +168,6 @@ struct message {
     bool hold_over;              /* this visit ends an expired hold: nobody is delivered to */
     struct slice hold_reason;
     struct spool_rcpt_change hold_change; /* its text is as held.h has it */
-
     /* preparing */
     unsigned ways_open;
     struct list ways, chunks;

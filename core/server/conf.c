@@ -481,7 +481,7 @@ static void check_hostname(const struct schema_env *env, const struct yaml_node 
 {
     const struct yaml_node *node = yaml_get(root, "hostname");
 
-    if (node != NULL && name.len > 0 && !domain_is_valid(slice_make(name.ptr, name.len)))
+    if (node != NULL && name.len > 0 && (!domain_is_valid(slice_make(name.ptr, name.len)) || strchr(name.ptr, '_') != NULL))
         config_error_at(env->errors, &node->place,
                         "hostname: expected a domain name such as mx1.example.org (xn--... for what is not "
                         "ASCII), got \"%s\"",

@@ -14,3 +14,10 @@ tern_unit_test(test_from LIBS tern_api
 tern_unit_test(test_dovecot_link LIBS tern_api dep::sodium Threads::Threads
   SOURCES test_dovecot_link.c ${PROJECT_SOURCE_DIR}/modules/auth_dovecot/link.c
     ${PROJECT_SOURCE_DIR}/modules/auth_dovecot/protocol.c)
+foreach(part client_name evaluate macro name record)
+  list(APPEND spf_check ${PROJECT_SOURCE_DIR}/modules/spf/${part}.c)
+endforeach()
+tern_unit_test(test_spf LIBS tern_api tern_base SOURCES test_spf.c ${spf_check})
+target_include_directories(test_spf PRIVATE ${PROJECT_SOURCE_DIR}/modules)
+tern_unit_test(test_spf_suite LIBS tern_api tern_base dep::yaml dep::jansson SOURCES test_spf_suite.c ${spf_check})
+target_include_directories(test_spf_suite PRIVATE ${PROJECT_SOURCE_DIR}/modules)

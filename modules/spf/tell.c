@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tell.c - what came of a check: results, replies, the field Received-SPF. See spf.h.
+ *
+ * Sources: RFC 7208 8 and 9.1, RFC 7372 3.2 (codes), RFC 8601 2.7.2 (names). Domains are names that DNS was asked for,
+ * and mechanisms passed the grammar; they may hold quotes and brackets all the same.
+ */
+#include "spf.h"
+
+#include <stdio.h>
+
+#define tern spf_api
+
+#define NOTE_OCTETS_MAX  400
+#define VALUE_OCTETS_MAX 320 /* of an address in the field */
+
+/* ---- the decision record ---- */
+
+static const char *type_name(unsigned type)
+{
+    switch (type) {
+    case TERN_DNS_A: return "A";
+    case TERN_DNS_AAAA: return "AAAA";
+    case TERN_DNS_MX: return "MX";
+    case TERN_DNS_PTR: return "PTR";
+    default: return "TXT";
+    }
+}
+
+/* Of TXT the SPF record alone, if there is one. */
+static tern_str answer_text(tern_call *call, const struct spf_check *check, const struct tern_dns_answer *a)
+{
+    char out[NOTE_OCTETS_MAX];
+    size_t n = 0;
+
+    if (a->status != TERN_FOUND)
+        return spf_str(a->error, strlen(a->error));
+    for (size_t i = 0; i < a->count; i++) {
+        tern_str text = a->records[i].text;
+        if (check->asked == SPF_ASKED_RECORD && !spf_is_record(text))
+            continue;
+        if (text.len + 2 >= sizeof(out) - n && n > 0)
+            break;
+        int r = snprintf(out + n, sizeof(out) - n, "%s%.*s", n > 0 ? ", " : "", (int)text.len, text.ptr);
+        n = n + (size_t)r < sizeof(out) ? n + (size_t)r : sizeof(out) - 1;
+    }
+    return n > 0 ? tern->format(call, "%.*s", (int)n, out) : TERN_STR("no SPF record");
+}
+
+void spf_note_answer(tern_call *call, const struct spf_check *check, const struct tern_dns_answer *answer)
+{
+    tern->note(call, tern->format(call, "%s %s", check->name, type_name(check->type)).ptr,
+               answer_text(call, check, answer));
+}
+
+/* ---- results ---- */
+
+/* The domain as the client named it: redirect= changes that of the frame. */
+static tern_str identity_of(tern_call *call, const struct spf_check *check)
+{
+    char *lower = tern->alloc(call, check->in.domain.len + 1);
+
+    for (size_t i = 0; i < check->in.domain.len; i++)
+        lower[i] = spf_lower(check->in.domain.ptr[i]);
+    return spf_str(lower, check->in.domain.len);
+}
+
+static bool is_helo(tern_call *call, const struct spf_work *w, const struct spf_check *check)
+{
+    return check == w->helo || tern->sender_original(call)->domain.len == 0;
+}
+
+static tern_str reason_of(tern_call *call, const struct spf_check *check)
+{
+    if (check->reason != NULL)
+        return tern->format(call, "%s: %s", check->where, check->reason);
+    if (check->result == SPF_NONE)
+        return check->depth > 0 ? TERN_STR("no SPF record") : TERN_STR("no domain that could have a policy");
+    return check->mechanism.len > 0 ? tern->format(call, "%s matched", check->mechanism.ptr)
+                                    : TERN_STR("no mechanism matched");
+}
+
+/* In a comment brackets must match, in a line controls must not be. */
+static tern_str as_comment(tern_call *call, tern_str text)
+{
+    char *out = tern->alloc(call, text.len + 1);
+
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        out[i] = c == '(' ? '[' : c == ')' ? ']' : c < ' ' || c > '~' || c == '\\' || c == ';' ? '?' : c;
+    }
+    return spf_str(out, text.len);
+}
+
+static tern_str detail_of(tern_call *call, const struct spf_check *check, bool helo)
+{
+    tern_str domain = identity_of(call, check);
+    tern_str text = tern->format(call, "spf=%s (%s)", spf_result_name(check->result).ptr,
+                                 as_comment(call, reason_of(call, check)).ptr);
+
+    if (!spf_domain_is_valid(domain) || strpbrk(domain.ptr, " ();\"") != NULL)
+        return text;
+    return tern->format(call, "%s smtp.%s=%s", text.ptr, helo ? "helo" : "mailfrom", domain.ptr);
+}
+
+/* Texts of `check` that a NUL must stand behind. */
+static tern_str mechanism_of(tern_call *call, const struct spf_check *check)
+{
+    return tern->format(call, "%.*s", (int)check->mechanism.len, check->mechanism.len > 0 ? check->mechanism.ptr : "");
+}
+
+void spf_tell(tern_call *call, const struct spf_work *w)
+{
+    const struct spf_check *main = w->mail != NULL ? w->mail : w->helo;
+    tern_str detail = TERN_STR("");
+
+    if (w->helo != NULL)
+        (void)tern->set_result(call, "spf_helo", spf_result_name(w->helo->result));
+    (void)tern->set_result(call, "spf", spf_result_name(main->result));
+    (void)tern->set_result(call, "spf_identity", is_helo(call, w, main) ? TERN_STR("helo") : TERN_STR("mailfrom"));
+    (void)tern->set_result(call, "spf_domain", identity_of(call, main));
+    (void)tern->set_result(call, "spf_mechanism", mechanism_of(call, main));
+    if (w->mail != NULL)
+        detail = detail_of(call, w->mail, is_helo(call, w, w->mail));
+    if (w->helo != NULL)
+        detail = tern->format(call, "%s%s%s", detail.ptr, detail.len > 0 ? "; " : "",
+                              detail_of(call, w->helo, true).ptr);
+    (void)tern->set_result(call, "spf_detail", detail);
+    tern->note(call, "result", detail);
+}
+
+/* ---- replies ---- */
+
+/* What may stand in a reply: a HELO name is anybody's. */
+static const char *reply_domain(tern_call *call, const struct spf_check *check)
+{
+    tern_str name = identity_of(call, check);
+
+    return spf_domain_is_valid(name) ? name.ptr : "the HELO name";
+}
+
+static tern_verdict refuse_fail(tern_call *call, const struct spf_check *check, bool helo)
+{
+    const char *domain = reply_domain(call, check);
+    const char *who = helo ? "say it is" : "send mail for";
+    tern_str client = tern->client_address_text(call);
+
+    if (check->explanation[0] == '\0')
+        return tern->reply(call, TERN_REJECT, 550, "5.7.23", "SPF: %s is not allowed to %s %s", client.ptr, who,
+                           domain);
+    return tern->reply(call, TERN_REJECT, 550, "5.7.23", "SPF: %s is not allowed to %s %s. That domain says: %s",
+                       client.ptr, who, domain, check->explanation);
+}
+
+tern_verdict spf_judge(tern_call *call, const struct spf_conf *c, const struct spf_check *check, bool helo)
+{
+    enum spf_result r = check->result;
+
+    if (helo)
+        return r == SPF_FAIL && c->helo_fail == SPF_REFUSE ? refuse_fail(call, check, true) : TERN_NEXT;
+    if ((r == SPF_FAIL && c->fail == SPF_REFUSE) || (r == SPF_SOFTFAIL && c->softfail == SPF_REFUSE))
+        return refuse_fail(call, check, false);
+    if (r == SPF_PERMERROR && c->permerror == SPF_REFUSE)
+        return tern->reply(call, TERN_REJECT, 550, "5.7.24", "SPF: the record of %s is broken: %s", check->where,
+                           check->reason);
+    if (r == SPF_TEMPERROR && c->temperror == SPF_REFUSE)
+        return tern->reply(call, TERN_DEFER, 451, "4.7.24", "SPF: DNS does not answer for %s now, try again later",
+                           check->where);
+    return TERN_NEXT;
+}
+
+/* ---- Received-SPF ---- */
+
+static bool is_strange(tern_call *call, unsigned char c)
+{
+    return c < ' ' || c == 0x7f || (c > 0x7f && !tern->is_smtputf8(call));
+}
+
+/* A quoted-string. */
+static tern_str quoted(tern_call *call, tern_str text)
+{
+    size_t len = text.len < VALUE_OCTETS_MAX ? text.len : VALUE_OCTETS_MAX, n = 0;
+    char *out = tern->alloc(call, 2 * len + 3);
+
+    out[n++] = '"';
+    for (size_t i = 0; i < len; i++) {
+        char c = text.ptr[i];
+        if (c == '"' || c == '\\')
+            out[n++] = '\\';
+        out[n++] = is_strange(call, (unsigned char)c) ? '?' : c;
+    }
+    out[n++] = '"';
+    return spf_str(out, n);
+}
+
+static const char *says(tern_str result)
+{
+    static const struct {
+        const char *result, *text;
+    } texts[] = {
+        { "pass", "lets this client send" },
+        { "fail", "does not let this client send" },
+        { "softfail", "does not expect this client to send" },
+        { "neutral", "says nothing about this client" },
+        { "temperror", "could not be looked up" },
+        { "permerror", "has a policy that is broken" },
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (strcmp(result.ptr, texts[i].result) == 0)
+            return texts[i].text;
+    return "has no policy";
+}
+
+tern_verdict spf_write_header(tern_call *call, const void *conf)
+{
+    const struct spf_conf *c = conf;
+    tern_str result = tern->result(call, "spf");
+
+    if (!c->header || strcmp(result.ptr, "not_run") == 0)
+        return TERN_NEXT;
+    tern_str mechanism = tern->result(call, "spf_mechanism");
+    tern_str value = tern->format(
+        call, "%s (%s: the domain %s)\r\n\treceiver=%s; client-ip=%s; identity=%s;\r\n\thelo=%s;\r\n\tenvelope-from=%s",
+        result.ptr, tern->hostname().ptr, says(result), tern->hostname().ptr,
+        quoted(call, tern->client_address_text(call)).ptr, tern->result(call, "spf_identity").ptr,
+        quoted(call, tern->helo_name(call)).ptr, quoted(call, tern->sender_original(call)->address).ptr);
+    if (mechanism.len > 0)
+        value = tern->format(call, "%s;\r\n\tmechanism=%s", value.ptr, quoted(call, mechanism).ptr);
+    (void)tern->header_prepend(call, "Received-SPF", value);
+    return TERN_NEXT;
+}

@@ -148,7 +148,7 @@ def test_nothing_is_left_for_later():
 
 
 def vectors():
-    """Domains, selectors and names of files that only the vectors of DKIM know."""
+    """Domains, selectors and names of files that only the vectors of DKIM and SPF know."""
     folder = os.path.join(SHARED, "corpora", "dkim")
     found = set()
     for path, _, names in os.walk(folder):
@@ -160,6 +160,8 @@ def vectors():
             found.update(re.findall(r"([\w-]+)\._domainkey", text))
             found.update("s=" + s for s in re.findall(r"\bs=\s*([\w.-]+)", text))
             found.update(re.findall(r"_domainkey\.([\w.-]+)", text))
+    with open(os.path.join(SHARED, "corpora", "spf", "rfc7208-tests.part.yml")) as f:
+        found.update(re.findall(r'(?m)^  "?([\w.-]+\.\w+)"?:$', f.read()))
     # Words of English and of the protocol, and the names that are for examples, are anybody's.
     return {v for v in found if len(v) > 3 and re.search(r"[._0-9]", v)} - {"example.org", "example.net", "example.com"}
 

@@ -480,8 +480,9 @@ static void parse_log(const struct schema_env *env, const struct yaml_node *root
 static void check_hostname(const struct schema_env *env, const struct yaml_node *root, tern_str name)
 {
     const struct yaml_node *node = yaml_get(root, "hostname");
+    bool valid = domain_is_valid(slice_of(name)) && strchr(name.ptr, '_') == NULL;
 
-    if (node != NULL && name.len > 0 && (!domain_is_valid(slice_make(name.ptr, name.len)) || strchr(name.ptr, '_') != NULL))
+    if (node != NULL && name.len > 0 && !valid)
         config_error_at(env->errors, &node->place,
                         "hostname: expected a domain name such as mx1.example.org (xn--... for what is not "
                         "ASCII), got \"%s\"",

@@ -1,13 +1,16 @@
 #!/usr/bin/python3
 """The fence around the worker: what a module can no longer do, what the configuration still can, and what the operator is told."""
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import BUILD, MODULES, ROOT, Client, Tern, need, run, wait_for
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lint"))
+from ternlib import BUILD, MODULES, ROOT, Client, Tern, certificates_for, free_port, need, run, wait_for
+from test_docs import folder_with_filters
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONFIG = """
@@ -146,7 +149,47 @@ def test_reload_beyond_the_fence():
         wait_for(lambda: os.path.isdir(os.path.join(o.dir, "bob", "new")) and os.listdir(os.path.join(o.dir, "bob", "new")))
 
 
+def fenced(name):
+    """A configuration of conf/ as it is, but for where it listens and stores, and with the sandbox required."""
+    with open(os.path.join(ROOT, "conf", name)) as f:
+        config = f.read()
+    ports = []
+
+    def elsewhere(m):
+        ports.append(free_port())
+        return 'bind: "127.0.0.1:%d"' % ports[-1]
+    config = re.sub(r'bind: (\["[^,]*"(, "[^,]*")*\]|"[^"]*")', elsewhere, config)
+    config = re.sub(r"^spool:.*$", "sandbox: required", config, flags=re.M)
+    config = re.sub(r"(\.\./\.\.)?/var/(mail|lib/tern/kv)", r"{dir}/\2", config)
+    t = Tern(config, port=ports[0])
+    folder_with_filters(t.dir)
+    os.makedirs(os.path.join(t.dir, "lib", "tern"))
+    certificates_for(config, t.dir)
+    return t
+
+
+def test_examples_work_inside():
+    """Each file of conf/ starts within the fence, talks with a client, and ends; no step trips over it."""
+    names = sorted(n for n in os.listdir(os.path.join(ROOT, "conf")) if n.endswith(".yaml"))
+    assert len(names) >= 5, names
+    for name in names:
+        with fenced(name) as t:
+            t.start()
+            assert t.status()["sandbox"].startswith("landlock "), (name, t.status())
+            c = Client(t.port)
+            assert c.cmd("EHLO client.example")[0] == 250, name
+            code, text = c.cmd("MAIL FROM:<alice@example.org>")
+            assert code in (250, 530), (name, code, text)  # 530: STARTTLS, or AUTH, first
+            if code == 250:
+                code, text = c.cmd("RCPT TO:<alice@example.org>")
+                assert code in (250, 450, 451, 550), (name, code, text)
+            c.close()
+            assert t.stop() == 0, name
+            log = t.log_text()
+            assert "step_error" not in log and "Permission denied" not in log, (name, log)
+
+
 if __name__ == "__main__":
     skip_without()
     run([test_what_a_module_cannot_do, test_off, test_further_folders, test_mail_goes_through_and_the_level_is_told,
-         test_reload_beyond_the_fence])
+         test_reload_beyond_the_fence, test_examples_work_inside])

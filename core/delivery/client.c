@@ -26,6 +26,7 @@ static const char *const waiting_for[EXPECT_COUNT] = {
     [EXPECT_STARTTLS] = "the reply to STARTTLS",
     [EXPECT_AUTH] = "the reply to AUTH",
     [EXPECT_RSET] = "the reply to RSET",
+    [EXPECT_FORWARD] = "the reply to XFORWARD",
     [EXPECT_MAIL] = "the reply to MAIL",
     [EXPECT_RCPT] = "the reply to RCPT",
     [EXPECT_DATA] = "the reply to DATA",
@@ -421,6 +422,7 @@ struct client *client_new(struct loop *loop, const struct client_options *option
     c->helo = mem_strdup(options->helo);
     c->auth = options->auth;
     c->chunking = options->chunking;
+    c->forward = options->forward;
     c->connect_ms = options->connect_timeout_ms != 0 ? options->connect_timeout_ms : CONNECT_MS;
     c->command_ms = options->command_timeout_ms != 0 ? options->command_timeout_ms : COMMAND_MS;
     c->data_ms = options->data_timeout_ms != 0 ? options->data_timeout_ms : DATA_MS;

@@ -47,6 +47,7 @@ struct client_options {
      */
     uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms;
     const struct client_auth *auth; /* NULL: none. Borrowed for as long as the client lives */
+    bool forward;                   /* XFORWARD, where it is offered */
     bool chunking;                  /* BDAT for every message, where it is offered */
     enum client_tls tls;
     bool tls_implicit; /* TLS comes before the greeting */
@@ -95,6 +96,7 @@ struct client_message {
     bool eight_bit;         /* needs 8BITMIME: else 554 5.6.3 for all */
     bool binary;            /* needs BINARYMIME and CHUNKING: else 554 5.6.3 */
     struct slice envid, ret; /* RFC 3461, as they came; said where DSN is offered */
+    struct slice client_address, client_helo; /* whose it is, for XFORWARD; empty: nobody's */
     bool smtputf8;          /* needs SMTPUTF8: else 553 5.6.7 */
     /* Octets of the message from `offset`, 0 at the end, negative errno. CRLF line ends. */
     int64_t (*read)(void *arg, uint64_t offset, void *buffer, size_t octets);

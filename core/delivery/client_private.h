@@ -6,6 +6,7 @@
  *   client_open.c         the greeting, EHLO, and what comes before the first message
  *   client_tls.c          STARTTLS and implicit TLS
  *   client_auth.c         AUTH
+ *   client_forward.c      XFORWARD
  *   client_transaction.c  MAIL to the last reply
  *   client_body.c         the octets of the message
  *   client_reply.c        reads replies (pure)
@@ -35,6 +36,7 @@ enum client_expect_kind {
     EXPECT_STARTTLS,
     EXPECT_AUTH, /* the last one before CLIENT_READY */
     EXPECT_RSET,
+    EXPECT_FORWARD,
     EXPECT_MAIL,
     EXPECT_RCPT,
     EXPECT_DATA,
@@ -65,7 +67,7 @@ enum client_rcpt_state {
     RCPT_SETTLED,
 };
 
-enum client_step { STEP_RSET, STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_WRITTEN };
+enum client_step { STEP_RSET, STEP_FORWARD, STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_WRITTEN };
 
 /* Dot stuffing (RFC 5321 4.5.2), whatever the pieces. Begins zeroed. */
 struct client_dot {
@@ -109,7 +111,7 @@ struct client {
     struct buf first_response;
     bool in_auth;
     bool first_waits; /* first_response did not go along with AUTH */
-    bool chunking;
+    bool chunking, forward;
     enum client_tls tls;
     struct tls_client *tls_client;
     char *tls_sni, *tls_name, *tls_key;
@@ -186,6 +188,11 @@ void client_transaction_reply(struct client *c, struct client_expect expect,
                               const struct client_reply *reply);
 void client_transaction_later(struct client *c);
 void client_transaction_free(struct client *c);
+
+/* ---- client_forward.c ---- */
+
+/* Writes XFORWARD, where it is wanted and offered; else false. */
+bool client_forward(struct client *c);
 
 /* ---- client_body.c ---- */
 

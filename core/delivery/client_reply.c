@@ -236,6 +236,8 @@ void client_parser_features(const struct client_parser *parser, struct client_fe
         } else if (slice_equal_nocase(word, SLICE("AUTH"))) {
             ret->auth = true;
             ret->auth_mechanisms = read_mechanisms(value);
+        } else if (slice_equal_nocase(word, SLICE("XFORWARD"))) {
+            ret->forward = client_forward_read(value);
         } else if (slice_equal_nocase(word, SLICE("SIZE"))) {
             ret->size = true;
             if (!slice_to_u64(value, &ret->size_max))

@@ -56,10 +56,15 @@ bool client_parser_has_enhanced(const struct client_parser *parser);
 /* The first line as it came, without code and line end: the challenge of a 334 (RFC 4954 4). */
 struct slice client_parser_first_line(const struct client_parser *parser);
 
+enum { CLIENT_FORWARD_ADDR = 1, CLIENT_FORWARD_HELO = 2, CLIENT_FORWARD_SOURCE = 4 };
+/* Of their names, with blanks between. Pure: client_forward.c. */
+unsigned client_forward_read(struct slice names);
+
 /* What EHLO or LHLO announced (RFC 5321 4.1.1.1). */
 struct client_features {
     bool pipelining, eight_bit, smtputf8, size, chunking, binary, starttls, auth, dsn;
     uint64_t size_max;        /* 0: not said */
+    unsigned forward;         /* XFORWARD: attributes that we know, CLIENT_FORWARD_* */
     unsigned auth_mechanisms; /* of those we know: a bit (1 << enum sasl_mechanism) each */
 };
 void client_parser_features(const struct client_parser *parser, struct client_features *ret);

@@ -206,11 +206,15 @@ static void write_step(struct client *c)
 
     switch (t->step) {
     case STEP_RSET:
-        t->step = STEP_MAIL;
+        t->step = STEP_FORWARD;
         if (!c->needs_rset)
             break;
         client_expect(c, EXPECT_RSET, 0);
         client_command(c, "RSET");
+        break;
+    case STEP_FORWARD:
+        t->step = STEP_MAIL;
+        (void)client_forward(c);
         break;
     case STEP_MAIL:
         t->step = STEP_RCPT;
@@ -373,6 +377,7 @@ void client_transaction_reply(struct client *c, struct client_expect expect,
         c->needs_rset = false;
         go_on(c);
         return;
+    case EXPECT_FORWARD: go_on(c); return; /* for the log only: a refusal changes nothing */
     case EXPECT_MAIL: mail_reply(c, reply); return;
     case EXPECT_RCPT: rcpt_reply(c, expect.rcpt, reply); return;
     case EXPECT_DATA: data_reply(c, reply); return;

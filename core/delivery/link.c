@@ -364,6 +364,7 @@ static void try_endpoint(struct link *link)
         .data_timeout_ms = conf->data_timeout_ms,
         .auth = auth_of(link),
         .chunking = conf->chunking,
+        .forward = conf->xforward,
     };
 
     delivery_tls_choose(link->dispatch, link->path, e, &options);
@@ -416,6 +417,8 @@ static void send_next(struct link *link)
         .smtputf8 = m->envelope.smtputf8,
         .envid = m->envelope.envid,
         .ret = m->envelope.ret,
+        .client_address = m->envelope.client_address,
+        .client_helo = m->envelope.helo,
         .read = read_message,
         .arg = link,
     };

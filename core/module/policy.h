@@ -99,7 +99,7 @@ struct smtp_transport_conf {
     uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms, idle_ms;
     struct tern_records auth; /* none, or one struct smtp_auth_conf */
     bool auth_plaintext;      /* the password may leave without TLS */
-    bool chunking;
+    bool chunking, xforward;
     int tls;       /* enum transport_tls */
     bool implicit; /* TLS before the greeting */
     tern_str ca_file, tls_name;

@@ -84,6 +84,9 @@ static const char *const tls_words[] = {
             TERN_OPTION_BOOL(struct smtp_transport_conf, chunking, "false",                        \
                              "BDAT instead of DATA for all mail where CHUNKING is offered; "       \
                              "binary mail needs it anyway (RFC 3030)."),                           \
+            TERN_OPTION_BOOL(struct smtp_transport_conf, xforward, "false",                        \
+                             "Tells a next hop that offers XFORWARD whose a mail is, for its "     \
+                             "log: address and name of the client."),                              \
             TERN_OPTIONS_END,                                                                      \
     }
 

@@ -35,9 +35,9 @@ static void describe(const struct client_parser *p, struct buf *out)
     check_reply(p, &text, enhanced);
     assert(f.auth || f.auth_mechanisms == 0);
     assert(client_parser_first_line(p).len <= CLIENT_LINE_MAX);
-    buf_printf(out, "%u %s %d%d%d%d%d%d%d%d %llu %x ", p->code, enhanced, f.pipelining, f.eight_bit,
+    buf_printf(out, "%u %s %d%d%d%d%d%d%d%d %llu %x %x ", p->code, enhanced, f.pipelining, f.eight_bit,
                f.smtputf8, f.size, f.chunking, f.binary, f.starttls, f.auth,
-               (unsigned long long)f.size_max, f.auth_mechanisms);
+               (unsigned long long)f.size_max, f.auth_mechanisms, f.forward);
     buf_add(out, buf_slice(&text));
     buf_add_char(out, '\n');
 }

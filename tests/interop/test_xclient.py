@@ -119,5 +119,28 @@ def test_postfix_forwards():
         assert "forwarded" not in line, line
 
 
+def test_tern_forwards():
+    """By the transport's `xforward: true` the next hop, as behind a filter, hears whose the mail was."""
+    with server() as t:
+        for wanted in (True, False):
+            first = Tern("""
+hostname: first.test
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound, xclient: [127.0.0.1] } }
+policies: { inbound: [{ domains: { local: [example.org] } }] }
+transports: { filter: { type: smtp, tls: off, to: ["127.0.0.1:%d"], xforward: %s } }
+routes: [{ class: local, transport: filter }]
+""" % (t.port, str(wanted).lower())).start()
+            with first:
+                for address, name in (("192.0.2.77", "one.example"), ("IPV6:2001:db8::9", "two.example")):
+                    c = Client(first.port)
+                    assert c.cmd("XCLIENT ADDR=%s HELO=%s PROTO=ESMTP" % (address, name))[0] == 220
+                    before = len([l for l in t.log_text().splitlines() if " accepted " in l])
+                    assert c.mail("a@client.example", ["bob@example.org"], "Subject: x\n\nx\n", helo=name)[0] == 250
+                    c.close()
+                    line = wait_for(lambda: [l for l in t.log_text().splitlines() if " accepted " in l][before:], 30)[0]
+                    assert ('[%s]' % address in line and "helo=" + name in line) == wanted, line
+                    assert ("forwarded" in line) == wanted and "client=127.0.0.1" in line, line
+
+
 if __name__ == "__main__":
     run([f for n, f in list(globals().items()) if n.startswith("test_")])

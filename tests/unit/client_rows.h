@@ -57,6 +57,7 @@ struct row {
     bool implicit;
     enum client_cause cause; /* of the end; looked at where there is TLS */
     bool chunking;
+    const char *forward; /* whose the messages are: his address; NULL: no XFORWARD */
     bool idle;        /* the owner does not quit */
     const char *text; /* stands in one of the replies' texts */
 };
@@ -65,6 +66,7 @@ struct row {
 #define PIPE                                                                                       \
     HI "> 250-mx\n> 250-PIPELINING\n> 250-8BITMIME\n> 250-SMTPUTF8\n> 250 SIZE 1000000000\n"
 #define BIN     HI "> 250-mx\n> 250-PIPELINING\n> 250-CHUNKING\n> 250 BINARYMIME\n"
+#define FWD     HI "> 250-mx\n> 250-PIPELINING\n> 250 XFORWARD NAME ADDR proto HELO SOURCE\n"
 #define TLS     HI "> 250-mx\n> 250 STARTTLS\n"
 #define PLAINLY HI "> 250 mx\n"
 #define LHI     "> 220 mx LMTP\n< LHLO client.test\n> 250-mx\n> 250 PIPELINING\n"
@@ -323,6 +325,27 @@ static const struct row rows[] = {
       "> 250 2.0.0 a\n> 452 4.2.2 full\n?\n",
       "ready\n1: 550 5.1.1\n0: 250 2.0.0\n2: 452 4.2.2\nsent\n", .messages = 1, .shape = THREE,
       .protocol = CLIENT_LMTP, .chunking = true },
+    /* XFORWARD */
+    { "XFORWARD: before MAIL, and nothing in it ends it",
+      FWD "< XFORWARD ADDR=192.0.2.9 HELO=a+20b+3D+2B+0D+0A SOURCE=REMOTE\r\n" GROUP2
+          "> 250 ok\n> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n?\n",
+      "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .forward = "192.0.2.9" },
+    { "XFORWARD refused changes nothing; each message has its own",
+      FWD "< XFORWARD ADDR=IPV6:2001:db8::9\n" GROUP2 "> 501 what\n> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n"
+          "< XFORWARD ADDR=IPV6:2001:db8::9\n" GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 ok\n?\n",
+      "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 2,
+      .forward = "2001:db8::9" },
+    { "XFORWARD of what came by no network",
+      FWD "< XFORWARD ADDR=[UNAVAILABLE] HELO=a+20b+3D+2B+0D+0A SOURCE=LOCAL\r\n< MAIL\n< RCPT\n< RCPT\n< DATA\n> 250 ok\n> 550 5.7.1 x\n"
+          "> 503 x\n> 503 x\n> 503 x\n?\n",
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .forward = "unix" },
+    { "XFORWARD without pipelining, and only what is offered",
+      HI "> 250-mx\n> 250 XFORWARD HELO\n< XFORWARD HELO=a+20b+3D+2B+0D+0A\r\n> 250 ok\n< MAIL\n> 550 5.7.1 x\n?\n",
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .forward = "192.0.2.9" },
+    { "XFORWARD that is not offered", PIPE GROUP2 "> 550 5.7.1 x\n> 503 x\n> 503 x\n> 503 x\n?\n",
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .forward = "192.0.2.9" },
+    { "XFORWARD that is offered and not wanted", FWD GROUP2 "> 550 5.7.1 x\n> 503 x\n> 503 x\n> 503 x\n?\n",
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1 },
     /* TLS, as far as it comes without a handshake that succeeds */
     { "STARTTLS refused: may goes on in clear",
       TLS "< STARTTLS\r\n> 454 4.7.0 not now\n< MAIL\n> 550 5.7.1 no\n?\n",

@@ -213,8 +213,11 @@ static void init_owner(struct owner *o, const struct row *row)
     *o = (struct owner){ .count = row->messages, .free_in = row->free_in, .idle = row->idle };
     o->loop = loop_new(0);
     loop_timer_init(&o->stop, on_stop);
-    for (unsigned i = 0; i < row->messages; i++)
+    for (unsigned i = 0; i < row->messages; i++) {
         o->messages[i] = make_message(row->shape);
+        o->messages[i].client_address = slice_cstr(row->forward != NULL ? row->forward : "");
+        o->messages[i].client_helo = SLICE("a b=+\r\n");
+    }
 }
 
 static void fini_owner(struct owner *o)
@@ -278,6 +281,7 @@ static void run_row(const struct row *row, bool slowly)
         .data_timeout_ms = row->data_ms != 0 ? row->data_ms : 5000,
         .auth = row->auth != AUTH_NONE ? &auth : NULL,
         .chunking = row->chunking,
+        .forward = row->forward != NULL,
         .tls = row->tls,
         .tls_implicit = row->implicit,
         .tls_client = row->tls != CLIENT_TLS_OFF ? any_tls() : NULL,

@@ -116,7 +116,7 @@ static void start_child(struct server *s, const struct local_request *r, const i
         s->children++;
 }
 
-static void take_request(struct server *s)
+static void take_request(struct server *s, bool hung_up)
 {
     struct local_request request;
     int fds[FDS_MAX];
@@ -125,7 +125,7 @@ static void take_request(struct server *s)
 
     if (n == -EAGAIN || n == -EINTR)
         return;
-    if (n == 0) {
+    if (n == 0 && hung_up) { /* and not a packet without an octet */
         s->ending = true;
     } else if (n < 0 || local_request_parse(packet, (size_t)n, &request) < 0 ||
                count != (request.op == LOCAL_PAM ? 1u : 2u)) {
@@ -163,7 +163,7 @@ int local_serve(int requests_fd, const struct local_rules *rules)
         if (fds[0].revents != 0)
             on_signal(&s);
         if (fds[1].revents != 0)
-            take_request(&s);
+            take_request(&s, (fds[1].revents & POLLHUP) != 0);
     }
     /* Children go on: each has its own bound in time, and whoever waits for its answer, if he lives, gets it. */
     return 0;

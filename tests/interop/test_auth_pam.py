@@ -147,7 +147,7 @@ def test_rubbish():
             ("auth required pam_exec.so quiet {dir}/leave\n", (235,))]
     for text, codes in rows:
         with server() as t:
-            script(t, "crash", "kill -SEGV $PPID\n")
+            script(t, "crash", "kill -KILL $PPID\n")
             script(t, "no", "exit 1\n")
             script(t, "flood", "head -c 3000000 /dev/zero | tr '\\0' y\n")
             script(t, "leave", "sleep 60 >/dev/null 2>&1 &\n")

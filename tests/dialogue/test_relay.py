@@ -79,6 +79,8 @@ def try_all(config, where):
     """How many dialogues were held."""
     with tempfile.TemporaryDirectory(prefix="tern-relay-") as d:
         folder_with_filters(d)
+        for table in re.findall(r"file: *\"?([\w.-]+\.txt)", config):
+            open(os.path.join(d, table), "a").close()
         path = os.path.join(d, "tern.yaml")
         with open(path, "w") as f:
             f.write(config.replace("soft_bounce: true", "soft_bounce: false"))  # 450 for 550

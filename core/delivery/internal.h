@@ -32,7 +32,7 @@
 #include "net/conn.h"
 #include "state/envelope.h"
 
-#define VISIT_RCPTS_MAX       1000    /* recipients of a message routed in one visit */
+#define VISIT_RCPTS_MAX       1000 /* recipients of a message routed in one visit */
 #define OUTCOME_TEXT_MAX      512
 #define UNDURABLE_WAIT_MS     1000u /* before an outcome is written again; doubles */
 #define UNDURABLE_WAIT_MAX_MS 30000u

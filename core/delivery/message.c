@@ -19,6 +19,7 @@
 #include "delivery/held.h"
 #include "delivery/internal.h"
 #include "delivery/owed.h"
+#include "delivery/visit.h"
 
 struct way {
     struct list link;
@@ -457,16 +458,16 @@ static void choose_policy(struct message *m)
 static void choose_rcpts(struct message *m)
 {
     const struct spool_loaded *loaded = m->loaded;
-    uint32_t pending = 0, skip, taken = 0;
+    uint32_t pending = 0, skip, taken = 0, window = visit_rcpts(loaded->entry.rcpt_count);
 
     for (uint32_t i = 0; i < loaded->entry.rcpt_count; i++)
         pending += loaded->rcpts[i].state == SPOOL_RCPT_QUEUED;
     m->entry.pending_count = pending;
-    m->rcpt_count = pending < VISIT_RCPTS_MAX ? pending : VISIT_RCPTS_MAX;
+    m->rcpt_count = pending < window ? pending : window;
     m->unvisited = pending - m->rcpt_count;
     m->rcpts = arena_zalloc(&m->memory->arena, (m->rcpt_count + 1) * sizeof(m->rcpts[0]));
     skip =
-        m->unvisited > 0 ? (uint32_t)((uint64_t)m->entry.attempts * VISIT_RCPTS_MAX % pending) : 0;
+        m->unvisited > 0 ? (uint32_t)((uint64_t)m->entry.attempts * window % pending) : 0;
     for (uint32_t i = 0, seen = 0; taken < m->rcpt_count; i = (i + 1) % loaded->entry.rcpt_count) {
         if (loaded->rcpts[i].state != SPOOL_RCPT_QUEUED || m->rcpt_count == 0)
             continue;

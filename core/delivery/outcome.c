@@ -23,6 +23,7 @@
 #include "base/metrics.h"
 #include "delivery/notice.h"
 #include "delivery/owed.h"
+#include "delivery/visit.h"
 
 static bool is_final_fate(enum fate fate)
 {
@@ -66,10 +67,10 @@ static void soften(struct message *m)
 /* Of a very long list: whether this visit's window was not the last one of the round. */
 static bool more_windows(const struct message *m)
 {
-    uint64_t at = (uint64_t)m->entry.attempts * VISIT_RCPTS_MAX;
+    uint64_t window = visit_rcpts(m->entry.rcpt_count);
+    uint64_t at = m->entry.attempts * window;
 
-    return m->unvisited > 0 &&
-           at % m->entry.pending_count + VISIT_RCPTS_MAX < m->entry.pending_count;
+    return m->unvisited > 0 && at % m->entry.pending_count + window < m->entry.pending_count;
 }
 
 /* A sender who asked for it hears of a delay in time: an attempt is made when he is to. */

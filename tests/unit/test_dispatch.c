@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "delivery/visit.h"
 #include "dispatch_world.h"
 #include "queue/verbs.h"
 
@@ -387,6 +388,15 @@ static void test_delivery_timeout(void)
     world_stop();
 }
 
+/* However long the list, all of it is read VISITS_MAX times at most. */
+static void test_visits_of_a_long_list(void)
+{
+    CU_ASSERT_EQUAL(visit_rcpts(1), VISIT_RCPTS_MAX);
+    CU_ASSERT_EQUAL(visit_rcpts(VISITS_MAX * VISIT_RCPTS_MAX - 1), VISIT_RCPTS_MAX);
+    CU_ASSERT_EQUAL(visit_rcpts(VISITS_MAX * VISIT_RCPTS_MAX), VISIT_RCPTS_MAX + 1);
+    CU_ASSERT_EQUAL(visit_rcpts(100000), 100000 / VISITS_MAX + 1);
+}
+
 static void test_verbs(void)
 {
     start((struct world_options){ 0 });
@@ -499,6 +509,7 @@ static void add_tests(CU_pSuite suite)
                 test_a_disk_that_stays_full_loses_nothing);
     CU_add_test(suite, "a stuck module harms nobody", test_a_stuck_module_harms_nobody);
     CU_add_test(suite, "delivery_timeout", test_delivery_timeout);
+    CU_add_test(suite, "visits of a long list", test_visits_of_a_long_list);
     CU_add_test(suite, "verbs", test_verbs);
     CU_add_test(suite, "removed under way", test_removed_under_way);
     CU_add_test(suite, "many", test_many);

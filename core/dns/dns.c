@@ -386,7 +386,7 @@ struct dns_request *dns_ask(struct dns *dns, const char *name, unsigned type, bo
 
     if (dns->closing)
         return tell_later(dns, dns_entry_failed("", "shutdown"), done, arg);
-    if (bad_type(type) || !dns_host_name(slice_cstr(name), host))
+    if (bad_type(type) || !dns_question_name(slice_cstr(name), host))
         return tell_later(dns, dns_entry_failed("", "bad name"), done, arg);
     (void)snprintf(key, sizeof(key), "%u %s", type, host);
     entry = ask_stub(host, type);

@@ -112,7 +112,13 @@ static bool is_host_octet(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }
 
-bool dns_host_name(struct slice text, char out[DNS_HOST_TEXT_MAX + 1])
+/* c-ares takes a backslash for the begin of an escape; what does not print comes back escaped. */
+static bool is_question_octet(char c)
+{
+    return c > ' ' && c <= '~' && c != '\\';
+}
+
+static bool read_name(struct slice text, bool (*is_octet)(char c), char out[DNS_HOST_TEXT_MAX + 1])
 {
     size_t label = 0;
 
@@ -126,13 +132,23 @@ bool dns_host_name(struct slice text, char out[DNS_HOST_TEXT_MAX + 1])
             if (label == 0)
                 return false;
             label = 0;
-        } else if (!is_host_octet(c) || ++label > LABEL_MAX) {
+        } else if (!is_octet(c) || ++label > LABEL_MAX) {
             return false;
         }
         out[i] = c;
     }
     out[text.len] = '\0';
     return label > 0;
+}
+
+bool dns_host_name(struct slice text, char out[DNS_HOST_TEXT_MAX + 1])
+{
+    return read_name(text, is_host_octet, out);
+}
+
+bool dns_question_name(struct slice text, char out[DNS_HOST_TEXT_MAX + 1])
+{
+    return read_name(text, is_question_octet, out);
 }
 
 /* ---- records ---- */

@@ -57,9 +57,12 @@ int dns_wire_parse(struct slice packet, const char *name, unsigned type, struct 
 bool dns_wire_name(struct slice packet, size_t *at, char out[DNS_NAME_TEXT_MAX]);
 
 /*
- * A name that may be asked for: labels of letters, digits, '-' and '_', 1 to 63 octets each,
+ * A name of a host: labels of letters, digits, '-' and '_', 1 to 63 octets each,
  * 253 in all. Writes it in lower case without final dot. False otherwise.
  */
 bool dns_host_name(struct slice text, char out[DNS_HOST_TEXT_MAX + 1]);
+/* A name that may be asked for: labels of anything that prints but the backslash (RFC 2181 11); SPF
+ * makes names of local parts. */
+bool dns_question_name(struct slice text, char out[DNS_HOST_TEXT_MAX + 1]);
 
 #endif

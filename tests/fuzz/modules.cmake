@@ -13,3 +13,8 @@ target_sources(fuzz_auth_http PRIVATE ${PROJECT_SOURCE_DIR}/modules/auth_http/qu
 tern_fuzz_target(fuzz_dkim LIBS tern_module_dkim)
 tern_fuzz_target(fuzz_from LIBS tern_api)
 target_sources(fuzz_from PRIVATE ${PROJECT_SOURCE_DIR}/modules/lib/from.c)
+tern_fuzz_target(fuzz_spf LIBS tern_api)
+target_include_directories(fuzz_spf PRIVATE ${PROJECT_SOURCE_DIR}/modules)
+foreach(part client_name evaluate macro name record)
+  target_sources(fuzz_spf PRIVATE ${PROJECT_SOURCE_DIR}/modules/spf/${part}.c)
+endforeach()

@@ -11,6 +11,8 @@ all="$all mutt s-nail node-nodemailer"
 all="$all haproxy libnss-wrapper libpam-wrapper libpam-modules libgnutls-dane0 libidn12"
 # Other people's DKIM.
 all="$all python3-dkim python3-nacl libopendkim11 libmail-dkim-perl libnet-dns-perl"
+# Other people's SPF, and their suite's form.
+all="$all python3-spf python3-dnspython python3-yaml"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac
 missing=""
 for p in $want; do

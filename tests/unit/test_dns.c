@@ -48,6 +48,7 @@ static const struct dns_row zone[] = {
     { "mx.test", TERN_DNS_MX, 0, "mx.test 60 MX 10 A.mx.Test", NULL, 0 },
     { "txt.test", TERN_DNS_TXT, 0, "txt.test 60 TXT v=spf1 -all", NULL, 0 },
     { "bigtxt.test", TERN_DNS_TXT, 0, "bigtxt.test 60 TXT *65000", NULL, DNS_TRUNCATED },
+    { "a+b=c/d:%e.test", TERN_DNS_A, 0, "a+b=c/d:%e.test 60 A 192.0.2.8", NULL, 0 },
     { "ptr.test", TERN_DNS_PTR, 0, "ptr.test 60 PTR host.test", NULL, 0 },
     { "ttl0.test", TERN_DNS_A, 0, "ttl0.test 0 A 192.0.2.1", NULL, 0 },
     { "ttlbig.test", TERN_DNS_A, 0, "ttlbig.test 86400 A 192.0.2.1", NULL, 0 },
@@ -221,6 +222,8 @@ static void test_answers(void)
         { "txt.test", TERN_DNS_TXT, "FOUND 60:0:v=spf1-all\n" },
         { "bigtxt.test", TERN_DNS_TXT,
           "FOUND 60:0:tttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt...65000\n" },
+        { "A+b=c/d:%e.test", TERN_DNS_A, "FOUND 60:0:192.0.2.8\n" },
+        { "a\\046b.test", TERN_DNS_A, "FAILED bad name\n" },
         { "ptr.test", TERN_DNS_PTR, "FOUND 60:0:host.test\n" },
         { "", TERN_DNS_A, "FAILED bad name\n" },
         { ".", TERN_DNS_A, "FAILED bad name\n" },
@@ -261,6 +264,9 @@ static void test_host_names(void)
     CU_ASSERT_TRUE(dns_host_name(slice_make(name, DNS_HOST_TEXT_MAX), out));
     CU_ASSERT_FALSE(dns_host_name(slice_make(name, DNS_HOST_TEXT_MAX + 1), out));
     CU_ASSERT_FALSE(dns_host_name(SLICE("a\0b"), out));
+    CU_ASSERT_FALSE(dns_host_name(SLICE("a+b.test"), out)); /* no host is called so, but SPF asks for it */
+    CU_ASSERT_TRUE(dns_question_name(SLICE("a+b.test"), out));
+    CU_ASSERT_FALSE(dns_question_name(SLICE("a\0b"), out));
 }
 
 /* ---- the cache ---- */

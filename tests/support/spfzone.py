@@ -1,0 +1,128 @@
+"""spfzone.py - a DNS server for a zone in memory, in the form of the openspf suite.
+
+A zone: name -> list of {type: value} and "TIMEOUT". A question that only TIMEOUT is left for, or whose aliases run in a
+circle, gets SERVFAIL.
+"""
+import socket
+import struct
+import threading
+
+KINDS = {"A": 1, "CNAME": 5, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28}
+NAMES = {v: k for k, v in KINDS.items()}
+
+
+class ServFail(Exception):
+    pass
+
+
+class Zone:
+    def __init__(self, rows=None):
+        self.rows = {}
+        self.fails = set()
+        for name, values in (rows or {}).items():
+            has_txt = any(isinstance(v, dict) and "TXT" in v for v in values)
+            for value in values:
+                if value == "TIMEOUT":
+                    self.fails.add(name.lower())
+                    continue
+                kind, data = next(iter(value.items()))
+                if (kind == "SPF" and has_txt) or data == "NONE":
+                    continue
+                self.put(name, "TXT" if kind == "SPF" else kind, data)
+
+    def put(self, name, kind, data):
+        self.rows.setdefault((name.lower(), kind), []).append(data)
+
+    def find(self, name, kind):
+        """(aliases, values); ServFail."""
+        aliases, name = [], name.lower().rstrip(".")
+        while True:
+            values = self.rows.get((name, kind))
+            if values:
+                return aliases, values
+            alias = self.rows.get((name, "CNAME"))
+            if name in self.fails or len(aliases) > 8:
+                raise ServFail(name)
+            if not alias:
+                return aliases, []
+            aliases.append((name, alias[0].rstrip(".")))
+            name = alias[0].lower().rstrip(".")
+
+    def exists(self, name):
+        return any(n == name.lower() for n, _ in self.rows)
+
+
+def wire_name(name):
+    labels = [l.encode("latin-1") for l in name.rstrip(".").split(".") if l]
+    return b"".join(bytes([len(l)]) + l for l in labels) + b"\0"
+
+
+def wire_text(value):
+    pieces = [p if isinstance(p, bytes) else p.encode("utf-8") for p in (value if isinstance(value, list) else [value])]
+    pieces = [p[i:i + 255] for p in pieces for i in range(0, max(len(p), 1), 255)]
+    return b"".join(bytes([len(p)]) + p for p in pieces)
+
+
+def wire_data(kind, value):
+    if kind == "A":
+        return socket.inet_aton(value)
+    if kind == "AAAA":
+        return socket.inet_pton(socket.AF_INET6, value)
+    if kind == "MX":
+        return struct.pack(">H", int(value[0])) + wire_name(value[1])
+    return wire_text(value) if kind == "TXT" else wire_name(value)
+
+
+class Server:
+    """UDP on a free port; `zone` may be changed while it serves. silent: names that get no answer at all."""
+
+    def __init__(self, zone=None):
+        self.zone = zone or Zone()
+        self.silent = set()
+        self.asked = []
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.sock.sendto(b"", ("127.0.0.1", self.port))
+        self.thread.join(10)
+        self.sock.close()
+
+    def serve(self):
+        while True:
+            packet, peer = self.sock.recvfrom(4096)
+            if not packet:
+                return
+            answer = self.answer(packet) if len(packet) >= 17 else None
+            if answer is not None:
+                self.sock.sendto(answer, peer)
+
+    def answer(self, packet):
+        labels, at = [], 12
+        while packet[at]:
+            labels.append(packet[at + 1:at + 1 + packet[at]].decode("latin-1"))
+            at += 1 + packet[at]
+        question = packet[12:at + 5]
+        kind = NAMES.get(struct.unpack(">H", packet[at + 1:at + 3])[0])
+        name = ".".join(labels).lower()
+        self.asked.append((name, kind))
+        if name in self.silent:
+            return None
+        records, count, code = b"", 0, 0
+        try:
+            aliases, values = self.zone.find(name, kind)
+            rows = [(n, "CNAME", to) for n, to in aliases] + [(aliases[-1][1] if aliases else name, kind, v) for v in values]
+            for owner, k, value in rows:
+                data = wire_data(k, value)
+                records += wire_name(owner) + struct.pack(">HHIH", KINDS[k], 1, 60, len(data)) + data
+            count = len(rows)
+            code = 0 if count or self.zone.exists(name) else 3
+        except ServFail:
+            code = 2
+        return packet[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, count, 0, 0) + question + records

@@ -50,6 +50,16 @@ static struct slice address_key(const tern_address *address)
     return slice_make((const char *)address->octets, address->family == 6 ? 8 : 4);
 }
 
+/* "Alice" and "ALICE" are one to most who know users: nobody is to be guessed anew by writing him otherwise. */
+static struct slice user_key(struct slice user, char out[SASL_USER_OCTETS_MAX])
+{
+    struct slice name = slice_head(user, SASL_USER_OCTETS_MAX);
+
+    for (size_t i = 0; i < name.len; i++)
+        out[i] = ascii_lower(name.ptr[i]);
+    return slice_make(out, name.len);
+}
+
 static int64_t count(const struct engine_auth *a)
 {
     const struct engine_session *s = a->session;
@@ -57,7 +67,8 @@ static int64_t count(const struct engine_auth *a)
     int64_t most = 1;
     struct kv_request request = { .op = KV_ADD, .number = 1,
                                   .expire_s = s->auth_options->remember_s };
-    struct slice user = auth_user(a);
+    char name[SASL_USER_OCTETS_MAX];
+    struct slice user = user_key(auth_user(a), name);
 
     if (kv == NULL)
         return most;

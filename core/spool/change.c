@@ -50,7 +50,7 @@ static void apply_fields(const struct spool_change *c, struct format_state *s)
     s->version++;
     if (c->kind == SPOOL_ATTEMPTED)
         s->attempts = c->attempts;
-    if (c->kind != SPOOL_DELETED)
+    if (c->kind != SPOOL_DELETED && (c->kind != SPOOL_RETRY || c->due_ms != 0))
         s->due_ms = c->due_ms;
     if (c->kind == SPOOL_HELD) {
         s->held = true;

@@ -332,13 +332,13 @@ static void submit_snapshot(struct spool *spool, struct spool_loaded *loaded, st
     spool_submit_copy(spool, &c->job, &copy);
 }
 
-/* The newest state alone, again: a retry at the time that is set already. */
+/* The newest state alone, again: what another has changed in it since is not taken back. */
 static void submit_change(struct spool *spool, const struct spool_entry *entry)
 {
     struct copy_job *c = mem_zalloc(sizeof(*c));
 
     c->spool = spool;
-    c->change = (struct spool_change){ .key = entry->key, .kind = SPOOL_RETRY, .due_ms = entry->due_ms };
+    c->change = (struct spool_change){ .key = entry->key, .kind = SPOOL_RETRY };
     c->job = (struct spool_job){ .changes = &c->change, .change_count = 1, .done = on_copied };
     atomic_fetch_add(&spool->copies_under_way, 1);
     spool_submit(spool, &c->job);

@@ -97,7 +97,7 @@ enum spool_change_kind {
     SPOOL_ATTEMPTED, /* rcpts got outcomes; the rest is due again at due_ms */
     SPOOL_HELD,      /* since due_ms */
     SPOOL_RELEASED,  /* due at due_ms */
-    SPOOL_RETRY,     /* due_ms only */
+    SPOOL_RETRY,     /* due_ms only; 0: nothing, the state is written once more */
     SPOOL_DELETED,   /* all pending recipients are discarded */
 };
 

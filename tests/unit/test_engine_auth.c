@@ -577,6 +577,24 @@ static void test_delay(void)
     world_close();
 }
 
+/* From many addresses, each writing the name in a way of its own: it is one user all the same. */
+static void test_delay_by_user(void)
+{
+    static const char *const names[] = { "alice", "ALICE", "aLiCe" };
+
+    world_open("inbound", NULL);
+    add("one", &verifier, &alice);
+    open_session();
+    options.delay_ms = 1;
+    options.delay_max_ms = 100;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        w.session->facts->client.octets[3]++;
+        CU_ASSERT_EQUAL(plain(names[i], "wrong"), 535);
+        CU_ASSERT_EQUAL(said.delay_ms, 1u << i);
+    }
+    world_close();
+}
+
 /* What could not be found out counts for nobody. */
 static void test_no_delay_for_a_fault(void)
 {
@@ -670,6 +688,7 @@ int main(void)
     CU_add_test(suite, "cancelled", test_cancel);
     CU_add_test(suite, "a hang-up while a step waits", test_hang_up_while_a_step_waits);
     CU_add_test(suite, "each failure takes longer", test_delay);
+    CU_add_test(suite, "a user is one, however written", test_delay_by_user);
     CU_add_test(suite, "no delay for a fault", test_no_delay_for_a_fault);
     CU_add_test(suite, "a hang-up while it takes longer", test_hang_up_while_it_takes_longer);
     CU_add_test(suite, "soft_bounce", test_soft_bounce);

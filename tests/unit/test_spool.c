@@ -280,6 +280,7 @@ static void test_changes(void)
     struct spool_rcpt_change why[] = { { SPOOL_RCPT_NONE, SPOOL_RCPT_QUEUED, SLICE("a reason") } };
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_ATTEMPTED, 6000, 1, why), -EINVAL); /* of a hold only */
     CU_ASSERT_EQUAL(change(spool, key, SPOOL_HELD, 7000, 1, why), 0);
+    CU_ASSERT_EQUAL(change(spool, key, SPOOL_RETRY, 0, 0, NULL), 0); /* written once more, as it is */
     struct spool_rcpt_change end[] = { { 0, SPOOL_RCPT_DELIVERED, SLICE("250 ok") } };
     CU_ASSERT_EQUAL(change(spool, gone, SPOOL_ATTEMPTED, 0, 1, end), 0);
     CU_ASSERT_EQUAL(change(spool, gone, SPOOL_ATTEMPTED, 0, 1, end), -ENOENT);

@@ -22,9 +22,9 @@
 
 #include "base/log.h"
 #include "local/child.h"
+#include "local/kids.h"
 
 #define PASSWD_OCTETS 16384
-#define GRACE_S       10 /* beyond what the request allows: for the answer */
 #define ENDED_MAX     256
 #define HOME_WORD     "%{home}"
 
@@ -187,7 +187,7 @@ static _Noreturn void deliver_maildir(const struct local_work *work)
 
 static void set_timer(uint32_t timeout_ms)
 {
-    struct itimerval t = { .it_value = { .tv_sec = timeout_ms / 1000 + GRACE_S } };
+    struct itimerval t = { .it_value = { .tv_sec = timeout_ms / 1000 + LOCAL_GRACE_S } };
 
     (void)signal(SIGALRM, SIG_DFL);
     (void)setitimer(ITIMER_REAL, &t, NULL);

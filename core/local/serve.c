@@ -6,19 +6,20 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "local/kids.h"
 
 #define FDS_MAX 2 /* a reply, a message */
 
 struct server {
     const struct local_rules *rules;
     int requests_fd, signal_fd;
-    unsigned children;
     bool ending;
 };
+
+static struct local_kids kids;
 
 /* The one request under way; wiped behind each, so that no child inherits another's. */
 static char packet[LOCAL_REQUEST_OCTETS_MAX];
@@ -113,7 +114,7 @@ static void start_child(struct server *s, const struct local_request *r, const i
     if (pid < 0)
         log_event(LOG_ERROR, LOG_EV_local, NULL, "fork: %s", strerror(errno));
     else
-        s->children++;
+        local_kids_add(&kids, pid, r, s->rules);
 }
 
 static void take_request(struct server *s, bool hung_up)
@@ -144,8 +145,7 @@ static void on_signal(struct server *s)
     while (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
         if (info.ssi_signo == SIGTERM)
             s->ending = true;
-    while (s->children > 0 && waitpid(-1, NULL, WNOHANG) > 0)
-        s->children--;
+    local_kids_reap(&kids);
 }
 
 int local_serve(int requests_fd, const struct local_rules *rules)
@@ -156,12 +156,13 @@ int local_serve(int requests_fd, const struct local_rules *rules)
         return 71;
     log_event(LOG_INFO, LOG_EV_local, NULL, "tern-local is here, uid_min %u", (unsigned)rules->uid_min);
     while (!s.ending) {
-        bool full = s.children >= LOCAL_CHILDREN_MAX;
+        bool full = kids.count >= LOCAL_CHILDREN_MAX;
         struct pollfd fds[2] = { { .fd = s.signal_fd, .events = POLLIN },
                                  { .fd = full ? -1 : s.requests_fd, .events = POLLIN } };
-        (void)poll(fds, 2, -1);
+        (void)poll(fds, 2, kids.count > 0 ? LOCAL_SWEEP_MS : -1);
         if (fds[0].revents != 0)
             on_signal(&s);
+        local_kids_sweep(&kids, rules, (const int[2]){ s.requests_fd, s.signal_fd });
         if (fds[1].revents != 0)
             take_request(&s, (fds[1].revents & POLLHUP) != 0);
     }

@@ -275,6 +275,24 @@ def test_dies():
         assert len(t.queue()) == 1
 
 
+def test_stopped():
+    """A user stops the process that works for him: it hears no timer, and keeps a place of those for all for ever."""
+    script = ("#!/bin/sh\nif [ -e {dir}/home/alice/once ]; then cat > {dir}/home/alice/mail; exit 0; fi\n"
+              "echo $PPID > {dir}/home/alice/once\nkill -STOP $PPID\nexit 0\n")
+    with server(script, options=", timeout: 1s").start() as t:
+        send(t)
+        once = os.path.join(t.users.home("alice"), "once")
+        wait_for(lambda: os.path.exists(once) and os.path.getsize(once) > 0, 20)
+        with open(once) as f:
+            pid = int(f.read())
+        assert open("/proc/%d/status" % pid).read().startswith("Name:")
+        said(t, "works for user alice, does not end in time")
+        wait_for(lambda: not os.path.exists("/proc/%d" % pid), 20 * SLOW)
+        wait_for(lambda: settled(t), 30 * SLOW)
+        with open(os.path.join(t.users.home("alice"), "mail")) as f:
+            assert f.read().endswith("hello\n.dot\n")
+
+
 def test_many_at_once():
     """Each to its own command, none lost, none twice."""
     with server("#!/bin/sh\ncat >> {dir}/home/alice/$1\n", "%{user}").start() as t:
@@ -332,4 +350,4 @@ if __name__ == "__main__":
         sys.exit(77)
     run([test_as_the_user, test_options, test_exit_status, test_codes_of_its_own, test_what_the_sender_hears, test_injection,
          test_not_allowed, test_config, test_hangs, test_delivery_timeout, test_floods, test_ignores_its_input, test_leaves_a_daemon, test_dies,
-         test_many_at_once, test_killed_in_the_midst, test_without_root])
+         test_stopped, test_many_at_once, test_killed_in_the_midst, test_without_root])

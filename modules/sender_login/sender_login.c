@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sender_login - which user may send under which addresses, in MAIL FROM and in the From field.
+ * sender_login - which user may send under which addresses, in MAIL FROM and in the fields From and Sender.
  *
  * Without it whoever has logged in can write as anybody else here, and it goes out with our good name
  * and signature. Sessions without a user are not its business: who may send then is for others.
@@ -83,10 +83,29 @@ static bool is_fine(void *arg, tern_str address)
     return false;
 }
 
+/* False: refused, with *ret. */
+static bool is_field_fine(struct looking *l, const char *name, tern_verdict *ret)
+{
+    const struct tern_header *field;
+
+    for (unsigned nth = 0; (field = tern->header(l->call, name, nth)) != NULL; nth++) {
+        if (from_each(field->value, is_fine, l))
+            continue;
+        if (l->wrong[0] != '\0')
+            *ret = refuse(l->call, (tern_str){ l->wrong, strlen(l->wrong) });
+        else
+            *ret = tern->reply(l->call, TERN_REJECT, 553, "5.7.1", "The %s field is not a plain list of addresses",
+                               name);
+        return false;
+    }
+    return true;
+}
+
+/* Readers show Sender beside From ("on behalf of"), and in its place where there is none. */
 static void from_found(tern_call *call, const void *conf, const struct tern_table_answer *answer)
 {
     struct looking l = { conf, call, { "", 0 }, "" };
-    const struct tern_header *from;
+    tern_verdict verdict = TERN_NEXT;
 
     if (answer->status == TERN_FAILED) {
         tern->complete(call, TERN_ERROR);
@@ -94,17 +113,9 @@ static void from_found(tern_call *call, const void *conf, const struct tern_tabl
     }
     if (answer->status == TERN_FOUND)
         l.patterns = answer->value;
-    for (unsigned nth = 0; (from = tern->header(call, "From", nth)) != NULL; nth++) {
-        if (from_each(from->value, is_fine, &l))
-            continue;
-        if (l.wrong[0] != '\0')
-            tern->complete(call, refuse(call, (tern_str){ l.wrong, strlen(l.wrong) }));
-        else
-            tern->complete(call, tern->reply(call, TERN_REJECT, 553, "5.7.1",
-                                             "The From field is not a plain list of addresses"));
-        return;
-    }
-    tern->complete(call, TERN_NEXT);
+    if (is_field_fine(&l, "From", &verdict))
+        (void)is_field_fine(&l, "Sender", &verdict);
+    tern->complete(call, verdict);
 }
 
 static tern_verdict on_message(tern_call *call, const void *conf)
@@ -130,7 +141,7 @@ static const struct tern_option options[] = {
                       "User -> addresses, with commas or blanks between them; * is any run of characters."),
     TERN_OPTION_BOOL(struct sender_login_conf, own, "true",
                      "A user whose name is an address may use that address."),
-    TERN_OPTION_BOOL(struct sender_login_conf, header, "true", "Check the From field, too."),
+    TERN_OPTION_BOOL(struct sender_login_conf, header, "true", "Check the fields From and Sender, too."),
     TERN_OPTION_BOOL(struct sender_login_conf, null_sender, "true",
                      "Users may send with the null sender, as replies by a program do."),
     TERN_OPTIONS_END,

@@ -19,6 +19,7 @@ const struct tern_api *spf_api;
 static void *counters[SPF_RESULT_COUNT];
 
 static void on_answer(tern_call *call, const void *conf, const struct tern_dns_answer *answer, void *arg);
+static void on_time(tern_call *call, const void *conf);
 
 static void *allocate(void *arg, size_t octets)
 {
@@ -75,19 +76,6 @@ static tern_verdict conclude(tern_call *call, const struct spf_conf *c, struct s
 
 /* ---- questions ---- */
 
-static void on_time(tern_call *call, const void *conf)
-{
-    struct spf_work *w = *tern->slot(call);
-
-    if (w->done)
-        return;
-    w->check->result = SPF_TEMPERROR; /* 4.6.4 */
-    w->check->reason = "DNS took too long";
-    memcpy(w->check->where, w->check->name, sizeof(w->check->where));
-    end(w);
-    tern->complete(call, conclude(call, conf, w));
-}
-
 /* Puts the question. False: the check has an answer to it already, and *more says whether there is another. */
 static bool ask(tern_call *call, const struct spf_conf *c, struct spf_work *w, bool *more)
 {
@@ -113,6 +101,31 @@ static bool wants_mail(tern_call *call, const struct spf_conf *c)
     return c->identity == SPF_IDENTITY_MAIL;
 }
 
+/* What is not known yet is temperror: 4.6.4. */
+static void give_up(struct spf_work *w)
+{
+    w->check->result = SPF_TEMPERROR;
+    w->check->reason = "DNS took too long";
+    memcpy(w->check->where, w->check->name, sizeof(w->check->where));
+    end(w);
+}
+
+static void on_time(tern_call *call, const void *conf)
+{
+    struct spf_work *w = *tern->slot(call);
+
+    if (w->done)
+        return;
+    give_up(w);
+    if (w->is_helo && wants_mail(call, conf)) {
+        if (start(call, conf, w, false))
+            give_up(w);
+        else
+            end(w);
+    }
+    tern->complete(call, conclude(call, conf, w));
+}
+
 static tern_verdict go_on(tern_call *call, const struct spf_conf *c, struct spf_work *w, bool more)
 {
     for (;;) {
@@ -122,8 +135,7 @@ static tern_verdict go_on(tern_call *call, const struct spf_conf *c, struct spf_
         end(w);
         if (!w->is_helo || !wants_mail(call, c))
             return conclude(call, c, w);
-        if (c->helo_fail == SPF_REFUSE && w->helo->result == SPF_FAIL)
-            return conclude(call, c, w); /* 2.3: no need to ask further */
+        /* 2.3 would let a refusal by the HELO name do; but a recipient's profile may not want it. */
         more = start(call, c, w, false);
     }
 }

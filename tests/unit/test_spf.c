@@ -226,6 +226,18 @@ static void test_mx_and_ptr(void)
     row("forged.x.example", TERN_DNS_A, "192.0.2.2");
     row("below.x.example.names.example", TERN_DNS_A, "127.0.0.2"); /* the domain's own go first */
     CU_ASSERT_EQUAL(ask(), SPF_PASS);
+    publish("ptr", 1, " ~all");
+    row("1.2.0.192.in-addr.arpa", TERN_DNS_PTR, "notx.example");
+    row("notx.example", TERN_DNS_A, "192.0.2.1");
+    CU_ASSERT_EQUAL(ask(), SPF_SOFTFAIL);
+    publish("exists:%{p}.no.example", 1, " redirect=y.example"); /* another domain, another name */
+    row("y.example", TERN_DNS_TXT, "v=spf1 exists:%{p}.names.example -all");
+    row("1.2.0.192.in-addr.arpa", TERN_DNS_PTR, "a.x.example");
+    row("1.2.0.192.in-addr.arpa", TERN_DNS_PTR, "a.y.example");
+    row("a.x.example", TERN_DNS_A, "192.0.2.1");
+    row("a.y.example", TERN_DNS_A, "192.0.2.1");
+    row("a.y.example.names.example", TERN_DNS_A, "127.0.0.2");
+    CU_ASSERT_EQUAL(ask(), SPF_PASS);
     publish("exists:%{p}.names.example", SPF_TERMS_MAX - 1, " ~all"); /* to look for the name is a term */
     row("unknown.names.example", TERN_DNS_AAAA, "::1");
     CU_ASSERT_EQUAL(ask_for("2001:db8::1"), SPF_PERMERROR);
@@ -325,6 +337,10 @@ static void test_errors(void)
         { "redirect=a..example", SPF_PERMERROR },
         { "ip6:::ffff:192.0.2.1 -all", SPF_FAIL },
         { "redirect=fail.example ?all", SPF_NEUTRAL },
+        { "ip4:192.0.2.65/25 -all", SPF_PASS },
+        { "ip4:192.0.2.129/25 -all", SPF_FAIL },
+        { "ip4:192.0.3.1/23 -all", SPF_PASS },
+        { "ip4:192.0.4.1/23 -all", SPF_FAIL },
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

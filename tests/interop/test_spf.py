@@ -7,11 +7,12 @@ import json
 import os
 import random
 import re
+import sqlite3
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from spfzone import Server, ServFail, Zone
-from ternlib import Client, Tern, need_shared, run
+from ternlib import MODULES, Client, Tern, need_shared, run
 
 CONFIG = """
 hostname: mx.test
@@ -219,5 +220,33 @@ def test_why_and_time():
             assert with_time.startswith("4.7.24 SPF: DNS does not answer for y.test"), with_time
 
 
+def test_forwarders_in_a_database():
+    """A table that is asked elsewhere; when it cannot be, the step has failed."""
+    if not os.path.exists(os.path.join(MODULES, "table_sql.so")):
+        print("     left out: no table_sql")
+        return
+    zone = Zone({"y.test": [{"TXT": "v=spf1 ip4:203.0.113.0/24 -all"}]})
+    table = 'identity: mail, fail: reject, refuse_at: now, exempt: [], ' \
+            'forwarders: { sql: { driver: sqlite, path: hosts.db, query: "SELECT 1 FROM hosts WHERE address = $1" } }'
+    with Server(zone) as dns:
+        t = Tern(CONFIG.replace("{options}", table), files={"tell.lua": TELL}, dns=dns.port)
+        with sqlite3.connect(os.path.join(t.dir, "hosts.db")) as db:
+            db.execute("CREATE TABLE hosts (address TEXT)")
+            db.execute("INSERT INTO hosts VALUES ('198.51.100.7'), ('2001:db8::7')")
+        db.close()
+        with t.start():
+            for host, wanted in (("198.51.100.7", "not_run"), ("2001:db8::7", "not_run"), ("198.51.100.8", "fail")):
+                assert ask(t, host, "client.test", "bob@y.test")[0] == wanted, host
+        t = Tern(CONFIG.replace("{options}", table.replace("hosts WHERE", "nothing WHERE")), files={"tell.lua": TELL}, dns=dns.port)
+        sqlite3.connect(os.path.join(t.dir, "hosts.db")).execute("CREATE TABLE hosts (address TEXT)").connection.close()
+        with t.start():
+            c = Client(t.port, greet=False)
+            c.send("PROXY TCP4 198.51.100.7 127.0.0.1 40000 25\r\n")
+            assert c.reply()[0] == 220 and c.cmd("EHLO client.test")[0] == 250
+            code, text = c.cmd("MAIL FROM:<bob@y.test>")
+            assert code == 451 and text.startswith("4.3.0"), (code, text)
+            c.close()
+
+
 if __name__ == "__main__":
-    run([test_suite, test_pyspf, test_why_and_time])
+    run([test_suite, test_pyspf, test_why_and_time, test_forwarders_in_a_database])

@@ -523,6 +523,8 @@ void run_answered(tern_call *call, tern_verdict verdict)
     struct run *run = call->run;
 
     assert(run != NULL && run->call == call);
+    if (call->challenge_op != NULL)
+        return; /* out of turn: the client is told when it has spoken, by run_auth_response() */
     (void)stop_waiting(run);
     settle(run, call, verdict, clock_now_us() - call->started_us);
     call_unref(call);
@@ -572,6 +574,11 @@ void run_auth_response(struct run *run, struct slice response)
     auth_secret_unref(call->answer);
     call->answer = auth_secret_new(none, none, none, &response);
     call->challenge_op = NULL;
+    if (!call_wants_answers(call)) {
+        call->journal.error = "answered while the client was asked";
+        run_answered(call, TERN_ERROR);
+        return;
+    }
     loop_timer_start(run->engine->env.loop, &run->timer, call->step->timeout_ms);
     call_op_answer(op);
 }

@@ -263,6 +263,7 @@ static void fail_step(struct engine_auth *a, const char *error)
 
     if (call->journal.error == NULL)
         call->journal.error = error;
+    call->challenge_op = NULL; /* the client is not asked */
     call_complete(call, TERN_ERROR);
 }
 

@@ -101,6 +101,21 @@ static tern_verdict exchange(tern_call *call, const void *conf)
     return tern->auth_challenge(call, TERN_STR("Username:"), named);
 }
 
+static void accept_all_the_same(tern_call *call, const void *conf)
+{
+    (void)conf;
+    (void)tern->auth_login(call, TERN_STR("eve"));
+    tern->complete(call, TERN_ACCEPT);
+}
+
+/* Asks the client, and does not wait for the answer. */
+static tern_verdict exchange_impatiently(tern_call *call, const void *conf)
+{
+    (void)conf;
+    (void)tern->after_ms(call, 1, accept_all_the_same);
+    return tern->auth_challenge(call, TERN_STR("Who?"), told);
+}
+
 static void gone(tern_call *call, const void *conf)
 {
     (void)call;
@@ -124,6 +139,7 @@ BACKEND(pooled, verify, TERN_AUTH_VERIFY, .flags = TERN_BLOCKING);
 BACKEND(bearer, verify, TERN_AUTH_VERIFY, .mechanisms = tokens);
 BACKEND(keeper, lookup, TERN_AUTH_LOOKUP, .flags = 0);
 BACKEND(leader, exchange, TERN_AUTH_EXCHANGE, .mechanisms = own);
+BACKEND(impatient, exchange_impatiently, TERN_AUTH_EXCHANGE, .mechanisms = own);
 
 static bool serves_plain(const void *conf, const char *mechanism)
 {
@@ -550,6 +566,28 @@ static void test_hang_up_while_a_step_waits(void)
     CU_ASSERT_EQUAL(w.aborts, 1);
 }
 
+/* A step that answers when it is the client's turn: nothing is said out of turn, and nobody is let in. */
+static void test_answered_out_of_turn(void)
+{
+    world_open("inbound", NULL);
+    add("one", &impatient, &alice);
+    open_session();
+    CU_ASSERT_EQUAL(auth("X-OWN", nothing()), 334);
+    unsigned before = said.count;
+    run_for_ms(50);
+    CU_ASSERT_EQUAL(said.count, before);
+    CU_ASSERT_TRUE(user_is(""));
+    CU_ASSERT_EQUAL(respond(SLICE("me")), 454);
+    CU_ASSERT_TRUE(user_is(""));
+    CU_ASSERT_EQUAL(auth("X-OWN", nothing()), 334);
+    run_for_ms(50);
+    engine_auth_cancel(w.session);
+    CU_ASSERT_TRUE(user_is(""));
+    CU_ASSERT_EQUAL(auth("X-OWN", nothing()), 334);
+    run_for_ms(50); /* and the client is gone */
+    world_close();
+}
+
 /* ---- each failure takes longer ---- */
 
 static void test_delay(void)
@@ -687,6 +725,7 @@ int main(void)
     CU_add_test(suite, "a slow client", test_slow_client);
     CU_add_test(suite, "cancelled", test_cancel);
     CU_add_test(suite, "a hang-up while a step waits", test_hang_up_while_a_step_waits);
+    CU_add_test(suite, "answered out of turn", test_answered_out_of_turn);
     CU_add_test(suite, "each failure takes longer", test_delay);
     CU_add_test(suite, "a user is one, however written", test_delay_by_user);
     CU_add_test(suite, "no delay for a fault", test_no_delay_for_a_fault);

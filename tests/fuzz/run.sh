@@ -1,19 +1,20 @@
 #!/bin/bash
 # run.sh - fuzzes all targets, an hour in all unless said: cores at a time, each with its share.
 #
-#   tests/fuzz/run.sh [--build FOLDER] [--seconds IN_ALL | --each SECONDS] [--jobs N] [--write] [TARGET...]
+#   tests/fuzz/run.sh [--build FOLDER] [--seconds IN_ALL | --each SECONDS] [--jobs N] [--patience SECONDS] [--write] [TARGET...]
 #   tests/fuzz/run.sh --keep [--build FOLDER]    inputs that were found and do no harm any more go into the kept corpus
 #
 # Without --build it builds build/fuzz first. A line for each target, and a table at the end; --write puts
 # the table into docs/testing.md. What grows while fuzzing stays in FOLDER/corpus, and the next run goes
-# on from there; what is found in FOLDER/findings. Status 1: something was found, or a target did not run.
+# on from there; what is found in FOLDER/findings. An input that takes longer than the patience (30) is a finding; beside
+# other work it may only have waited for the processor. Status 1: something was found, or a target did not run.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 kept=$root/tests/fuzz/corpus
 page=${TERN_FUZZ_PAGE:-$root/docs/testing.md}
-build="" seconds=3600 each="" jobs=$(nproc) write=no keep=no wanted=()
+build="" seconds=3600 each="" jobs=$(nproc) patience=30 write=no keep=no wanted=()
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 number() { [[ ${1:-} =~ ^[1-9][0-9]{0,6}$ ]] || usage; echo "$1"; }
 while [ $# -gt 0 ]; do
     case $1 in
@@ -21,6 +22,7 @@ while [ $# -gt 0 ]; do
     --seconds) seconds=$(number "${2:-}") || exit 2; shift ;;
     --each) each=$(number "${2:-}") || exit 2; shift ;;
     --jobs) jobs=$(number "${2:-}") || exit 2; shift ;;
+    --patience) patience=$(number "${2:-}") || exit 2; shift ;;
     --write) write=yes ;;
     --keep) keep=yes ;;
     -*) usage ;;
@@ -86,7 +88,8 @@ last() { # name of a figure, log: what libFuzzer said of it last
 fuzz() { # target: a line for the reader in $work/NAME.line, one of the table in $work/NAME.row
     local name=$1 log=$work/$1.log found begin=$SECONDS status
     mkdir -p "$build/corpus/$name" "$build/findings/$name" "$kept/$name"
-    timeout -k 10 $((each * 2 + 120)) "$build/tests/fuzz/$name" -max_total_time="$each" -rss_limit_mb=4096 -timeout=30 -print_final_stats=1 \
+    timeout -k 10 $((each * 2 + patience + 120)) "$build/tests/fuzz/$name" -max_total_time="$each" -rss_limit_mb=4096 -timeout="$patience" \
+        -report_slow_units="$patience" -print_final_stats=1 \
         -artifact_prefix="$build/findings/$name/" "$build/corpus/$name" "$kept/$name" >"$log" 2>&1 </dev/null
     status=$?
     found=$(find "$build/findings/$name" -type f | wc -l)

@@ -345,8 +345,7 @@ class Postfix(Process):
             os.makedirs(os.path.join(self.dir, d))
         shutil.chown(os.path.join(self.dir, "data"), "postfix")
         self.log = os.path.join(self.dir, "log", "mail.log")
-        with open(os.path.join(self.conf, "main.cf"), "w") as f:
-            f.write("""compatibility_level = 3.6
+        text = """compatibility_level = 3.6
 queue_directory = {d}/spool
 data_directory = {d}/data
 daemon_directory = /usr/lib/postfix/sbin
@@ -369,8 +368,12 @@ smtpd_peername_lookup = no
 default_transport = {t}:[127.0.0.1]:{p}
 relay_transport = {t}:[127.0.0.1]:{p}
 smtpd_recipient_restrictions = permit_mynetworks, reject
-{more}
-""".format(d=self.dir, t=transport, p=port, more=more))
+""".format(d=self.dir, t=transport, p=port)
+        # A key twice is a warning of each process, postlogd's too, which waits for itself for ever if its queue is full.
+        own = [l.split("=")[0].strip() for l in more.splitlines()]
+        text = "".join(l + "\n" for l in text.splitlines() if l.split("=")[0].strip() not in own) + more + "\n"
+        with open(os.path.join(self.conf, "main.cf"), "w") as f:
+            f.write(text)
         rows = ["127.0.0.1:%d inet n - n - 20 smtpd" % self.port, "pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup",
                 "qmgr unix n - n 300 1 qmgr", "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce",
                 "defer unix - - n - 0 bounce", "trace unix - - n - 0 bounce", "verify unix - - n - 1 verify",
@@ -394,7 +397,7 @@ smtpd_recipient_restrictions = permit_mynetworks, reject
             return ""
 
     def __exit__(self, *rest):
-        subprocess.run([program("postfix"), "-c", self.conf, "stop"], capture_output=True)
+        subprocess.run([program("postfix"), "-c", self.conf, "stop"], capture_output=True, timeout=60 * SLOW)
         super().__exit__(*rest)
 
 

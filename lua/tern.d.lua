@@ -100,7 +100,7 @@ function tern.table(how) end
 function tern.cidrs(how) end
 
 ---Refuses for good: 5xx, by default 550 5.7.1; at route and deliver the sender gets a bounce.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, vrfy.
 ---@param code? integer
 ---@param enhanced? string
 ---@param text string
@@ -108,7 +108,7 @@ function tern.cidrs(how) end
 function tern.reject(code, enhanced, text) end
 
 ---Refuses for now: 4xx, by default 451 4.7.1; the other side tries again.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, vrfy.
 ---@param code? integer
 ---@param enhanced? string
 ---@param text string
@@ -116,7 +116,7 @@ function tern.reject(code, enhanced, text) end
 function tern.defer(code, enhanced, text) end
 
 ---Replies 421 and ends the connection.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, vrfy.
 ---@param code? integer
 ---@param enhanced? string
 ---@param text string
@@ -124,13 +124,13 @@ function tern.defer(code, enhanced, text) end
 function tern.close(code, enhanced, text) end
 
 ---Accepts the message and keeps it in quarantine. Later steps still run and may refuse.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, vrfy.
 ---@param reason string
 ---@return tern.answer
 function tern.hold(reason) end
 
 ---Accepts the message and drops it. Later steps still run and may refuse.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, vrfy.
 ---@param reason? string
 ---@return tern.answer
 function tern.discard(reason) end
@@ -146,6 +146,14 @@ function tern.route(route) end
 ---@param what? string|table
 ---@return tern.answer
 function tern.accept(what) end
+
+---That is whom VRFY or EXPN asks for: 250 2.1.5 unless said, or 251 or 252, and a text with the address in brackets. A list is a text of several lines, at most 4000 octets, and makes a reply of as many.
+---Where: vrfy.
+---@param code? integer
+---@param enhanced? string
+---@param text string
+---@return tern.answer
+function tern.confirm(code, enhanced, text) end
 
 ---With form = "exchange": asks the client (334, in base64) and waits for its response. When it cancels or leaves, the call ends here.
 ---Where: auth.
@@ -177,13 +185,13 @@ function tern.now() end
 function tern.hostname() end
 
 ---Sets a result that the script declared with tern.result.
----Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver.
+---Where: connect, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, vrfy.
 ---@param name string
 ---@param value string
 function tern.set_result(name, value) end
 
 ---Asks the DNS for A (unless said), AAAA, MX, TXT, PTR, NS, CNAME or TLSA. A list of texts (for MX of { host, preference }; `.authentic`: DNSSEC); or nil, the reason, and true if it could not be found out (time-out, SERVFAIL) rather than certainly not being there.
----Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result, vrfy.
 ---@param name string
 ---@param type? string
 ---@return table|nil, string|nil, boolean|nil
@@ -218,20 +226,20 @@ function tern.log.debug(text) end
 tern.kv = {}
 
 ---What is stored, or nil. Each script has keys of its own. All of tern.kv raise an error if the store fails.
----Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result, vrfy.
 ---@param key string
 ---@return string|integer|nil
 function tern.kv.get(key) end
 
 ---Stores a value, for an hour unless said.
----Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result, vrfy.
 ---@param key string
 ---@param value string|integer
 ---@param expire_s? integer
 function tern.kv.put(key, value, expire_s) end
 
 ---Stores a number unless the key is there. Returns what was there before, or nil.
----Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result, vrfy.
 ---@param key string
 ---@param value integer
 ---@param expire_s? integer
@@ -239,7 +247,7 @@ function tern.kv.put(key, value, expire_s) end
 function tern.kv.put_new(key, value, expire_s) end
 
 ---Adds, and returns the sum. A key that is not there begins at 0 and expires after expire_s.
----Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result, vrfy.
 ---@param key string
 ---@param amount integer
 ---@param expire_s? integer
@@ -247,11 +255,11 @@ function tern.kv.put_new(key, value, expire_s) end
 function tern.kv.add(key, amount, expire_s) end
 
 ---Removes a key.
----Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result, vrfy.
 ---@param key string
 function tern.kv.remove(key) end
 
----The argument at connect, ehlo and close; `txn.session` elsewhere.
+---The argument at connect, ehlo, vrfy and close; `txn.session` elsewhere.
 ---@class tern.session
 ---@field id string # Names the session in the log.
 ---@field client string|nil # The client's address.
@@ -433,7 +441,7 @@ local part_class = {}
 local table_class = {}
 
 ---The value of a key (empty where the table has keys only), or nil. Raises an error if the table fails.
----Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result.
+---Where: connect, tls, ehlo, auth, mail, rcpt, data, message, queue, sign, route, deliver, result, vrfy.
 ---@param key string
 ---@return string|nil
 function table_class:find(key) end
@@ -460,5 +468,14 @@ function cidrs_class:contains(address) end
 ---@field response string|nil # The initial response, with form = "exchange"; nil: the client sent none.
 ---@field mechanism string # "PLAIN", "SCRAM-SHA-256", ...
 local credentials_class = {}
+
+---What VRFY or EXPN asks for: the second argument at vrfy.
+---@class tern.asked
+---@field verb string # "vrfy" or "expn".
+---@field argument string # What is asked for, as it was said.
+---@field address string # The same if it is an address, without brackets; else this and the next two are empty.
+---@field local_part string # What stands before the @.
+---@field domain string # In lower case and A-labels; empty for a bare postmaster.
+local asked_class = {}
 
 return tern

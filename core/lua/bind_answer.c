@@ -19,6 +19,7 @@ struct answer {
     unsigned code;
     char enhanced[12];
     struct tern_route *route; /* in memory of the call */
+    const char *list;         /* likewise: the text of confirm */
     char text[LUA_REPLY_TEXT_MAX + 1];
 };
 
@@ -278,6 +279,31 @@ int lua_tern_accept(lua_State *L)
     return 1;
 }
 
+/* ---- vrfy ---- */
+
+int lua_tern_confirm(lua_State *L)
+{
+    int arg = 1, count = lua_gettop(L);
+    struct answer *a = push_answer(L, TERN_ACCEPT);
+
+    a->code = 250;
+    if (lua_type(L, 1) == LUA_TNUMBER)
+        a->code = (unsigned)luaL_checkinteger(L, arg++);
+    if (a->code < 250 || a->code > 252)
+        return luaL_error(L, "tern.confirm takes a code of 250 to 252, not %d", (int)a->code);
+    if (count - arg >= 1)
+        set_enhanced(L, a, arg++);
+    else
+        strcpy(a->enhanced, "2.1.5");
+    a->list = keep(L, arg, LUA_LIST_OCTETS_MAX).ptr;
+    if (a->list[0] == '\0')
+        return luaL_argerror(L, arg, "is empty");
+    for (const char *p = a->list; *p != '\0'; p++)
+        if (((unsigned char)*p < 32 && *p != '\n') || *p == 127)
+            return luaL_argerror(L, arg, "has a control character in it");
+    return 1;
+}
+
 /* ---- applying ---- */
 
 static unsigned declared_answers(const struct lua_run *run)
@@ -310,6 +336,8 @@ tern_verdict lua_answer_apply(lua_State *L, struct lua_run *run)
         lua_check_result(L, "tern.route", lua_api->set_route(run->call, a->route));
         return a->verdict;
     }
+    if (a->list != NULL)
+        return lua_api->reply(run->call, TERN_ACCEPT, a->code, a->enhanced, "%s", a->list);
     if (a->verdict == TERN_ACCEPT)
         return TERN_ACCEPT;
     if (a->verdict == TERN_HOLD)

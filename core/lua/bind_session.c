@@ -37,6 +37,24 @@ int lua_credentials_response(lua_State *L)
     return 1;
 }
 
+/* At hook vrfy alone, where there is something asked for. */
+int lua_asked_verb(lua_State *L)
+{
+    lua_pushstring(L, lua_api->vrfy(lua_run_of(L)->call)->expand ? "expn" : "vrfy");
+    return 1;
+}
+
+#define ASKED(name, field)                                                                         \
+    int lua_asked_##name(lua_State *L)                                                             \
+    {                                                                                              \
+        return lua_push_str(L, lua_api->vrfy(lua_run_of(L)->call)->field);                         \
+    }
+ASKED(argument, argument)
+ASKED(address, mailbox.address)
+ASKED(local_part, mailbox.local)
+ASKED(domain, mailbox.domain)
+#undef ASKED
+
 int lua_session_esmtp(lua_State *L)
 {
     lua_pushboolean(L, lua_api->is_esmtp(lua_run_of(L)->call));

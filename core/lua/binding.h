@@ -25,6 +25,7 @@ enum lua_owner {
     OWNER_TABLE,
     OWNER_CIDRS,
     OWNER_CREDENTIALS,
+    OWNER_ASKED,
     OWNER_COUNT,
 };
 
@@ -34,7 +35,7 @@ enum lua_kind { KIND_FUNCTION, KIND_METHOD, KIND_FIELD };
 #define AT_LOAD    (1u << TERN_HOOK_COUNT)       /* while the script is loaded, outside any hook */
 #define AT_HOOKS   ((1u << TERN_HOOK_COUNT) - 1) /* inside any hook */
 #define AT_ALWAYS  (AT_HOOKS | AT_LOAD)
-#define AT_SESSION (AT(CONNECT) | AT(TLS) | AT(EHLO) | AT(AUTH) | AT(CLOSE))
+#define AT_SESSION (AT(CONNECT) | AT(TLS) | AT(EHLO) | AT(AUTH) | AT(CLOSE) | AT(VRFY))
 #define AT_MESSAGE (AT(MESSAGE) | AT(QUEUE) | AT(SIGN))
 #define AT_LATER   (AT(ROUTE) | AT(DELIVER) | AT(RESULT))
 #define AT_TXN     (AT(MAIL) | AT(RCPT) | AT(DATA) | AT_MESSAGE | AT_LATER)
@@ -95,6 +96,7 @@ void lua_options_open(lua_State *L);
 int lua_options_push(lua_State *L);
 
 /* ---- answers: bind_answer.c ---- */
+#define LUA_LIST_OCTETS_MAX 4000
 #define LUA_REPLY_TEXT_MAX  400 /* octets; RFC 5321 4.5.3.1.5 allows 512 for the line */
 #define LUA_ROUTE_HOSTS_MAX 16
 void lua_answer_open(lua_State *L);
@@ -131,6 +133,7 @@ int lua_tern_hold(lua_State *L);
 int lua_tern_discard(lua_State *L);
 int lua_tern_route(lua_State *L);
 int lua_tern_accept(lua_State *L);
+int lua_tern_confirm(lua_State *L);
 
 int lua_tern_contains(lua_State *L); /* bind_tern.c */
 int lua_tern_note(lua_State *L);
@@ -175,6 +178,11 @@ int lua_credentials_user(lua_State *L);
 int lua_credentials_password(lua_State *L);
 int lua_credentials_mechanism(lua_State *L);
 int lua_credentials_response(lua_State *L);
+int lua_asked_verb(lua_State *L);
+int lua_asked_argument(lua_State *L);
+int lua_asked_address(lua_State *L);
+int lua_asked_local_part(lua_State *L);
+int lua_asked_domain(lua_State *L);
 int lua_any_tag(lua_State *L);
 int lua_any_has_tag(lua_State *L);
 int lua_any_results(lua_State *L);

@@ -103,6 +103,9 @@ const struct lua_binding lua_bindings[] = {
        "= \"lookup\" `what` is the user's keys: { password = ... } in clear, or { hash = \"SHA-256\", "
        "salt, iterations, stored_key, server_key }, and maybe user = ... With form = \"exchange\" `what` is the "
        "user's name. At route: the same as tern.route."),
+    FN(TERN, "confirm", lua_tern_confirm, AT(VRFY), "code?: integer, enhanced?: string, text: string", "tern.answer",
+       "That is whom VRFY or EXPN asks for: 250 2.1.5 unless said, or 251 or 252, and a text with the address in "
+       "brackets. A list is a text of several lines, at most 4000 octets, and makes a reply of as many."),
     FN(TERN, "challenge", lua_tern_challenge, AT(AUTH), "challenge: string", "string",
        "With form = \"exchange\": asks the client (334, in base64) and waits for its response. When it cancels or "
        "leaves, the call ends here."),
@@ -196,6 +199,15 @@ const struct lua_binding lua_bindings[] = {
           "The initial response, with form = \"exchange\"; nil: the client sent none."),
     FIELD(CREDENTIALS, "mechanism", lua_credentials_mechanism, AT(AUTH), "string",
           "\"PLAIN\", \"SCRAM-SHA-256\", ..."),
+
+    /* -- asked, the second argument at vrfy -- */
+    FIELD(ASKED, "verb", lua_asked_verb, AT(VRFY), "string", "\"vrfy\" or \"expn\"."),
+    FIELD(ASKED, "argument", lua_asked_argument, AT(VRFY), "string", "What is asked for, as it was said."),
+    FIELD(ASKED, "address", lua_asked_address, AT(VRFY), "string",
+          "The same if it is an address, without brackets; else this and the next two are empty."),
+    FIELD(ASKED, "local_part", lua_asked_local_part, AT(VRFY), "string", "What stands before the @."),
+    FIELD(ASKED, "domain", lua_asked_domain, AT(VRFY), "string",
+          "In lower case and A-labels; empty for a bare postmaster."),
 
     /* -- transaction or message -- */
     FIELD(TXN, "id", lua_txn_id, AT_TXN, "string", "The queue id."),

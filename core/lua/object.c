@@ -20,6 +20,7 @@ static const char *const class_names[OWNER_COUNT] = {
     [OWNER_SESSION] = "session",    [OWNER_TXN] = "txn",      [OWNER_RCPT] = "rcpt",
     [OWNER_MAILBOX] = "mailbox",    [OWNER_PART] = "part",    [OWNER_TABLE] = "table option",
     [OWNER_CIDRS] = "cidrs option", [OWNER_CREDENTIALS] = "credentials",
+    [OWNER_ASKED] = "asked",
 };
 
 struct lua_run *lua_run_of(lua_State *L)

@@ -43,6 +43,7 @@ static const struct {
     [TERN_HOOK_DELIVER] = { "deliver", R | D | H },
     [TERN_HOOK_RESULT] = { "result", 0 },
     [TERN_HOOK_CLOSE] = { "close", 0 },
+    [TERN_HOOK_VRFY] = { "vrfy", TERN_MAY_ACCEPT | R | D },
 #undef R
 #undef D
 #undef C
@@ -83,7 +84,7 @@ static void push_rcpts(lua_State *L, const struct lua_run *run)
     }
 }
 
-/* f(session), f(session, credentials), f(txn), f(txn, rcpt), f(message, rcpts). */
+/* f(session), f(session, credentials), f(session, asked), f(txn), f(txn, rcpt), f(message, rcpts). */
 static int push_arguments(lua_State *L, const struct lua_run *run)
 {
     switch (run->hook) {
@@ -94,6 +95,10 @@ static int push_arguments(lua_State *L, const struct lua_run *run)
     case TERN_HOOK_AUTH:
         (void)lua_object_push(L, OWNER_SESSION, 0, 0);
         (void)lua_object_push(L, OWNER_CREDENTIALS, 0, 0);
+        return 2;
+    case TERN_HOOK_VRFY:
+        (void)lua_object_push(L, OWNER_SESSION, 0, 0);
+        (void)lua_object_push(L, OWNER_ASKED, 0, 0);
         return 2;
     case TERN_HOOK_RCPT:
         (void)lua_object_push(L, OWNER_TXN, 0, 0);

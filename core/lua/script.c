@@ -135,6 +135,7 @@ HANDLER(route, ROUTE)
 HANDLER(deliver, DELIVER)
 HANDLER(result, RESULT)
 HANDLER(close, CLOSE)
+HANDLER(vrfy, VRFY)
 #undef HANDLER
 
 static const tern_handler handlers[TERN_HOOK_COUNT] = {
@@ -146,6 +147,7 @@ static const tern_handler handlers[TERN_HOOK_COUNT] = {
     [TERN_HOOK_QUEUE] = on_queue,     [TERN_HOOK_SIGN] = on_sign,
     [TERN_HOOK_ROUTE] = on_route,     [TERN_HOOK_DELIVER] = on_deliver,
     [TERN_HOOK_RESULT] = on_result,   [TERN_HOOK_CLOSE] = on_close,
+    [TERN_HOOK_VRFY] = on_vrfy,
 };
 
 static void begin_options(struct lua_script *s)

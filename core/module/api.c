@@ -363,6 +363,8 @@ static const struct tern_api table = {
 
     .delivery_local = api_delivery_local,
     .pam_sync = api_pam_sync,
+
+    .vrfy = api_vrfy,
 };
 
 const struct tern_api *api_table(void)

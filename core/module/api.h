@@ -114,6 +114,8 @@ bool api_wake(tern_call *call, tern_timer_fn done);
 tern_verdict api_offload(tern_call *call, tern_handler run);
 uint64_t api_early_octets(const tern_call *call);
 
+/* engine_vrfy.c */
+const struct tern_vrfy *api_vrfy(const tern_call *call);
 /* api_auth.c */
 tern_str api_auth_mechanism(const tern_call *call);
 tern_str api_auth_user(const tern_call *call);

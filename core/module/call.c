@@ -92,6 +92,7 @@ void call_unref(tern_call *call)
     txn_facts_unref(call->view.txn);
     message_head_unref(call->view.message);
     auth_secret_unref(call->view.auth);
+    shared_arena_unref(call->view.vrfy_memory);
     auth_secret_unref(call->answer);
     journal_wipe(&call->journal);
     arena_fini(&call->arena);

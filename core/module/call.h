@@ -80,6 +80,8 @@ struct call_view {
     const struct note *tags;          /* of the recipients concerned, besides session's and txn's */
     tern_str outcome, outcome_text;   /* hook result; as long as the run */
     struct auth_secret *auth;         /* counted, or NULL */
+    struct shared_arena *vrfy_memory; /* counted, or NULL */
+    const struct tern_vrfy *vrfy;     /* in there */
 };
 
 /* An answer that a call waits for. In the call's memory. */

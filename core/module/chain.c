@@ -107,7 +107,7 @@ static void note_step(struct run *run, const struct plan_step *step, tern_verdic
                               .rcpt = run->rcpt,
                               .shadow = step->mode == STEP_SHADOW };
 
-    if (refusal != NULL && refusal->verdict != TERN_ACCEPT) {
+    if (refusal != NULL) {
         e.code = refusal->code;
         e.enhanced = refusal->enhanced;
         e.text = refusal->text;
@@ -170,6 +170,8 @@ static struct refusal on_error(const struct run *run, const struct plan_step *st
 
     if (run->point == TERN_HOOK_AUTH)
         r = refusal_auth(TERN_DEFER, false); /* permanent needs certainty, whatever on_error says */
+    else if (run->point == TERN_HOOK_VRFY) /* likewise: nobody may conclude that there is no such mailbox */
+        r = refusal_make(TERN_DEFER, 451, "4.3.0", SLICE("temporary failure, please try again later"), false);
     else if (step->on_error == STEP_ERROR_REJECT && !run->generated)
         r = refusal_make(TERN_REJECT, 554, "5.3.0", SLICE("a check could not be made"),
                          run->soft_bounce);
@@ -177,6 +179,7 @@ static struct refusal on_error(const struct run *run, const struct plan_step *st
         r = refusal_make(TERN_DEFER, 451, "4.3.0",
                          SLICE("temporary failure, please try again later"), false);
     r.step = step;
+    r.failed = true;
     return r;
 }
 
@@ -232,6 +235,8 @@ static const char *fault_of(const struct run *run, tern_call *call, tern_verdict
     if (j->reply_verdict != TERN_NEXT && j->reply_verdict != verdict && verdict != TERN_HOLD &&
         verdict != TERN_DISCARD && verdict != TERN_ACCEPT)
         return "answered something else than its reply says";
+    if (verdict == TERN_ACCEPT && run->point == TERN_HOOK_VRFY && j->reply_verdict != TERN_ACCEPT)
+        return "accepts without a reply";
     if (verdict == TERN_ACCEPT && run->point == TERN_HOOK_ROUTE && !j->routed)
         return "accepts without a route";
     if (verdict == TERN_ACCEPT && call->hook->auth_form == TERN_AUTH_LOOKUP && j->keys == NULL)
@@ -248,6 +253,10 @@ static void take_verdict(struct run *run, tern_call *call, tern_verdict verdict,
     case TERN_REJECT:
     case TERN_DEFER:
     case TERN_CLOSE: refusal = refusal_of(run, call, verdict); break;
+    case TERN_ACCEPT:
+        if (run->point == TERN_HOOK_VRFY)
+            refusal = refusal_of(run, call, verdict); /* a reply like any other */
+        break;
     case TERN_HOLD:
         if (enforce)
             dispose(run, call, DISPOSE_HOLD);

@@ -16,11 +16,12 @@
 
 /* A refusal, or NEXT: none. Strings live in the run's memory. */
 struct refusal {
-    tern_verdict verdict; /* NEXT, REJECT, DEFER, CLOSE; ACCEPT at "first" hooks */
+    tern_verdict verdict; /* NEXT, REJECT, DEFER, CLOSE; ACCEPT at "first" hooks, at vrfy with a reply */
     unsigned code;
     char enhanced[12];
     struct slice text;
     const struct plan_step *step; /* NULL: the core */
+    bool failed;                  /* hook vrfy: it is on_error's, not the step's */
 };
 
 /* RUN_CLAIMS, at rcpt: those that may claim; that none did is no refusal then. */

@@ -45,6 +45,7 @@ static bool __attribute__((format(printf, 2, 3))) wrong(struct reading *r, const
 static const char *const hook_names[TERN_HOOK_COUNT] = {
     "connect", "tls",   "ehlo", "auth",  "mail",    "rcpt",   "data",
     "message", "queue", "sign", "route", "deliver", "result", "close",
+    "vrfy",
 };
 
 #define A TERN_MAY_ACCEPT
@@ -68,6 +69,7 @@ static const unsigned allowed_answers[TERN_HOOK_COUNT] = {
     [TERN_HOOK_DELIVER] = R | D | H,
     [TERN_HOOK_RESULT] = 0,
     [TERN_HOOK_CLOSE] = 0,
+    [TERN_HOOK_VRFY] = A | R | D,
 };
 #undef A
 #undef R

@@ -108,6 +108,12 @@ struct engine_client {
     bool name_forged, esmtp;
 };
 void engine_reconnect(struct engine_session *session, const struct engine_client *client, engine_done done, void *arg);
+/*
+ * VRFY, or EXPN: hook vrfy. ACCEPT: what the reply says (lines with \n between them). NEXT: nobody knows, or it is not
+ * to be told. `mailbox` is empty if the argument is no address. In a transaction, too.
+ */
+void engine_vrfy(struct engine_session *session, bool expand, struct slice argument,
+                 const struct tern_mailbox *mailbox, engine_done done, void *arg);
 /* EHLO keywords withheld by steps, for the reply. */
 unsigned engine_withheld_count(const struct engine_session *session);
 struct slice engine_withheld(const struct engine_session *session, unsigned index);

@@ -122,7 +122,9 @@ struct session_run {
     engine_done done;
     void *done_arg;
     struct profile_fetch *profiles;
-    struct engine_txn *aside; /* the transaction while a new EHLO is asked about */
+    struct engine_txn *aside; /* the transaction while a new EHLO, or VRFY, is asked about */
+    struct shared_arena *vrfy_memory; /* hook vrfy, or NULL; a session may ask often and keeps none of it */
+    const struct tern_vrfy *vrfy;
 };
 
 struct engine_session {
@@ -161,6 +163,7 @@ static inline bool session_is_asked(const struct engine_session *s)
 }
 void spare_runs_free(struct engine *engine);
 struct record *session_record(struct engine_session *s);
+struct record *session_record_late(struct run *run, bool telling);
 void session_ask(struct engine_session *s, const struct plan *plan, unsigned point,
                  const struct run_ops *ops, engine_done done, void *arg);
 /* The question is not asked yet, but it is known who is to be told. */
@@ -170,6 +173,8 @@ void session_answer_next(struct engine_session *s);
 void session_view(struct run *run, struct call_view *ret);
 void session_keep(struct kept_refusal **first, uint16_t *count, struct shared_arena *memory,
                   const struct run *run, const struct refusal *refusal, bool shadow);
+/* The first that counts: the plan enforces the step. */
+const struct kept_refusal *kept_first(const struct kept_refusal *kept, const struct plan *plan);
 /* Tags, results and variables of a journal; to the session while there is no transaction. */
 void session_apply_notes(struct engine_session *s, const tern_call *call);
 void txn_apply_notes(struct txn_facts **facts, const tern_call *call);

@@ -193,8 +193,7 @@ static const struct run_ops rcpt_ops = { .view = session_view, .apply = apply, .
 /* ---- kept refusals ---- */
 
 /* The first that counts for this recipient: its profile enforces the step. */
-static const struct kept_refusal *first_kept(const struct kept_refusal *kept,
-                                             const struct plan *plan)
+const struct kept_refusal *kept_first(const struct kept_refusal *kept, const struct plan *plan)
 {
     for (; kept != NULL; kept = kept->next) {
         unsigned index = kept->refusal.step->step->index;
@@ -206,10 +205,10 @@ static const struct kept_refusal *first_kept(const struct kept_refusal *kept,
 
 static bool give_kept(struct engine_session *s)
 {
-    const struct kept_refusal *kept = first_kept(s->kept, s->txn->rcpt_plan);
+    const struct kept_refusal *kept = kept_first(s->kept, s->txn->rcpt_plan);
 
     if (kept == NULL)
-        kept = first_kept(s->txn->kept, s->txn->rcpt_plan);
+        kept = kept_first(s->txn->kept, s->txn->rcpt_plan);
     if (kept == NULL)
         return false;
     struct record_entry e = { .point = TERN_HOOK_RCPT,

@@ -29,6 +29,7 @@ struct session_run *run_borrow(struct engine_session *s)
     r->done = NULL;
     r->profiles = NULL;
     r->aside = NULL;
+    r->vrfy_memory = NULL;
     s->asked = r;
     return r;
 }
@@ -44,6 +45,7 @@ void run_give_back(struct engine_session *s)
     run_abort(&r->run);
     if (r->aside != NULL)
         s->txn = r->aside;
+    shared_arena_unref(r->vrfy_memory);
     s->asked = NULL;
     if (engine->spare_run_count >= ENGINE_SPARE_RUNS_MAX) {
         free(r);

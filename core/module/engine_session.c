@@ -36,7 +36,7 @@ static struct record *record_of(struct engine_session *s)
 }
 
 /* Most sessions have a few steps that say nothing, and need no record for that. */
-static struct record *record_late(struct run *run, bool telling)
+struct record *session_record_late(struct run *run, bool telling)
 {
     struct engine_session *s = session_of_run(run);
 
@@ -176,7 +176,7 @@ static void done(struct run *run)
 }
 
 static const struct run_ops session_ops = {
-    .view = session_view, .apply = apply, .keep = keep, .record = record_late, .done = done
+    .view = session_view, .apply = apply, .keep = keep, .record = session_record_late, .done = done
 };
 
 /* ---- the door ---- */

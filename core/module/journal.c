@@ -290,6 +290,23 @@ static bool is_printable_line(const char *text)
     return true;
 }
 
+/* Hook vrfy: an address, or a list of them on as many lines. */
+static const char *found_fault(const struct journal_writer *w, unsigned code, const char *enhanced, const char *text)
+{
+    if (w->point != TERN_HOOK_VRFY)
+        return "a reply to something that is no refusal";
+    if (code < 250 || code > 252)
+        return "the code of the reply contradicts the verdict";
+    if (enhanced != NULL && enhanced[0] != '\0' && !journal_enhanced_is_valid(enhanced, '2'))
+        return "the enhanced code of the reply is malformed or contradicts the verdict";
+    if (strlen(text) > JOURNAL_LIST_OCTETS_MAX)
+        return "the list is too long for a reply";
+    for (const char *p = text; *p != '\0'; p++)
+        if (((unsigned char)*p < 32 && *p != '\n') || *p == 127)
+            return "the text of the reply holds control characters";
+    return text[0] == '\0' ? "the reply has no text" : NULL;
+}
+
 static const char *reply_fault(tern_verdict verdict, unsigned code, const char *enhanced,
                                const char *text)
 {
@@ -308,18 +325,19 @@ tern_verdict journal_reply(const struct journal_writer *w, tern_verdict verdict,
                            const char *enhanced, const char *text)
 {
     struct journal *j = w->journal;
-    const char *fault = reply_fault(verdict, code, enhanced, text);
+    bool found = verdict == TERN_ACCEPT;
+    const char *fault = found ? found_fault(w, code, enhanced, text) : reply_fault(verdict, code, enhanced, text);
 
     if (fault != NULL) {
         journal_fail(w, fault);
         return TERN_ERROR;
     }
     if (enhanced == NULL || enhanced[0] == '\0')
-        enhanced = verdict == TERN_REJECT ? "5.7.1" : "4.7.1";
+        enhanced = found ? "2.1.5" : verdict == TERN_REJECT ? "5.7.1" : "4.7.1";
     j->reply_verdict = verdict;
     j->code = verdict == TERN_CLOSE ? 421 : code;
     (void)snprintf(j->enhanced, sizeof(j->enhanced), "%s", enhanced);
-    j->text = dup(w->arena, slice_head(slice_cstr(text), JOURNAL_REPLY_OCTETS_MAX));
+    j->text = dup(w->arena, slice_head(slice_cstr(text), found ? JOURNAL_LIST_OCTETS_MAX : JOURNAL_REPLY_OCTETS_MAX));
     return verdict;
 }
 

@@ -25,6 +25,7 @@
 #define JOURNAL_ADDED_RCPTS_MAX  100   /* add_rcpt */
 #define JOURNAL_VALUE_OCTETS_MAX 65536 /* of a header field, variable, result */
 #define JOURNAL_NOTE_OCTETS_MAX  512   /* longer ones are cut */
+#define JOURNAL_LIST_OCTETS_MAX  4000  /* hook vrfy: of all lines together */
 #define JOURNAL_REPLY_OCTETS_MAX 400   /* RFC 5321 4.5.3.1.5: 512 with code and transaction id */
 
 enum journal_kind {

@@ -178,7 +178,7 @@ static void warn_of_patience(struct config_errors *errors, const struct step_sou
     } patience[] = {
         { 1u << TERN_HOOK_DATA, 120000, "2 minutes for the reply to DATA" },
         { 1u << TERN_HOOK_CONNECT | 1u << TERN_HOOK_EHLO | 1u << TERN_HOOK_MAIL |
-              1u << TERN_HOOK_RCPT,
+              1u << TERN_HOOK_RCPT | 1u << TERN_HOOK_VRFY,
           300000, "5 minutes for a reply" },
         { 1u << TERN_HOOK_MESSAGE, 600000, "10 minutes for the reply to the dot" },
     };

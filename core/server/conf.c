@@ -16,7 +16,8 @@
 
 static const char *const sandboxes[] = { "off", "best-effort", "required", NULL };
 static const char *const log_levels[] = { "error", "warning", "info", "debug", NULL };
-static const char *const vrfys[] = { "neutral", "refuse", NULL };
+static const char *const vrfys[] = { "neutral", "refuse", "policy", NULL };
+static const char *const expns[] = { "refuse", "policy", NULL };
 static const char *const hold_thens[] = { "discard", "bounce", NULL };
 static const char *const log_targets[] = { "stderr", "file", "syslog", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
@@ -235,7 +236,10 @@ static const struct tern_option listener_options[] = {
     TERN_OPTION_CIDRS(struct listener_conf, etrn, "",
                       "Clients that may have the mail for a domain tried at once by ETRN (RFC 1985)."),
     TERN_OPTION_ENUM(struct listener_conf, vrfy, "neutral", vrfys,
-                     "neutral: VRFY is answered 252 whatever it asks for; refuse: 502."),
+                     "neutral: VRFY is answered 252 whatever it asks for; refuse: 502; policy: the steps of hook vrfy "
+                     "are asked, and it is 252 where none of them knows."),
+    TERN_OPTION_ENUM(struct listener_conf, expn, "refuse", expns,
+                     "refuse: EXPN is answered 502; policy: the steps of hook vrfy are asked, and EHLO names EXPN."),
     TERN_OPTIONS_END,
 };
 

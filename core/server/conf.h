@@ -22,7 +22,8 @@
 enum listener_auth { LISTENER_AUTH_OFF, LISTENER_AUTH_ALLOWED, LISTENER_AUTH_REQUIRED };
 enum listener_protocol { LISTENER_SMTP, LISTENER_LMTP };
 
-enum listener_vrfy { LISTENER_VRFY_NEUTRAL, LISTENER_VRFY_REFUSE };
+enum listener_vrfy { LISTENER_VRFY_NEUTRAL, LISTENER_VRFY_REFUSE, LISTENER_VRFY_POLICY };
+enum listener_expn { LISTENER_EXPN_REFUSE, LISTENER_EXPN_POLICY };
 
 struct listener_conf {
     struct slice name;
@@ -38,6 +39,7 @@ struct listener_conf {
     const struct tern_cidrs *proxy; /* who must send a PROXY header */
     const struct tern_cidrs *xclient, *xforward, *etrn;
     int vrfy; /* enum listener_vrfy */
+    int expn; /* enum listener_expn */
     int auth;     /* enum listener_auth */
     bool auth_plaintext;
     struct engine_auth_options auth_options; /* of this listener and of `auth:` */

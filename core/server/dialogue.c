@@ -256,6 +256,29 @@ static void op_data(void *owner)
     engine_data(s->engine, on_decided_logged, s);
 }
 
+static void on_vrfy_decided(void *arg, const struct decision *d)
+{
+    struct dialogue *s = arg;
+    struct smtp_answer found = { d->code, d->enhanced, d->text, NULL, 0 };
+
+    if (s->ending || d->verdict != TERN_ACCEPT) {
+        on_decided_logged(arg, d);
+        return;
+    }
+    s->ops->gather(s->owner);
+    if (s->ops->decided != NULL)
+        s->ops->decided(s->owner, d);
+    smtp_session_answer(s->smtp, &found);
+    s->ops->resumed(s->owner);
+}
+
+static void op_vrfy(void *owner, bool expand, struct slice argument, const struct tern_mailbox *mailbox)
+{
+    struct dialogue *s = owner;
+
+    engine_vrfy(s->engine, expand, argument, mailbox, on_vrfy_decided, s);
+}
+
 /* ---- logging in ---- */
 
 static void log_auth(const struct dialogue *s, const struct engine_auth_result *r)
@@ -600,7 +623,7 @@ static const struct smtp_ops smtp_ops = {
     .on_message = op_message, .on_body = op_body, .on_abort = op_abort,
     .on_xclient = op_xclient, .on_xforward = op_xforward,
     .on_auth = op_auth,    .on_auth_response = op_auth_response, .on_auth_cancel = op_auth_cancel,
-    .auth_offer = op_auth_offer, .on_etrn = op_etrn,
+    .auth_offer = op_auth_offer, .on_etrn = op_etrn, .on_vrfy = op_vrfy,
 };
 
 void dialogue_ref_generation(void *generation)
@@ -634,6 +657,8 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
                                        .etrn = !cidrs_are_none(o->listener->etrn),
                                        .may_etrn = cidrs_match(o->listener->etrn, &o->facts->client),
                                        .no_vrfy = o->listener->vrfy == LISTENER_VRFY_REFUSE,
+                                       .asks_vrfy = o->listener->vrfy == LISTENER_VRFY_POLICY,
+                                       .asks_expn = o->listener->expn == LISTENER_EXPN_POLICY,
                                        .auth_required = o->listener->auth == LISTENER_AUTH_REQUIRED,
                                        .ops = &smtp_ops, .owner = s };
 

@@ -86,6 +86,12 @@ static void find_listener_policies(struct generation *g, struct config_errors *e
             config_error_at(errors, &l->place,
                             "listener \"%.*s\": auth: required, but no step of policy \"%s\" can say who somebody is",
                             (int)l->name.len, l->name.ptr, l->policy.ptr);
+        if ((l->vrfy == LISTENER_VRFY_POLICY || l->expn == LISTENER_EXPN_POLICY) && g->listener_policies[i] != NULL &&
+            !policy_acts_at(g->listener_policies[i], TERN_HOOK_VRFY))
+            config_warning_at(errors, &l->place,
+                              "listener \"%.*s\": %s: policy, but no step of policy \"%s\" answers at hook vrfy",
+                              (int)l->name.len, l->name.ptr, l->vrfy == LISTENER_VRFY_POLICY ? "vrfy" : "expn",
+                              l->policy.ptr);
     }
 }
 

@@ -26,6 +26,7 @@ static const struct {
     { SMTP_EXT_DSN, SLICE("DSN") },
     { SMTP_EXT_ETRN, SLICE("ETRN") },
     { SMTP_EXT_HELP, SLICE("HELP") },
+    { SMTP_EXT_EXPN, SLICE("EXPN") },
     { SMTP_EXT_LIMITS, SLICE("LIMITS") },
     { SMTP_EXT_XCLIENT, SLICE("XCLIENT") },
     { SMTP_EXT_XFORWARD, SLICE("XFORWARD") },
@@ -41,6 +42,8 @@ unsigned smtp_session_extensions(const struct smtp_session *s)
         all |= offers[i].extension;
     if (!s->may_etrn)
         all &= ~SMTP_EXT_ETRN;
+    if (!s->asks_expn)
+        all &= ~SMTP_EXT_EXPN;
     if (!s->prdr)
         all &= ~SMTP_EXT_PRDR;
     if (!s->xclient)

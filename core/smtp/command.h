@@ -18,7 +18,7 @@ enum smtp_verb {
     SMTP_VERB_VRFY,
     SMTP_VERB_HELP,
     SMTP_VERB_AUTH,
-    SMTP_VERB_EXPN, /* from here on: known, and answered 502 */
+    SMTP_VERB_EXPN,
     SMTP_VERB_STARTTLS,
     SMTP_VERB_BDAT,
     SMTP_VERB_XCLIENT,

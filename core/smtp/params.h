@@ -33,6 +33,7 @@ enum smtp_params smtp_params_next(struct slice *rest, struct smtp_param *ret);
 #define SMTP_EXT_XCLIENT    (1u << 20)
 #define SMTP_EXT_XFORWARD   (1u << 21)
 #define SMTP_EXT_STARTTLS   (1u << 16)
+#define SMTP_EXT_EXPN       (1u << 23) /* the same: RFC 5321 3.5.2 */
 #define SMTP_EXT_HELP       (1u << 22) /* no extension, but EHLO names it: RFC 5321 4.1.1.1 */
 
 enum smtp_param_fault {

@@ -33,6 +33,7 @@ enum smtp_question {
     SMTP_QUESTION_PAUSE, /* not one: the client is kept waiting behind an error */
     SMTP_QUESTION_XCLIENT,
     SMTP_QUESTION_AUTH,
+    SMTP_QUESTION_VRFY,
     SMTP_QUESTION_COUNT,
 };
 
@@ -70,7 +71,7 @@ struct smtp_session {
     const struct smtp_ops *ops;
     void *owner;
     const struct smtp_limits *limits;
-    bool lmtp, prdr, xclient, xforward, etrn, may_etrn, no_vrfy;
+    bool lmtp, prdr, xclient, xforward, etrn, may_etrn, no_vrfy, asks_vrfy, asks_expn;
     enum smtp_tls tls;
 
     enum smtp_state state;
@@ -82,6 +83,7 @@ struct smtp_session {
     bool running, doomed; /* the loop runs; free when the last call returns */
     bool progress;        /* something was read since the last expect() */
     bool esmtp;           /* the one under way is EHLO, not HELO */
+    bool expand;          /* the one under way is EXPN, not VRFY */
     bool smtputf8;        /* of the transaction, or of the MAIL under way */
     bool each;            /* the same: a reply for each recipient */
     bool binary;          /* the same: BODY=BINARYMIME */
@@ -170,6 +172,7 @@ void smtp_data_answered(struct smtp_session *s, const struct smtp_answer *answer
 void smtp_bdat_answered(struct smtp_session *s, const struct smtp_answer *answer); /* DATA, by BDAT */
 void smtp_message_answered(struct smtp_session *s, const struct smtp_answer *answer);
 void smtp_auth_answered(struct smtp_session *s, const struct smtp_answer *answer);
+void smtp_vrfy_answered(struct smtp_session *s, const struct smtp_answer *answer);
 
 /* A line in state AUTH; one that is too long. */
 void smtp_auth_line(struct smtp_session *s, struct slice line);

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/utf8.h"
 
@@ -143,19 +144,16 @@ static void print_text(struct buf *out, struct slice text, bool utf8)
     out->data[out->len] = '\0';
 }
 
-void smtp_reply_print(struct buf *out, unsigned code, const char *enhanced, struct slice text,
-                      bool utf8)
+/* `last`: the reply ends with this text. */
+static void print_lines(struct buf *out, unsigned code, const char *enhanced, struct slice text, bool utf8, bool last)
 {
     char prefix[24];
     const char *blank = enhanced[0] != '\0' ? " " : "";
 
-    assert(smtp_reply_is_coherent(code, enhanced));
-    text = slice_head(text, SMTP_REPLY_TEXT_OCTETS_MAX);
-    utf8 = utf8 && utf8_valid(text);
     do {
         int len = snprintf(prefix, sizeof(prefix), "%u-%s%s", code, enhanced, blank);
         size_t octets = line_octets(text, SMTP_REPLY_LINE_OCTETS_MAX - 2 - (size_t)len, utf8);
-        if (octets == text.len)
+        if (last && octets == text.len)
             prefix[3] = ' ';
         buf_add(out, slice_make(prefix, (size_t)len));
         print_text(out, slice_head(text, octets), utf8);
@@ -164,4 +162,28 @@ void smtp_reply_print(struct buf *out, unsigned code, const char *enhanced, stru
         if (text.len > 0 && text.ptr[0] == ' ')
             text = slice_from(text, 1);
     } while (text.len > 0);
+}
+
+void smtp_reply_print(struct buf *out, unsigned code, const char *enhanced, struct slice text,
+                      bool utf8)
+{
+    assert(smtp_reply_is_coherent(code, enhanced));
+    text = slice_head(text, SMTP_REPLY_TEXT_OCTETS_MAX);
+    print_lines(out, code, enhanced, text, utf8 && utf8_valid(text), true);
+}
+
+void smtp_reply_print_list(struct buf *out, unsigned code, const char *enhanced, struct slice text)
+{
+    const char *end;
+
+    assert(smtp_reply_is_coherent(code, enhanced));
+    text = slice_head(text, SMTP_REPLY_TEXT_OCTETS_MAX);
+    while (text.len > 0 && (end = memchr(text.ptr, '\n', text.len)) != NULL) {
+        size_t octets = (size_t)(end - text.ptr);
+        print_lines(out, code, enhanced, slice_head(text, octets), false, octets + 1 == text.len);
+        text = slice_from(text, octets + 1);
+        if (text.len == 0) /* it ended with a line end */
+            return;
+    }
+    print_lines(out, code, enhanced, text, false, true);
 }

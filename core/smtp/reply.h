@@ -94,5 +94,7 @@ bool smtp_reply_is_coherent(unsigned code, const char *enhanced);
  */
 void smtp_reply_print(struct buf *out, unsigned code, const char *enhanced, struct slice text,
                       bool utf8);
+/* The same in ASCII, and a \n in the text begins another line. */
+void smtp_reply_print_list(struct buf *out, unsigned code, const char *enhanced, struct slice text);
 
 #endif

@@ -30,7 +30,7 @@ static const command_fn commands[SMTP_VERB_COUNT] = {
     [SMTP_VERB_NOOP] = smtp_cmd_noop, [SMTP_VERB_QUIT] = smtp_cmd_quit,
     [SMTP_VERB_STARTTLS] = smtp_cmd_starttls,
     [SMTP_VERB_BDAT] = smtp_cmd_bdat, [SMTP_VERB_VRFY] = smtp_cmd_vrfy, [SMTP_VERB_HELP] = smtp_cmd_help,
-    [SMTP_VERB_ETRN] = smtp_cmd_etrn,
+    [SMTP_VERB_ETRN] = smtp_cmd_etrn,           [SMTP_VERB_EXPN] = smtp_cmd_vrfy,
     [SMTP_VERB_XCLIENT] = smtp_cmd_xclient, [SMTP_VERB_XFORWARD] = smtp_cmd_xforward,
     [SMTP_VERB_AUTH] = smtp_cmd_auth,
 };
@@ -51,6 +51,7 @@ static const answered_fn answered[SMTP_QUESTION_COUNT] = {
     [SMTP_QUESTION_PAUSE] = pause_is_over,
     [SMTP_QUESTION_XCLIENT] = smtp_xclient_answered,
     [SMTP_QUESTION_AUTH] = smtp_auth_answered,
+    [SMTP_QUESTION_VRFY] = smtp_vrfy_answered,
 };
 
 /* ---- Doors -------------------------------------------------------------- */
@@ -211,7 +212,8 @@ static bool needs_login(enum smtp_verb verb)
 /* A verb that we do not know how to do, or not in this session: 502 in any state. */
 static bool is_implemented(const struct smtp_session *s, enum smtp_verb verb)
 {
-    return commands[verb] != NULL && (verb != SMTP_VERB_STARTTLS || s->tls != SMTP_TLS_OFF);
+    return commands[verb] != NULL && (verb != SMTP_VERB_STARTTLS || s->tls != SMTP_TLS_OFF) &&
+           (verb != SMTP_VERB_EXPN || s->asks_expn);
 }
 
 static void run_line(struct smtp_session *s, struct slice line)
@@ -463,6 +465,8 @@ struct smtp_session *smtp_session_new(const struct smtp_session_options *options
     s->etrn = options->etrn;
     s->may_etrn = options->may_etrn;
     s->no_vrfy = options->no_vrfy;
+    s->asks_vrfy = options->asks_vrfy;
+    s->asks_expn = options->asks_expn;
     s->xforward = options->xforward;
     s->never = options->withhold;
     s->tls = options->tls;

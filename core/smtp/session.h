@@ -23,7 +23,7 @@ struct smtp_session;
 struct smtp_answer {
     unsigned code;        /* 0, 2xx, 4xx, 5xx; 421 closes */
     const char *enhanced; /* "5.7.1"; copied */
-    struct slice text;    /* one line, copied */
+    struct slice text;    /* one line, copied; \n begins another in an answer to on_vrfy */
     /*
      * on_message, where each recipient gets a reply of its own (LMTP, PRDR): one for each RCPT that was
      * accepted, in their order. None: all get this one.
@@ -163,6 +163,11 @@ struct smtp_ops {
      * client, else a negative errno: not now. Only with options.etrn.
      */
     int (*on_etrn)(void *owner, struct slice domain, bool or_below);
+    /*
+     * A question: VRFY, or EXPN. `mailbox` is empty if the argument is no address. Code 0: nobody knows. A positive
+     * answer may have several lines, \n between them. Only with options.asks_vrfy or .asks_expn.
+     */
+    void (*on_vrfy)(void *owner, bool expand, struct slice argument, const struct tern_mailbox *mailbox);
 };
 
 struct smtp_session_options {
@@ -173,6 +178,7 @@ struct smtp_session_options {
     bool xclient, xforward; /* this client may speak for others */
     bool etrn, may_etrn;    /* some clients may ask for their queue; this one may */
     bool no_vrfy;           /* VRFY is 502, not 252 */
+    bool asks_vrfy, asks_expn; /* the owner is asked; EXPN is 502 otherwise */
     unsigned withhold; /* smtp_extension_of() each: never offered, and not taken */
     bool auth_required; /* MAIL needs a login: 530 5.7.0 */
     enum smtp_tls tls;

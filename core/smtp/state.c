@@ -17,7 +17,7 @@
 /* Which of them belong to this session, SMTP or LMTP, is looked at before. */
 #define GREETINGS TO(EHLO, READY), TO(HELO, READY), TO(LHLO, READY)
 /* What may be asked at any time (4.1.4), and what ends it all. */
-#define ANY_TIME(state) TO(NOOP, state), TO(VRFY, state), TO(HELP, state), TO(QUIT, CLOSING)
+#define ANY_TIME(state) TO(NOOP, state), TO(VRFY, state), TO(EXPN, state), TO(HELP, state), TO(QUIT, CLOSING)
 
 /* Between two transactions; XCLIENT is behind it where a session begins. */
 #define FOR_ANOTHER(state) TO(XCLIENT, GREETED), TO(XFORWARD, state)

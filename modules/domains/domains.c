@@ -10,7 +10,10 @@
  * The order: local, relay, networks. A client of ours who mails a mailbox of ours that does
  * not exist hears so now (550 5.1.1), not by a bounce later.
  *
- * Sources: RFC 5321 4.5.1 (postmaster), 3.3 (550 for unknown mailboxes), RFC 5233 (user+detail).
+ * VRFY, where the listener asks: yes or no where a table of mailboxes knows, and nothing else. What any address
+ * of a domain matches was not verified, so that it is left to the next step, or 252 (3.5.3).
+ *
+ * Sources: RFC 5321 4.5.1 (postmaster), 3.3 (550 for unknown mailboxes), 3.5 (VRFY), RFC 5233 (user+detail).
  */
 #include <tern/module.h>
 
@@ -37,7 +40,9 @@ struct work {
 
 static const struct tern_mailbox *mailbox(const tern_call *call)
 {
-    return &tern->current_rcpt(call)->mailbox;
+    const struct tern_vrfy *vrfy = tern->vrfy(call);
+
+    return vrfy != NULL ? &vrfy->mailbox : &tern->current_rcpt(call)->mailbox;
 }
 
 static bool equal_nocase(tern_str a, const char *b)
@@ -79,15 +84,23 @@ static tern_verdict unknown(tern_call *call)
                        mailbox(call)->address.ptr);
 }
 
+/* At vrfy: that is one. */
+static tern_verdict confirm(tern_call *call)
+{
+    return tern->reply(call, TERN_ACCEPT, 250, "2.1.5", "<%s>", mailbox(call)->address.ptr);
+}
+
 static tern_verdict claim(tern_call *call, enum tern_class class_)
 {
+    if (tern->vrfy(call) != NULL)
+        return confirm(call);
     return tern->claim(call, class_) == 0 ? TERN_NEXT : TERN_ERROR;
 }
 
 /* Postmaster of a local domain is always there (RFC 5321 4.5.1); where he lives may be said. */
 static tern_verdict claim_local(tern_call *call, const struct domains_conf *c)
 {
-    if (c->postmaster.len > 0 && equal_nocase(mailbox(call)->local, "postmaster") &&
+    if (c->postmaster.len > 0 && tern->vrfy(call) == NULL && equal_nocase(mailbox(call)->local, "postmaster") &&
         tern->rewrite_rcpt(call, c->postmaster) < 0)
         return TERN_ERROR;
     return claim(call, TERN_CLASS_LOCAL);
@@ -110,6 +123,8 @@ static tern_verdict claim_any(tern_call *call, const struct domains_conf *c, enu
 {
     const struct tern_address *client = tern->client_address(call);
 
+    if (tern->vrfy(call) != NULL)
+        return TERN_NEXT;
     if (client != NULL && client->family != 0 && is_routed(mailbox(call)->local) && !is_own_client(call, c))
         return tern->reply(call, TERN_REJECT, 550, "5.7.1", "<%s>: no way to elsewhere by an address of this domain",
                            mailbox(call)->address.ptr);
@@ -118,7 +133,7 @@ static tern_verdict claim_any(tern_call *call, const struct domains_conf *c, enu
 
 static tern_verdict on_network(tern_call *call, const struct domains_conf *c)
 {
-    if (is_own_client(call, c))
+    if (tern->vrfy(call) == NULL && is_own_client(call, c))
         return claim(call, TERN_CLASS_CLIENT);
     return TERN_NEXT;
 }
@@ -159,6 +174,8 @@ static tern_verdict found(tern_call *call, const struct domains_conf *c, struct 
 
     switch (w->stage) {
     case LOCAL_DOMAIN:
+        if (tern->vrfy(call) != NULL && equal_nocase(mailbox(call)->local, "postmaster"))
+            return confirm(call);
         if (all || equal_nocase(mailbox(call)->local, "postmaster"))
             return claim_any(call, c, TERN_CLASS_LOCAL);
         w->stage = LOCAL_USER;
@@ -243,6 +260,20 @@ static tern_verdict on_rcpt(tern_call *call, const void *conf)
     return advance(call, conf, w);
 }
 
+/* <postmaster> without a domain is one that is always there; other names without one are in no table. */
+static tern_verdict on_vrfy(tern_call *call, const void *conf)
+{
+    const struct tern_vrfy *asked = tern->vrfy(call);
+
+    if (asked->expand || asked->mailbox.local.len == 0)
+        return TERN_NEXT;
+    if (asked->mailbox.domain.len == 0)
+        return confirm(call);
+    struct work *w = tern->alloc(call, sizeof(*w));
+    *tern->slot(call) = w;
+    return advance(call, conf, w);
+}
+
 static int check(void *conf, struct tern_config *config)
 {
     const struct domains_conf *c = conf;
@@ -281,6 +312,7 @@ static const struct tern_option options[] = {
 
 static const struct tern_hook hooks[] = {
     { TERN_HOOK(RCPT, on_rcpt), .answers = TERN_MAY_REJECT, .flags = TERN_CLAIMS },
+    { TERN_HOOK(VRFY, on_vrfy), .answers = TERN_MAY_ACCEPT | TERN_MAY_REJECT },
     TERN_HOOKS_END,
 };
 

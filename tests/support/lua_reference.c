@@ -15,7 +15,7 @@ static const struct {
     [OWNER_KV] = { "tern.kv", "tern.kv.", "tern.kv",
                    "A store that outlives calls and, with kv_lmdb, restarts." },
     [OWNER_SESSION] = { "session", "session.", "tern.session",
-                        "The argument at connect, ehlo and close; `txn.session` elsewhere." },
+                        "The argument at connect, ehlo, vrfy and close; `txn.session` elsewhere." },
     [OWNER_TXN] = { "txn", "txn.", "tern.txn",
                     "The transaction; at route, deliver and result the message." },
     [OWNER_RCPT] = { "rcpt", "rcpt.", "tern.rcpt", "A recipient." },
@@ -25,6 +25,7 @@ static const struct {
                       "What an option of type `tern.table` is." },
     [OWNER_CREDENTIALS] = { "credentials", "credentials.", "tern.credentials",
                             "What a client says to log in: the second argument at auth." },
+    [OWNER_ASKED] = { "asked", "asked.", "tern.asked", "What VRFY or EXPN asks for: the second argument at vrfy." },
     [OWNER_CIDRS] = { "cidrs option", "opt.x.", "tern.cidrs",
                       "What an option of type `tern.cidrs` is." },
 };

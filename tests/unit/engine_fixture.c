@@ -64,6 +64,7 @@ static void aborted(tern_call *call, const void *conf)
         ENTRY(DELIVER, (may) & (TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_HOLD), flags),         \
         ENTRY(RESULT, 0, flags),                                                                   \
         ENTRY(CLOSE, 0, flags),                                                                    \
+        ENTRY(VRFY, (may) & (TERN_MAY_ACCEPT | TERN_MAY_REJECT | TERN_MAY_DEFER), flags),          \
         TERN_HOOKS_END                                                                             \
     }
 ENTRIES(every_hooks, 0, TERN_CLAIMS, 0, ~0u);

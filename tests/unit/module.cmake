@@ -15,6 +15,7 @@ tern_unit_test(test_engine SOURCES test_engine.c ${engine_fixture} LIBS tern_mod
 tern_unit_test(test_engine_auth SOURCES test_engine_auth.c ${engine_fixture} LIBS tern_module)
 tern_unit_test(test_engine_message SOURCES test_engine_message.c ${engine_fixture} LIBS tern_module)
 tern_unit_test(test_engine_rules SOURCES test_engine_rules.c ${engine_fixture} LIBS tern_module)
+tern_unit_test(test_engine_vrfy SOURCES test_engine_vrfy.c ${engine_fixture} LIBS tern_module)
 tern_unit_test(test_engine_enqueue SOURCES test_engine_enqueue.c ${engine_fixture} LIBS tern_module)
 tern_unit_test(test_engine_delivery SOURCES test_engine_delivery.c ${engine_fixture} LIBS tern_module)
 tern_unit_test(test_runner SOURCES test_runner.c ${engine_fixture} LIBS tern_module)

@@ -550,7 +550,7 @@ static void use(const struct generation *g, const struct tern_module *m)
         say("%s: %s, answers %x, flags %x, %d", descriptor_hook_name(h->hook),
             descriptor_verdict_name(v), h->answers, h->flags, h->on_abort != NULL);
     }
-    expect(hooks == TERN_HOOK_COUNT - 1, __LINE__); /* all but auth */
+    expect(hooks == TERN_HOOK_COUNT - 2, __LINE__); /* all but auth and vrfy */
     m->hooks[4].on_abort(&call, step->conf);
     const struct transport *t = policies_transport(g->policies, SLICE("box"));
     expect(t != NULL, __LINE__);

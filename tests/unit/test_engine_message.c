@@ -657,23 +657,23 @@ static void test_parts(void)
 
 static void test_table(void)
 {
-    /* rows: journal kinds; columns: connect .. close, as DESIGN 3.1 says */
+    /* rows: journal kinds; columns: connect .. vrfy, as DESIGN 3.1 says */
     static const struct {
         enum journal_kind kind;
-        const char *hooks; /* c t e a m r d M q s R D o x */
+        const char *hooks; /* c t e a m r d M q s R D o x v */
     } rows[] = {
-        { JOURNAL_TAG, "c eamrdMq     " },
-        { JOURNAL_RESULT, "c eamrdMq     " },
-        { JOURNAL_VAR, "c eamrdMq     " },
-        { JOURNAL_REWRITE_SENDER, "    m   q     " },
-        { JOURNAL_REWRITE_RCPT, "     r        " },
-        { JOURNAL_EXPAND_RCPT, "     r        " },
-        { JOURNAL_ADD_RCPT, "       M      " },
-        { JOURNAL_WITHHOLD, "  e           " },
-        { JOURNAL_HEADER_PREPEND, "       Mqs    " },
-        { JOURNAL_HEADER_APPEND, "       Mq     " },
-        { JOURNAL_HEADER_REPLACE, "       Mq     " },
-        { JOURNAL_HEADER_REMOVE, "       Mq     " },
+        { JOURNAL_TAG, "c eamrdMq      " },
+        { JOURNAL_RESULT, "c eamrdMq      " },
+        { JOURNAL_VAR, "c eamrdMq      " },
+        { JOURNAL_REWRITE_SENDER, "    m   q      " },
+        { JOURNAL_REWRITE_RCPT, "     r         " },
+        { JOURNAL_EXPAND_RCPT, "     r         " },
+        { JOURNAL_ADD_RCPT, "       M       " },
+        { JOURNAL_WITHHOLD, "  e            " },
+        { JOURNAL_HEADER_PREPEND, "       Mqs     " },
+        { JOURNAL_HEADER_APPEND, "       Mq      " },
+        { JOURNAL_HEADER_REPLACE, "       Mq      " },
+        { JOURNAL_HEADER_REMOVE, "       Mq      " },
     };
     struct arena arena;
 

@@ -39,7 +39,7 @@ static const struct {
     { "bad_option_twice", "its option flag is there twice" },
     { "bad_option_stride",
       "entry 1 of its table of options has 12 octets; one of ABI 1.0 has at least 88" },
-    { "bad_hook_unknown", "it registers for hook 77, this server knows 0 to 13" },
+    { "bad_hook_unknown", "it registers for hook 77, this server knows 0 to 14" },
     { "bad_hook_empty", "its entry for hook rcpt has no function" },
     { "bad_hook_stride",
       "entry 0 of its table of hooks has 8 octets; one of ABI 1.0 has at least 40" },

@@ -218,9 +218,9 @@ static void test_states(void)
                       ETRN */
     } rows[] = {
         { SMTP_STATE_CONNECTED, ".................." }, { SMTP_STATE_TURNED_AWAY, "........c........." },
-        { SMTP_STATE_GREETED, "rrr...ggcgg....gg." },   { SMTP_STATE_READY, "rrrm..rrcrrr.T.grr" },
-        { SMTP_STATE_MAIL, "rrr.R.rmcmm......." },      { SMTP_STATE_RCPT, "rrr.RDrRcRR...B..." },
-        { SMTP_STATE_DATA, ".................." },      { SMTP_STATE_BDAT, "rrr...rBcBB...B..." },
+        { SMTP_STATE_GREETED, "rrr...ggcgg.g..gg." },   { SMTP_STATE_READY, "rrrm..rrcrrrrT.grr" },
+        { SMTP_STATE_MAIL, "rrr.R.rmcmm.m....." },      { SMTP_STATE_RCPT, "rrr.RDrRcRR.R.B..." },
+        { SMTP_STATE_DATA, ".................." },      { SMTP_STATE_BDAT, "rrr...rBcBB.B.B..." },
         { SMTP_STATE_TLS, ".................." },
         { SMTP_STATE_CLOSING, ".................." },   { SMTP_STATE_AUTH, ".................." },
     };
@@ -284,6 +284,31 @@ static void test_print(void)
     check_print(SLICE("\303"), true, "550 5.7.1 ?\r\n");
 }
 
+static void check_list(struct slice text, const char *expected)
+{
+    CLEANUP_BUF struct buf out = BUF_INIT;
+
+    smtp_reply_print_list(&out, 250, "2.1.5", text);
+    CU_ASSERT(slice_equal(buf_slice(&out), slice_cstr(expected)));
+}
+
+static void test_print_list(void)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT, out = BUF_INIT;
+
+    check_list(SLICE("<a@x>"), "250 2.1.5 <a@x>\r\n");
+    check_list(SLICE("<a@x>\n<b@x>"), "250-2.1.5 <a@x>\r\n250 2.1.5 <b@x>\r\n");
+    check_list(SLICE("<a@x>\n<b@x>\n"), "250-2.1.5 <a@x>\r\n250 2.1.5 <b@x>\r\n");
+    check_list(SLICE("a\r\n\303"), "250-2.1.5 a?\r\n250 2.1.5 ?\r\n");
+    check_list(SLICE(""), "250 2.1.5 \r\n");
+    while (text.len < 600) /* a line that is two */
+        buf_add_char(&text, 'x');
+    buf_add_cstr(&text, "\ny");
+    smtp_reply_print_list(&out, 250, "2.1.5", buf_slice(&text));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data + 500, "\r\n250-2.1.5 xx"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(out.data + 500, "x\r\n250 2.1.5 y\r\n"));
+}
+
 /* Every line within 512 octets, nothing of the text lost but blanks at the breaks. */
 static void check_lines(size_t len, char fill, bool utf8, unsigned lines)
 {
@@ -324,6 +349,7 @@ int main(void)
     CU_add_test(suite, "reply table", test_reply_table);
     CU_add_test(suite, "coherence", test_coherence);
     CU_add_test(suite, "print", test_print);
+    CU_add_test(suite, "print a list", test_print_list);
     CU_add_test(suite, "lines", test_lines);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();

@@ -63,7 +63,7 @@ typedef struct tern_address {
 
 typedef enum tern_verdict {
     TERN_NEXT = 0,    /* no opinion; the next step runs */
-    TERN_ACCEPT = 1,  /* "first" hooks only: auth, route */
+    TERN_ACCEPT = 1,  /* "first" hooks only: auth, route, vrfy */
     TERN_REJECT = 2,  /* permanent: 5xx, a bounce */
     TERN_DEFER = 3,   /* temporary: 4xx, try again */
     TERN_CLOSE = 4,   /* 421 and disconnect */
@@ -88,6 +88,7 @@ enum tern_hook_point {
     TERN_HOOK_DELIVER,
     TERN_HOOK_RESULT,
     TERN_HOOK_CLOSE,
+    TERN_HOOK_VRFY, /* since 1.1 */
     TERN_HOOK_COUNT,
 };
 
@@ -520,6 +521,12 @@ struct tern_pam {
 
 struct tern_script; /* see tern_module.script */
 
+struct tern_vrfy {
+    bool expand;       /* EXPN, not VRFY */
+    tern_str argument; /* as it was said */
+    struct tern_mailbox mailbox; /* if that is an address, with or without brackets; else all is empty */
+};
+
 /* ---- The functions of the core ------------------------------------------ */
 
 struct tern_api {
@@ -792,6 +799,12 @@ struct tern_api {
      * and text says why. What *ret holds is no secret.
      */
     void (*pam_sync)(tern_call *call, const struct tern_pam *pam, struct tern_local_answer *ret);
+
+    /*
+     * Hook vrfy: what VRFY or EXPN asks for; NULL elsewhere. A step that knows answers by reply(): ACCEPT with 250,
+     * 251 or 252 (a text of several lines, \n between them, makes a reply of as many), REJECT or DEFER. Any thread.
+     */
+    const struct tern_vrfy *(*vrfy)(const tern_call *call);
 };
 
 /* True if the server's table has this function. */

@@ -23,7 +23,7 @@ static const struct {
     [SMTP_VERB_DATA] = { SLICE("DATA"), NONE },        [SMTP_VERB_RSET] = { SLICE("RSET"), NONE },
     [SMTP_VERB_NOOP] = { SLICE("NOOP"), MAY },         [SMTP_VERB_QUIT] = { SLICE("QUIT"), NONE },
     [SMTP_VERB_VRFY] = { SLICE("VRFY"), MUST },        [SMTP_VERB_HELP] = { SLICE("HELP"), MAY },
-    [SMTP_VERB_EXPN] = { SLICE("EXPN"), MAY },         [SMTP_VERB_AUTH] = { SLICE("AUTH"), MUST },
+    [SMTP_VERB_EXPN] = { SLICE("EXPN"), MUST },        [SMTP_VERB_AUTH] = { SLICE("AUTH"), MUST },
     [SMTP_VERB_STARTTLS] = { SLICE("STARTTLS"), NONE }, [SMTP_VERB_BDAT] = { SLICE("BDAT"), MAY },
     [SMTP_VERB_XCLIENT] = { SLICE("XCLIENT"), MAY },   [SMTP_VERB_XFORWARD] = { SLICE("XFORWARD"), MAY },
     [SMTP_VERB_ETRN] = { SLICE("ETRN"), MUST },

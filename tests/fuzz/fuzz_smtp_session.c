@@ -106,6 +106,24 @@ static void on_rcpt(void *owner, const struct tern_mailbox *m, struct slice orcp
     decide(o, slice_make(m->local.ptr, m->local.len));
 }
 
+/* "v..." is found, on two lines. */
+static void on_vrfy(void *owner, bool expand, struct slice argument, const struct tern_mailbox *m)
+{
+    struct owner *o = owner;
+
+    assert(argument.len > 0 && (m->address.len == 0 || m->local.len > 0));
+    buf_printf(&o->log, "[vrfy %d %.*s]", expand, (int)argument.len, argument.ptr);
+    if (argument.ptr[0] != 'v') {
+        decide(o, argument);
+        return;
+    }
+    next_answer = (struct smtp_answer){ 250, "2.1.5", SLICE("<a@x>\n<b@x>") };
+    if (!o->deferred) {
+        struct smtp_answer a = next_answer;
+        smtp_session_answer(o->session, &a);
+    }
+}
+
 static void on_data(void *owner)
 {
     struct owner *o = owner;
@@ -243,7 +261,7 @@ static const struct smtp_ops ops = {
     .on_message = on_message, .on_body = on_body, .on_abort = on_abort,    .tls_ready = on_tls_ready,
     .begin_tls = on_begin_tls, .on_xclient = on_xclient, .on_xforward = on_xforward,
     .on_auth = on_auth, .on_auth_response = on_auth_response, .on_auth_cancel = on_auth_cancel,
-    .auth_offer = auth_offer,
+    .auth_offer = auth_offer, .on_vrfy = on_vrfy,
 };
 
 static void secure(struct owner *o)
@@ -293,6 +311,8 @@ static void run(struct owner *o, struct slice in, unsigned limits, size_t step, 
         .limits = &o->limits,
         .lmtp = (limits & 8) != 0,
         .prdr = (limits & 16) != 0,
+        .asks_vrfy = (limits & 16) != 0,
+        .asks_expn = (limits & 16) != 0,
         .xclient = (limits & 32) != 0,
         .xforward = (limits & 32) != 0,
         .auth_required = (limits & 64) != 0,

@@ -93,5 +93,32 @@ def test_vrfy_and_expn():
             c.close()
 
 
+
+ASKED = """
+hostname: mx.test
+limits: { errors: 4, errors_free: 1, error_delay: 300ms }
+listeners:
+  mx: { bind: "127.0.0.1:{port}", policy: inbound, vrfy: policy, expn: policy }
+policies:
+  inbound:
+    - domains: { local: [here.example], recipients: [alice@here.example] }
+routes:
+  - { class: local, transport: smtp, to: ["127.0.0.1:9"] }
+"""
+
+
+def test_vrfy_by_policy_slows_who_guesses():
+    with Tern(ASKED).start() as t:
+        c = Client(t.port)
+        assert "EXPN" in c.cmd("EHLO x")[1].split("\n")
+        began = time.monotonic()
+        assert c.cmd("VRFY alice@here.example") == (250, "2.1.5 <alice@here.example>")
+        assert [c.cmd("VRFY %s@here.example" % name)[0] for name in ("a", "b", "c", "d", "e")] == [550] * 4 + [421]
+        assert time.monotonic() - began >= 0.3 + 0.6 + 0.9  # behind b, c and d
+        c.close()
+        wait_for(lambda: t.log_text().count("550 5.1.1 <") == 5, 20)  # what the policy said to e, too
+
+
 if __name__ == "__main__":
-    run([test_the_queue_of_a_domain_is_started, test_who_may_and_what_is_no_node, test_vrfy_and_expn])
+    run([test_the_queue_of_a_domain_is_started, test_who_may_and_what_is_no_node, test_vrfy_and_expn,
+         test_vrfy_by_policy_slows_who_guesses])

@@ -235,7 +235,7 @@ def test_memory_of_many_messages():
             except (EOFError, AssertionError, ConnectionResetError):
                 refused = n
                 break
-            c.send(block * 13000)  # 0.9 MB, in memory
+            c.send(b"\r\n" + block * 13000)  # 0.9 MB, in memory
             senders.append(c)
             time.sleep(0.12)
         assert refused is not None and refused >= 8, refused
@@ -245,7 +245,8 @@ def test_memory_of_many_messages():
         assert code == 452 and text.startswith("4.3.1 "), (code, text)
         for c in senders:
             c.send(".\r\n")
-            assert c.reply()[0] == 250
+            reply = c.reply()
+            assert reply[0] == 250, reply
             c.close()
         wait_for(lambda: base.cmd("MAIL FROM:<a@client.example>")[0] == 250, 20, every=0.3)
         wait_for(lambda: "there is room again" in t.log_text())

@@ -9,7 +9,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from dkimpeers import ALL, Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, need_peers
 from peers import Sink
-from ternlib import Client, Tern, need_shared, run, wait_for
+from ternlib import SLOW, Client, Tern, need_shared, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -291,7 +291,7 @@ def test_ten_thousand_domains():
                 assert code == 250, text
             c.close()
             grown = rss(s.tern.worker_pid()) - before
-            assert grown <= 10000 * 2048, grown
+            assert SLOW > 1 or grown <= 10000 * 2048, grown  # a sanitizer keeps what was freed
     finally:
         CONFIG = plain
 

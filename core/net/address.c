@@ -56,6 +56,11 @@ static bool parse_host(struct slice host, tern_address *a)
     return true;
 }
 
+bool net_address_equal(const tern_address *a, const tern_address *b)
+{
+    return a->family == b->family && a->port == b->port && memcmp(a->octets, b->octets, sizeof(a->octets)) == 0;
+}
+
 bool net_address_parse(struct slice text, unsigned port, tern_address *ret)
 {
     tern_address a = { .port = (uint16_t)port };

@@ -90,6 +90,7 @@ int conn_fd(const struct conn *conn);
 void net_address_print(const tern_address *a, bool with_port, char out[NET_ADDRESS_TEXT_MAX]);
 /* Reads the same forms; a host name is false. `port` is used where none is written. */
 bool net_address_parse(struct slice text, unsigned port, tern_address *ret);
+bool net_address_equal(const tern_address *a, const tern_address *b); /* port too; not memcmp(): there is padding */
 /* Binds, listens. Returns the descriptor or a negative errno. `[::]` is V6ONLY. */
 int net_listen(const tern_address *address, int backlog);
 /* One accept4 of a listening socket: descriptor, or a negative errno. */

@@ -44,7 +44,7 @@ bool bind_is_sane(const struct bind_address *a)
 
 bool bind_is_same(const struct bind_address *a, const struct bind_address *b)
 {
-    return memcmp(&a->address, &b->address, sizeof(a->address)) == 0 && strcmp(a->path, b->path) == 0;
+    return net_address_equal(&a->address, &b->address) && strcmp(a->path, b->path) == 0;
 }
 
 void bind_print(const struct bind_address *a, char out[BIND_TEXT_MAX])

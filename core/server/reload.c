@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reload.c - a new generation beside the old one; any error refuses it whole. */
 #include "base/log.h"
+#include "net/conn.h"
 #include "server/sandbox.h"
 #include "server/serve.h"
 
@@ -22,6 +23,14 @@ static bool same_list(const struct tern_list *a, const struct tern_list *b)
     return a->count == b->count;
 }
 
+static bool same_servers(const struct dns_conf *a, const struct dns_conf *b)
+{
+    for (size_t i = 0; i < a->address_count && i < b->address_count; i++)
+        if (!net_address_equal(&a->addresses[i], &b->addresses[i]))
+            return false;
+    return a->address_count == b->address_count;
+}
+
 /* What was opened with the worker and cannot change under it. */
 static void warn_of_fixed(const struct server_conf *old, const struct server_conf *new, struct buf *text)
 {
@@ -39,11 +48,7 @@ static void warn_of_fixed(const struct server_conf *old, const struct server_con
         { "sandbox", old->sandbox != new->sandbox },
         { "sandbox_read", !same_list(&old->sandbox_read, &new->sandbox_read) },
         { "sandbox_write", !same_list(&old->sandbox_write, &new->sandbox_write) },
-        { "dns", old->dns.address_count != new->dns.address_count ||
-                     (old->dns.address_count > 0 &&
-                      memcmp(old->dns.addresses, new->dns.addresses,
-                             old->dns.address_count * sizeof(tern_address)) != 0) ||
-                     old->dns.timeout_ms != new->dns.timeout_ms || old->dns.tries != new->dns.tries ||
+        { "dns", !same_servers(&old->dns, &new->dns) || old->dns.timeout_ms != new->dns.timeout_ms || old->dns.tries != new->dns.tries ||
                      old->dns.cache != new->dns.cache },
         { "log.to", old->log.to != new->log.to },
         { "log.file", differs(old->log.file, new->log.file) },

@@ -351,6 +351,14 @@ bool world_held(unsigned message)
     return held;
 }
 
+bool world_has_text(unsigned message, uint32_t rcpt)
+{
+    (void)pthread_mutex_lock(&lock);
+    bool has = world_messages[message]->texts[rcpt][0] != '\0';
+    (void)pthread_mutex_unlock(&lock);
+    return has;
+}
+
 const char *world_text(unsigned message, uint32_t rcpt)
 {
     return world_messages[message]->texts[rcpt];

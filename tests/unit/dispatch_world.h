@@ -74,7 +74,8 @@ bool world_wait(unsigned message, uint32_t attempts);
 bool world_wait_for(bool (*is_so)(void));
 enum spool_rcpt_state world_state(unsigned message, uint32_t rcpt);
 bool world_held(unsigned message);
-const char *world_text(unsigned message, uint32_t rcpt);
+const char *world_text(unsigned message, uint32_t rcpt); /* once nobody changes it */
+bool world_has_text(unsigned message, uint32_t rcpt);
 const char *world_notice(void); /* the text of the first one; "" without */
 unsigned world_notices(void); /* messages that dispatch has made */
 struct scheduler *world_scheduler(void);

@@ -142,7 +142,7 @@ static bool visit_is_over(void)
     struct dispatch_stats stats;
 
     world_stats(&stats);
-    return stats.messages == 0 && world_messages[0]->texts[0][0] != '\0';
+    return stats.messages == 0 && world_has_text(0, 0);
 }
 
 /*

@@ -309,7 +309,7 @@ def test_many_at_once():
 def test_killed_in_the_midst():
     """tern-local and the child both die while the command runs: the mail is tried again, the command was ended."""
     script = ("#!/bin/sh\nif [ -e {dir}/home/alice/once ]; then cat > {dir}/home/alice/mail; exit 0; fi\n"
-              "echo $PPID > {dir}/home/alice/once\nsleep 600\n")
+              "echo $PPID > {dir}/home/alice/once\nexec sleep 600\n")
     with server(script).start() as t:
         send(t)
         once = os.path.join(t.users.home("alice"), "once")

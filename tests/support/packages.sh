@@ -7,7 +7,7 @@ all="$build clang libclang-rt-14-dev curl gsasl msmtp postfix dovecot-core dovec
 # Databases of the tables and logins, to build against and as peers.
 all="$all libsqlite3-dev libpq-dev libldap-dev postgresql-15 slapd ldap-utils"
 # Clients that submit mail; a proxy in front of it; users of whom the machine knows nothing.
-all="$all mutt s-nail node-nodemailer"
+all="$all mutt s-nail nodejs node-nodemailer"
 all="$all haproxy libnss-wrapper libpam-wrapper libpam-modules libgnutls-dane0 libidn12"
 # Other people's DKIM.
 all="$all python3-dkim python3-nacl libopendkim11 libmail-dkim-perl libnet-dns-perl"

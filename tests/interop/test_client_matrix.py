@@ -327,7 +327,7 @@ NODE = """
 const nodemailer = require("/usr/share/nodejs/nodemailer");
 const o = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const auth = o.mechanism === "XOAUTH2" ? { type: "OAuth2", user: o.user, accessToken: o.secret } : { user: o.user, pass: o.secret };
-const t = nodemailer.createTransport({ host: "localhost", port: o.port, secure: o.implicit, requireTLS: true, auth,
+const t = nodemailer.createTransport({ host: "127.0.0.1", port: o.port, secure: o.implicit, requireTLS: true, auth,
                                        authMethod: o.mechanism, tls: { ca: require("fs").readFileSync(o.ca) } });
 t.sendMail({ envelope: { from: o.user, to: "bob@far.example" }, raw: o.mail }, (e) => { if (e) console.error(e.message); process.exit(e ? 1 : 0); });
 """

@@ -5,68 +5,35 @@ dkimpy, Mail::DKIM and OpenDKIM sign and verify octets with CRLF; none of them a
 import ctypes
 import os
 import re
-import socket
 import struct
 import subprocess
 import sys
 import tempfile
-import threading
 
+from dnsserver import DnsServer
 from ternlib import SLOW
 
 
-class Dns:
-    """UDP on a free port. `txt`: name -> text, a list of texts, "!SERVFAIL", or "!timeout"; other names do not exist, or have
-    `otherwise`."""
+class Dns(DnsServer):
+    """`txt`: name -> text, a list of texts, "!SERVFAIL", or "!timeout"; other names do not exist, or have `otherwise`."""
 
     def __init__(self, txt=None, otherwise=None):
+        super().__init__()
         self.otherwise = otherwise
         self.txt = {k.lower(): v for k, v in (txt or {}).items()}
         self.asked = []
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        self.thread = threading.Thread(target=self.serve, daemon=True)
 
     def put(self, name, text):
         self.txt[name.lower()] = text
 
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.sock.sendto(b"", ("127.0.0.1", self.port))
-        self.thread.join(10)
-        self.sock.close()
-
-    def serve(self):
-        while True:
-            packet, peer = self.sock.recvfrom(4096)
-            if not packet:
-                return
-            if len(packet) < 17:
-                continue
-            answer = self.answer(packet)
-            if answer is not None:
-                self.sock.sendto(answer, peer)
-
-    def answer(self, packet):
-        labels, at = [], 12
-        while packet[at]:
-            labels.append(packet[at + 1:at + 1 + packet[at]].decode("latin-1"))
-            at += 1 + packet[at]
-        question = packet[12:at + 5]
-        kind = struct.unpack(">H", packet[at + 1:at + 3])[0]
-        name = ".".join(labels).lower()
+    def answer_to(self, name, number):
         self.asked.append(name)
         value = self.txt.get(name, self.otherwise)
         if value == "!timeout":
             return None
         code = 2 if value == "!SERVFAIL" else 3 if value is None else 0
-        texts = [] if code or kind != 16 else [value] if isinstance(value, str) else value
-        records = b"".join(self.record(t.encode("utf-8")) for t in texts)
-        return packet[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, len(texts), 0, 0) + question + records
+        texts = [] if code or number != 16 else [value] if isinstance(value, str) else value
+        return code, b"".join(self.record(t.encode("utf-8")) for t in texts), len(texts)
 
     @staticmethod
     def record(text):

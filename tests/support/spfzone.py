@@ -5,7 +5,8 @@ circle, gets SERVFAIL.
 """
 import socket
 import struct
-import threading
+
+from dnsserver import DnsServer
 
 KINDS = {"A": 1, "CNAME": 5, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28}
 NAMES = {v: k for k, v in KINDS.items()}
@@ -73,56 +74,27 @@ def wire_data(kind, value):
     return wire_text(value) if kind == "TXT" else wire_name(value)
 
 
-class Server:
-    """UDP on a free port; `zone` may be changed while it serves. silent: names that get no answer at all."""
+class Server(DnsServer):
+    """`zone` may be changed while it serves. silent: names that get no answer at all."""
 
     def __init__(self, zone=None):
+        super().__init__()
         self.zone = zone or Zone()
         self.silent = set()
         self.asked = []
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        self.thread = threading.Thread(target=self.serve, daemon=True)
 
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.sock.sendto(b"", ("127.0.0.1", self.port))
-        self.thread.join(10)
-        self.sock.close()
-
-    def serve(self):
-        while True:
-            packet, peer = self.sock.recvfrom(4096)
-            if not packet:
-                return
-            answer = self.answer(packet) if len(packet) >= 17 else None
-            if answer is not None:
-                self.sock.sendto(answer, peer)
-
-    def answer(self, packet):
-        labels, at = [], 12
-        while packet[at]:
-            labels.append(packet[at + 1:at + 1 + packet[at]].decode("latin-1"))
-            at += 1 + packet[at]
-        question = packet[12:at + 5]
-        kind = NAMES.get(struct.unpack(">H", packet[at + 1:at + 3])[0])
-        name = ".".join(labels).lower()
+    def answer_to(self, name, number):
+        kind = NAMES.get(number)
         self.asked.append((name, kind))
         if name in self.silent:
             return None
-        records, count, code = b"", 0, 0
         try:
             aliases, values = self.zone.find(name, kind)
-            rows = [(n, "CNAME", to) for n, to in aliases] + [(aliases[-1][1] if aliases else name, kind, v) for v in values]
-            for owner, k, value in rows:
-                data = wire_data(k, value)
-                records += wire_name(owner) + struct.pack(">HHIH", KINDS[k], 1, 60, len(data)) + data
-            count = len(rows)
-            code = 0 if count or self.zone.exists(name) else 3
         except ServFail:
-            code = 2
-        return packet[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, count, 0, 0) + question + records
+            return 2, b"", 0
+        rows = [(n, "CNAME", to) for n, to in aliases] + [(aliases[-1][1] if aliases else name, kind, v) for v in values]
+        records = b""
+        for owner, k, value in rows:
+            data = wire_data(k, value)
+            records += wire_name(owner) + struct.pack(">HHIH", KINDS[k], 1, 60, len(data)) + data
+        return 0 if rows or self.zone.exists(name) else 3, records, len(rows)

@@ -4,6 +4,8 @@
  */
 #include "dkim.h"
 
+#include <errno.h>
+#include <sodium.h>
 #include <string.h>
 
 static bool is_blank(char c)
@@ -126,42 +128,14 @@ bool dkim_list_next(tern_str *rest, char separator, tern_str *ret)
     return true;
 }
 
-static int base64_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 int dkim_base64_decode(tern_str text, uint8_t *out, size_t octets)
 {
-    uint32_t group = 0;
-    unsigned digits = 0, padding = 0;
-    size_t n = 0;
+    size_t n;
 
-    for (size_t i = 0; i < text.len; i++) {
-        int digit = base64_digit(text.ptr[i]);
-        if (is_blank(text.ptr[i]))
-            continue;
-        if (text.ptr[i] == '=' ? digits % 4 < 2 : digit < 0 || padding > 0)
-            return -EBADMSG;
-        padding += text.ptr[i] == '=';
-        group = group << 6 | (digit > 0 ? (uint32_t)digit : 0);
-        if (++digits % 4 != 0)
-            continue;
-        if (padding > 2 || n + 3 - padding > octets)
-            return -E2BIG;
-        for (unsigned k = 0; k < 3 - padding; k++)
-            out[n++] = (uint8_t)(group >> (16 - 8 * k));
-        group = 0;
-        if (padding > 0)
-            padding = 3; /* nothing may follow */
-    }
-    return digits % 4 == 0 ? (int)n : -EBADMSG;
+    errno = 0;
+    if (sodium_base642bin(out, octets, text.ptr, text.len, " \t\r\n", &n, NULL, sodium_base64_VARIANT_ORIGINAL) != 0)
+        return errno == ERANGE ? -E2BIG : -EBADMSG;
+    return (int)n;
 }
 
 bool dkim_name_is_valid(tern_str name, unsigned labels_min)

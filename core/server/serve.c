@@ -333,8 +333,13 @@ static void release(struct serve *s, const struct bind_address *bind)
 {
     struct ipc_wish wish = { .op = IPC_RELEASE, .bind = *bind };
     struct ipc_answer answer;
+    char text[BIND_TEXT_MAX];
 
-    (void)ipc_ask(s->start->supervisor_fd, &wish, &answer);
+    if (ipc_ask(s->start->supervisor_fd, &wish, &answer) == 0)
+        return;
+    bind_print(bind, text);
+    log_event(LOG_WARNING, LOG_EV_listen, NULL, "%s may still take connections: its socket was not closed: %s", text,
+              answer.text);
 }
 
 /* A refused generation leaves no socket behind in which clients would wait for nobody. */

@@ -140,12 +140,16 @@ static void close_socket(struct supervisor *s, unsigned at)
     s->sockets[at] = s->sockets[--s->socket_count];
 }
 
-static void release_socket(struct supervisor *s, const struct bind_address *bind)
+static int release_socket(struct supervisor *s, const struct bind_address *bind, struct ipc_answer *answer)
 {
     int at = bind_is_sane(bind) ? find_socket(s, bind) : -1;
 
-    if (at >= 0)
+    if (at >= 0) {
         close_socket(s, (unsigned)at);
+        return 0;
+    }
+    (void)snprintf(answer->text, sizeof(answer->text), "the supervisor has no such socket");
+    return -ENOENT;
 }
 
 static void close_sockets(struct supervisor *s)
@@ -328,7 +332,7 @@ static void serve_wish(struct supervisor *s)
         fd = local_process_get(&s->local, &s->rules, answer.text, sizeof(answer.text));
         answer.status = fd < 0 ? fd : 0;
         break;
-    case IPC_RELEASE: release_socket(s, &wish.bind); break;
+    case IPC_RELEASE: answer.status = release_socket(s, &wish.bind, &answer); break;
     default: answer.status = -EINVAL;
     }
     if (ipc_answer(s->worker_fd, &answer, fd) == -EAGAIN) {

@@ -178,6 +178,7 @@ def test_listeners_come_and_go():
         c.cmd("EHLO client.example")
         c.cmd("MAIL FROM:<>")
         assert c.cmd("RCPT TO:<alice@example.org>")[0] == 550
+        assert "may still take connections" not in t.log_text()
 
 
 def test_taken_port_refuses_the_reload_whole():
@@ -197,6 +198,7 @@ def test_taken_port_refuses_the_reload_whole():
             assert t.status()["generation"] == 1
             assert not can_connect(second), "a socket of the refused generation is still there"
             begin(Client(t.port))
+            assert "may still take connections" not in t.log_text()
 
 
 def test_fixed_keys_warn():

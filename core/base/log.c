@@ -277,6 +277,11 @@ static void enqueue(struct buf *text, const struct entry *like)
 
 void log_end(struct log_line *line)
 {
+    static const struct frame {
+        const char *before_time, *before_level, *before_text, *end;
+    } plain = { "", " ", " ", "\n" }, object = { "{\"time\":\"", "\",\"level\":\"", "\",", "}\n" };
+    bool json = logger.options.format == LOG_JSON;
+    const struct frame *f = json ? &object : &plain;
     struct buf out = BUF_INIT;
     char when[CLOCK_TEXT_SIZE];
     uint64_t now = clock_wall_ms();
@@ -287,15 +292,15 @@ void log_end(struct log_line *line)
     (void)pthread_once(&logger.journal_once, find_journal);
     clock_print(when, now);
     buf_reserve(&out, line->len + FRAME_OCTETS);
-    buf_add_cstr(&out, logger.options.format == LOG_JSON ? "{\"time\":\"" : "");
+    buf_add_cstr(&out, f->before_time);
     buf_add_cstr(&out, when);
-    buf_add_cstr(&out, logger.options.format == LOG_JSON ? "\",\"level\":\"" : " ");
+    buf_add_cstr(&out, f->before_level);
     buf_add_cstr(&out, level_names[line->level]);
-    buf_add_cstr(&out, logger.options.format == LOG_JSON ? "\"," : " ");
-    if (logger.options.format != LOG_JSON)
+    buf_add_cstr(&out, f->before_text);
+    if (!json)
         preface = out.len;
     buf_add(&out, slice_make(line->text, line->len));
-    buf_add_cstr(&out, logger.options.format == LOG_JSON ? "}\n" : "\n");
+    buf_add_cstr(&out, f->end);
     enqueue(&out, &(struct entry){ .wall_ms = now, .level = line->level, .preface = preface });
 }
 

@@ -14,7 +14,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from ternlib import BUILD, Client, Tern, run, wait_for
 
 IDLE = 2000
-IDLE_KB_EACH = 1.5  # 10,000, and with TLS: bench/bench.py idle-10000 idle-10000-tls
+IDLE_KB_EACH = 1.5
+IDLE_PSS_KB_EACH = 2.0  # 10,000, and with TLS: bench/bench.py idle-10000 idle-10000-tls
 BIG_OCTETS = 50 << 20
 BIG_KB_MORE = 2048
 DEFERRED = int(os.environ.get("TERN_DEFERRED", "20000"))
@@ -73,7 +74,7 @@ def test_idle_sessions():
     with Tern(CONFIG).start() as t:
         warm_up(t)
         worker = t.worker_pid()
-        before = own_kb(worker)
+        before, pss_before = own_kb(worker), pss_kb(worker)
         socks = []
         for _ in range(IDLE):
             s = socket.create_connection(("127.0.0.1", t.port), 30)
@@ -83,11 +84,12 @@ def test_idle_sessions():
             assert b"250 " in s.recv(1000)
             socks.append(s)
         assert t.status()["sessions"] == IDLE
-        grown = own_kb(worker) - before
-        print("     %d idle sessions: %d KB, %.2f KB each" % (IDLE, grown, grown / IDLE))
+        grown, pss_grown = own_kb(worker) - before, pss_kb(worker) - pss_before
+        print("     %d idle sessions: %d KB, %.2f KB each; PSS %.2f KB" % (IDLE, grown, grown / IDLE, pss_grown / IDLE))
         for s in socks:
             s.close()
         assert grown <= IDLE * IDLE_KB_EACH, grown
+        assert pss_grown <= IDLE * IDLE_PSS_KB_EACH, pss_grown
 
 
 def send_big(t, octets):

@@ -104,8 +104,12 @@ static int from_unicode(struct slice text, struct arena *arena, tern_str *ret)
 
     if (!utf8_valid(text) || !ascii_part_is_valid(text) || has_foreign_dot(text))
         return -EBADMSG;
+    /*
+     * Not IDN2_USE_STD3_ASCII_RULES: with it libidn2 leaves out what stands for an octet that no name may have, so
+     * that "b<full-width />.example" would be b.example. Without it the octet is there, and what is looked at below.
+     */
     int r = idn2_lookup_u8((const uint8_t *)arena_dup(arena, text), &ascii,
-                           IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES);
+                           IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
     if (r == IDN2_TOO_BIG_DOMAIN || r == IDN2_TOO_BIG_LABEL || r == IDN2_PUNYCODE_BIG_OUTPUT)
         return -ENAMETOOLONG;
     if (r != IDN2_OK)

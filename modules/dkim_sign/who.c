@@ -3,11 +3,12 @@
  * who.c - which domains sign a message, with which selectors and key files. See dkim_sign.h.
  *
  * Names of people who write mail end up in paths: a domain is letters, digits, "-", "_" and dots between
- * labels, or it does not sign.
+ * labels, or it does not sign. One beyond ASCII is looked for, and signs, as A-labels (RFC 8616 5 lets it).
  */
 #include "dkim_sign.h"
 
 #include "../lib/from.h"
+#include "../lib/idn.h"
 
 #define tern sign_api
 
@@ -34,6 +35,23 @@ static bool take(void *arg, tern_str address)
     return true;
 }
 
+/* The address gets the one spelling of its domain, too: it is a key of tables. */
+static void find_domain_of(struct identity *i)
+{
+    char *at = strrchr(i->address, '@'), name[IDN_NAME_OCTETS_MAX + 1];
+
+    i->domain = at != NULL ? dkim_str(at + 1, strlen(at + 1)) : TERN_STR("");
+    if (idn_is_ascii(i->domain))
+        return;
+    if (!idn_to_ascii(i->domain, name, &i->domain) ||
+        (size_t)(at + 1 - i->address) + i->domain.len >= sizeof(i->address)) {
+        i->domain = TERN_STR("");
+        return;
+    }
+    memcpy(at + 1, name, i->domain.len + 1);
+    i->domain.ptr = at + 1;
+}
+
 static void find_identity(tern_call *call, const struct sign_conf *c, struct identity *i)
 {
     tern_str text = TERN_STR("");
@@ -49,8 +67,7 @@ static void find_identity(tern_call *call, const struct sign_conf *c, struct ide
             memcpy(i->address, text.ptr, text.len);
     }
     lower(i->address);
-    const char *at = strrchr(i->address, '@');
-    i->domain = at != NULL ? dkim_str(at + 1, strlen(at + 1)) : TERN_STR("");
+    find_domain_of(i);
     if (!dkim_name_is_valid(i->domain, 1))
         i->domain = TERN_STR("");
 }

@@ -61,10 +61,12 @@ const char *dkim_algorithm_name(enum dkim_algorithm algorithm);
 struct dkim_signature {
     enum dkim_algorithm algorithm;
     bool header_relaxed, body_relaxed;
-    tern_str domain, selector; /* as written */
+    tern_str domain, selector; /* as written; A-labels if that was more than ASCII */
     tern_str identity;         /* i= as written, or empty */
     tern_str identity_domain;  /* that of i=, or d= */
-    char decoded[DKIM_NAME_OCTETS_MAX + 1]; /* where identity_domain is, if i= had to be decoded */
+    /* Where they are if they had to be decoded, or made A-labels. */
+    char decoded[DKIM_NAME_OCTETS_MAX + 1], ascii_domain[DKIM_NAME_OCTETS_MAX + 1];
+    char ascii_selector[DKIM_NAME_OCTETS_MAX + 1];
     tern_str headers;          /* h= as written */
     bool has_length;
     uint64_t length;       /* l= */
@@ -75,9 +77,9 @@ struct dkim_signature {
     tern_str b_text, b_raw; /* b= as written; with all blanks around it, for dkim_hash_signature() */
 };
 /*
- * `value`: what stands behind the colon; `utf8`: of a message by SMTPUTF8, where i= may be more than ASCII (RFC
- * 8616). NULL, or what is wrong: then what was found so far is in *ret, empty otherwise, so that it can be told
- * whose signature it is. Dates are not compared with the clock.
+ * `value`: what stands behind the colon; `utf8`: of a message by SMTPUTF8, where d=, s= and i= may be more than ASCII
+ * (RFC 8616 5). NULL, or what is wrong: then what was found so far is in *ret, empty otherwise, so that it can be told
+ * whose signature it is. Dates are not compared with the clock. *ret points into itself: it is not to be copied.
  */
 const char *dkim_signature_parse(tern_str value, bool utf8, struct dkim_signature *ret);
 

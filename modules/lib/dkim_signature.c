@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dkim_signature.c - the DKIM-Signature field. See dkim.h. Source: RFC 6376 3.5, 6.1.1.
+ * dkim_signature.c - the DKIM-Signature field. See dkim.h. Sources: RFC 6376 3.5, 6.1.1; RFC 8616 5.
  */
 #include "dkim.h"
 
 #include <string.h>
+
+#include "idn.h"
 
 static bool equal(tern_str s, const char *word)
 {
@@ -87,33 +89,52 @@ static tern_str decode(tern_str s, char out[DKIM_NAME_OCTETS_MAX + 1])
     return dkim_str(out, n);
 }
 
-static const char *parse_names(const struct dkim_tags *tags, struct dkim_signature *ret)
+/* RFC 8616 5: U-labels where the header may be UTF-8. DNS and all who compare names want A-labels. */
+static bool take_name(tern_str name, bool utf8, char out[DKIM_NAME_OCTETS_MAX + 1], tern_str *ret)
+{
+    if (utf8 && !idn_is_ascii(name) && !idn_to_ascii(name, out, &name))
+        return false;
+    if (!dkim_name_is_valid(name, 1))
+        return false;
+    *ret = name;
+    return true;
+}
+
+static bool is_within(tern_str name, tern_str domain)
+{
+    size_t above = name.len - domain.len;
+
+    return name.len >= domain.len && dkim_equal_nocase(dkim_str(name.ptr + above, domain.len), domain) &&
+           (above == 0 || name.ptr[above - 1] == '.');
+}
+
+static const char *parse_identity(tern_str value, bool utf8, struct dkim_signature *ret)
+{
+    const char *at = value.len > 0 ? memrchr(value.ptr, '@', value.len) : NULL;
+
+    if (at == NULL)
+        return "i= has no domain";
+    tern_str of = dkim_str(at + 1, value.len - (size_t)(at + 1 - value.ptr)), name;
+    if (memchr(of.ptr, '=', of.len) != NULL)
+        of = decode(of, ret->decoded);
+    if (!take_name(of, utf8, ret->decoded, &name) || !is_within(name, ret->domain))
+        return "i= is not below d=";
+    ret->identity = value;
+    ret->identity_domain = name;
+    return NULL;
+}
+
+static const char *parse_names(const struct dkim_tags *tags, bool utf8, struct dkim_signature *ret)
 {
     const struct dkim_tag *d = dkim_tags_find(tags, "d"), *s = dkim_tags_find(tags, "s");
     const struct dkim_tag *i = dkim_tags_find(tags, "i");
 
-    if (d == NULL || !dkim_name_is_valid(d->value, 1))
+    if (d == NULL || !take_name(d->value, utf8, ret->ascii_domain, &ret->domain))
         return d == NULL ? "no d=" : "d= is no domain name";
-    ret->domain = ret->identity_domain = d->value;
-    if (s == NULL || !dkim_name_is_valid(s->value, 1))
+    ret->identity_domain = ret->domain;
+    if (s == NULL || !take_name(s->value, utf8, ret->ascii_selector, &ret->selector))
         return s == NULL ? "no s=" : "s= is no selector";
-    ret->selector = s->value;
-    if (i == NULL)
-        return NULL;
-    const char *at = i->value.len > 0 ? memrchr(i->value.ptr, '@', i->value.len) : NULL;
-    if (at == NULL)
-        return "i= has no domain";
-    tern_str of = dkim_str(at + 1, i->value.len - (size_t)(at + 1 - i->value.ptr));
-    if (memchr(of.ptr, '=', of.len) != NULL)
-        of = decode(of, ret->decoded);
-    size_t above = of.len - d->value.len;
-    if (!dkim_name_is_valid(of, 1) || of.len < d->value.len ||
-        !dkim_equal_nocase(dkim_str(of.ptr + above, d->value.len), d->value) ||
-        (above > 0 && of.ptr[above - 1] != '.'))
-        return "i= is not below d=";
-    ret->identity = i->value;
-    ret->identity_domain = of;
-    return NULL;
+    return i != NULL ? parse_identity(i->value, utf8, ret) : NULL;
 }
 
 static const char *parse_ascii(tern_str identity)
@@ -217,7 +238,7 @@ const char *dkim_signature_parse(tern_str value, bool utf8, struct dkim_signatur
     const struct dkim_tag *v = dkim_tags_find(&tags, "v");
     if (v == NULL || !equal(v->value, "1"))
         return v == NULL ? "no v=" : "v= is not 1";
-    if ((wrong = parse_names(&tags, ret)) != NULL || (wrong = parse_algorithm(&tags, ret)) != NULL ||
+    if ((wrong = parse_names(&tags, utf8, ret)) != NULL || (wrong = parse_algorithm(&tags, ret)) != NULL ||
         (wrong = parse_canons(&tags, ret)) != NULL || (wrong = parse_headers(&tags, ret)) != NULL ||
         (!utf8 && (wrong = parse_ascii(ret->identity)) != NULL) ||
         (wrong = parse_times(&tags, ret)) != NULL || (wrong = parse_query(&tags)) != NULL)

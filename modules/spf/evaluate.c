@@ -171,6 +171,14 @@ static enum outcome include(struct spf_check *c)
     return spf_ask(c, SPF_ASKED_RECORD, f->domain, TERN_DNS_TXT);
 }
 
+static bool is_ascii(tern_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] >= 0x80)
+            return false;
+    return true;
+}
+
 static enum outcome start_lookup(struct spf_check *c)
 {
     struct spf_frame *f = top(c);
@@ -178,6 +186,9 @@ static enum outcome start_lookup(struct spf_check *c)
 
     if (!spf_count_term(c))
         return spf_end(c, SPF_PERMERROR, "more than 10 terms that ask DNS");
+    /* RFC 8616 4: not with a local part beyond ASCII, written in whichever way. */
+    if (!is_ascii(c->in.local) && spf_macro_uses_local(f->term.spec))
+        return GO_ON;
     if (f->term.spec.len == 0)
         copy_name(c->target, m.domain);
     else if (!spf_macro_expand_name(f->term.spec, &m, c->target)) /* 4.8: no such name can be there */

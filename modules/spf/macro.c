@@ -127,14 +127,24 @@ bool spf_domain_spec_is_valid(tern_str text)
     return dot != NULL && is_top_label(spf_str(dot + 1, (size_t)(end.ptr + end.len - dot - 1)));
 }
 
-bool spf_macro_uses_name(tern_str text)
+static bool uses(tern_str text, const char *letters)
 {
     for (size_t at = 0; at < text.len;) {
         struct piece p;
-        if (read_piece(text, &at, &p) && p.letter == 'p')
+        if (read_piece(text, &at, &p) && p.letter != '\0' && strchr(letters, p.letter) != NULL)
             return true;
     }
     return false;
+}
+
+bool spf_macro_uses_name(tern_str text)
+{
+    return uses(text, "p");
+}
+
+bool spf_macro_uses_local(tern_str text)
+{
+    return uses(text, "sl");
 }
 
 /* ---- expansion ---- */

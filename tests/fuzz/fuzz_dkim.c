@@ -3,13 +3,14 @@
  * fuzz_dkim.c - tag lists, key records, header fields and bodies of DKIM.
  *
  * Promises: what is found lies inside of what was given; a body in pieces is the same as in one; canonical
- * octets are their own canonical form; a selected field is selected once.
+ * octets are their own canonical form; a selected field is selected once; an A-label is its own A-label.
  */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <lib/dkim.h>
+#include <lib/idn.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -95,6 +96,17 @@ static void check_header(tern_str octets, tern_str names)
     free(all.at);
 }
 
+static void check_name(tern_str text)
+{
+    char ascii[IDN_NAME_OCTETS_MAX + 1], again[IDN_NAME_OCTETS_MAX + 1];
+    tern_str name, same;
+
+    if (!idn_to_ascii(text, ascii, &name))
+        return;
+    assert(idn_is_ascii(name) && name.len <= IDN_NAME_OCTETS_MAX && name.ptr[name.len] == '\0');
+    assert(idn_to_ascii(name, again, &same) && same.len == name.len && memcmp(same.ptr, name.ptr, name.len) == 0);
+}
+
 static void check_signature(tern_str text)
 {
     static struct dkim_signature s;
@@ -108,7 +120,7 @@ static void check_signature(tern_str text)
         assert(s.b_octets > 0 && s.b_octets <= DKIM_B_OCTETS_MAX && dkim_name_is_valid(s.domain, 1));
         is_inside(s.b_raw, value);
         is_inside(s.headers, value);
-        assert(dkim_name_is_valid(s.identity_domain, 1));
+        assert(dkim_name_is_valid(s.selector, 1) && dkim_name_is_valid(s.identity_domain, 1));
         dkim_canon_signature(dkim_str(whole, text.len + 3), s.b_raw, true, collect, &t);
         dkim_canon_signature(dkim_str(whole, text.len + 3), s.b_raw, false, collect, &t);
     }
@@ -123,6 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tern_str text = { (const char *)data, size };
 
     assert(dkim_crypto_init() == 0);
+    check_name(text);
     check_signature(text);
     if (dkim_record_parse(text, &record) == NULL) {
         is_inside(record.key, text);

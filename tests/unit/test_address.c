@@ -55,6 +55,9 @@ static const struct {
     { "\303@x.org", U8, -EBADMSG, NULL, NULL },
     { "a@x\343\200\202org", U8, -EBADMSG, NULL, NULL }, /* ideographic full stop */
     { "a@\357\274\273.org", U8, -EBADMSG, NULL, NULL }, /* full-width '[' */
+    { "a@b\357\274\217\303\274.org", U8, -EBADMSG, NULL, NULL }, /* full-width '/' in a label: not dropped */
+    { "a@b\342\204\200c.org", U8, -EBADMSG, NULL, NULL }, /* a sign that stands for "a/c" */
+    { "a@b\357\274\240\303\274.org", U8, -EBADMSG, NULL, NULL }, /* full-width '@' */
     { "a@\303\274_x.org", U8, -EBADMSG, NULL, NULL },
     { "\"\\\303\274\"@x.org", U8, -EBADMSG, NULL, NULL }, /* quoted-pairSMTP is ASCII */
     { "", 0, -EBADMSG, NULL, NULL },

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <lib/dkim.h>
+#include <lib/idn.h>
 
 #include "corpora.h"
 
@@ -80,6 +81,68 @@ static void test_signatures(void)
     CU_ASSERT_PTR_NULL(dkim_signature_parse(str("v=1; l=99999999999999999999999999; c=relaxed; " REST), false, &s));
     CU_ASSERT_EQUAL(s.length, UINT64_MAX);
     CU_ASSERT_TRUE(s.header_relaxed && !s.body_relaxed);
+}
+
+#define UTF8_REST "a=rsa-sha256; h=From; b=AA==; " BH
+#define BUECHER   "b\303\274cher.example"
+#define XN        "xn--bcher-kva.example"
+
+/* RFC 8616 5: of a message by SMTPUTF8 names may be U-labels; what is found are A-labels. */
+static void test_beyond_ascii(void)
+{
+    static const struct {
+        const char *what, *value, *wrong, *domain, *selector, *identity_domain;
+    } rows[] = {
+        { "d= as U-label", "v=1; d=" BUECHER "; s=s; " UTF8_REST, NULL, XN, "s", XN },
+        { "capitals are the same domain", "v=1; d=B\303\234cher.Example; s=s; " UTF8_REST, NULL, XN, "s", XN },
+        { "s= as U-label", "v=1; d=a.example; s=sch\303\266n; " UTF8_REST, NULL, "a.example", "xn--schn-7qa", "a.example" },
+        { "i= as U-label, d= as A-label", "v=1; d=" XN "; s=s; i=x@mail." BUECHER "; " UTF8_REST, NULL, XN, "s", "mail." XN },
+        { "i= as A-label, d= as U-label", "v=1; d=" BUECHER "; s=s; i=@" XN "; " UTF8_REST, NULL, XN, "s", XN },
+        { "i= in quoted-printable", "v=1; d=" BUECHER "; s=s; i=@b=C3=BCcher=2Eexample; " UTF8_REST, NULL, XN, "s", XN },
+        { "a local part beyond ASCII", "v=1; d=a.example; s=s; i=m\303\270x@a.example; " UTF8_REST, NULL, "a.example", "s",
+          "a.example" },
+        { "i= of another domain", "v=1; d=" BUECHER "; s=s; i=@bucher.example; " UTF8_REST, "i= is not below", XN, "s", XN },
+        { "d= is no UTF-8", "v=1; d=b\374cher.example; s=s; " UTF8_REST, "d= is no", "", "", "" },
+        { "a dot that is none", "v=1; d=b\303\274cher\343\200\202example; s=s; " UTF8_REST, "d= is no", "", "", "" },
+        { "a slash of another width", "v=1; d=b\357\274\217\303\274cher.example; s=s; " UTF8_REST, "d= is no", "", "", "" },
+        { "s= with a blank inside", "v=1; d=a.example; s=sch\303\266n er; " UTF8_REST, "s= is no", "a.example", "", "a.example" },
+    };
+    static struct dkim_signature s;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const char *wrong = dkim_signature_parse(str(rows[i].value), true, &s);
+        bool good = rows[i].wrong == NULL ? wrong == NULL
+                                          : wrong != NULL && strncmp(wrong, rows[i].wrong, strlen(rows[i].wrong)) == 0;
+        good = good && dkim_equal_nocase(s.domain, str(rows[i].domain)) &&
+               dkim_equal_nocase(s.selector, str(rows[i].selector)) &&
+               dkim_equal_nocase(s.identity_domain, str(rows[i].identity_domain));
+        if (!good)
+            fprintf(stderr, "  \"%s\": %s d=%.*s\n", rows[i].what, wrong != NULL ? wrong : "taken", (int)s.domain.len,
+                    s.domain.ptr);
+        CU_ASSERT_TRUE(good);
+    }
+    CU_ASSERT_STRING_EQUAL(dkim_signature_parse(str(rows[0].value), false, &s), "d= is no domain name");
+    CU_ASSERT_STRING_EQUAL(dkim_signature_parse(str(rows[2].value), false, &s), "s= is no selector");
+    CU_ASSERT_STRING_EQUAL(dkim_signature_parse(str(rows[3].value), false, &s), "i= is not below d=");
+}
+
+static void test_names_beyond_ascii(void)
+{
+    char text[IDN_NAME_OCTETS_MAX + 8], out[IDN_NAME_OCTETS_MAX + 1];
+    tern_str name;
+
+    CU_ASSERT_TRUE(idn_to_ascii(str("Mail.EXAMPLE"), out, &name) && strcmp(out, "mail.example") == 0);
+    CU_ASSERT_TRUE(idn_to_ascii(str("\346\227\245\346\234\254.example"), out, &name) && strcmp(out, "xn--wgv71a.example") == 0);
+    CU_ASSERT_TRUE(idn_to_ascii(str("fa\303\237.example"), out, &name) && strcmp(out, "xn--fa-hia.example") == 0);
+    CU_ASSERT_FALSE(idn_to_ascii(str(""), out, &name));
+    CU_ASSERT_FALSE(idn_to_ascii(dkim_str("b\303\274\0.example", 12), out, &name));
+    memset(text, 'a', sizeof(text));
+    for (size_t i = 9; i < sizeof(text); i += 10)
+        text[i] = '.';
+    CU_ASSERT_TRUE(idn_to_ascii(dkim_str(text, IDN_NAME_OCTETS_MAX), out, &name) && name.len == IDN_NAME_OCTETS_MAX);
+    CU_ASSERT_FALSE(idn_to_ascii(dkim_str(text, IDN_NAME_OCTETS_MAX + 1), out, &name));
+    memcpy(text, "\303\274", 2); /* its A-label is longer */
+    CU_ASSERT_FALSE(idn_to_ascii(dkim_str(text, IDN_NAME_OCTETS_MAX), out, &name));
 }
 
 /* The bounds, at them and one above. */
@@ -337,6 +400,8 @@ int main(void)
     CU_initialize_registry();
     CU_pSuite s = CU_add_suite("dkim", NULL, NULL);
     CU_add_test(s, "signatures", test_signatures);
+    CU_add_test(s, "beyond ASCII: RFC 8616", test_beyond_ascii);
+    CU_add_test(s, "names beyond ASCII", test_names_beyond_ascii);
     CU_add_test(s, "bounds", test_bounds);
     CU_add_test(s, "key records", test_records);
     CU_add_test(s, "bodies", test_bodies);

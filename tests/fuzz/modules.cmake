@@ -11,6 +11,7 @@ target_sources(fuzz_dovecot PRIVATE ${PROJECT_SOURCE_DIR}/modules/auth_dovecot/p
 tern_fuzz_target(fuzz_auth_http LIBS tern_api dep::jansson)
 target_sources(fuzz_auth_http PRIVATE ${PROJECT_SOURCE_DIR}/modules/auth_http/question.c)
 tern_fuzz_target(fuzz_dkim LIBS tern_module_dkim)
+tern_fuzz_target(fuzz_authres LIBS tern_module_authres)
 tern_fuzz_target(fuzz_from LIBS tern_api)
 target_sources(fuzz_from PRIVATE ${PROJECT_SOURCE_DIR}/modules/lib/from.c)
 tern_fuzz_target(fuzz_spf LIBS tern_api)

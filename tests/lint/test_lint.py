@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import authpolicy
 from ternlib import BINARY, BUILD, MODULES, ROOT, SHARED, certificates_for, run
 
 LAYERS = [["base"], ["net", "config", "mime", "local"], ["tls", "dns", "sasl", "state"], ["smtp", "spool"], ["queue", "module"],
@@ -179,6 +180,14 @@ def test_no_vector_is_known():
         words = set(re.findall(r"[\w.-]+|s=[\w.-]+", re.sub(r"(?m)^ ?(/?\*.*)$", "", read(path))))
         wrong += ["%s: %s" % (path, v) for v in known if v in words]
     tell(wrong)
+
+
+def test_every_module_meets_the_corpora():
+    """The mails of the corpora go through each module that has to do with mail (interop/test_auth_corpora)."""
+    there = {path.split("/")[1] for path in files("modules/*/*.c")} - {"lib"}
+    known = [n for n, _ in authpolicy.STEPS] + list(authpolicy.ELSEWHERE)
+    tell(["modules/%s is neither in STEPS nor in ELSEWHERE of tests/support/authpolicy.py" % m for m in sorted(there - set(known))]
+         + ["tests/support/authpolicy.py: %s stands there twice" % n for n in sorted({n for n in known if known.count(n) > 1})])
 
 
 # ---- what was built ----
@@ -396,6 +405,7 @@ def test_features_name_tests_that_exist():
 
 if __name__ == "__main__":
     run([test_layers, test_abi_header_stands_alone, test_modules_see_the_public_headers_only, test_sizes, test_essays,
-         test_nothing_is_left_for_later, test_no_vector_is_known, test_exported_symbols, test_examples_pass_check, test_yaml_blocks,
+         test_nothing_is_left_for_later, test_no_vector_is_known, test_every_module_meets_the_corpora,
+         test_exported_symbols, test_examples_pass_check, test_yaml_blocks,
          test_c_blocks_compile, test_lua_blocks_parse, test_shell_blocks_parse, test_links_lead_somewhere,
          test_features_name_tests_that_exist])

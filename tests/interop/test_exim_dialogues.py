@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from ternlib import SLOW, Client, Tern, free_port, need_shared, run
@@ -343,16 +344,19 @@ def hold(t, script, rows):
 def test_dialogues():
     rows = {r[0]: r for r in table()}
     differs, count = [], 0
-    for config in CONFIGS:
+
+    def hold_all(config):
         scripts_of_it = [r[0] for r in rows.values() if r[1] == "run" and r[2] == config]
         if not scripts_of_it:
-            continue
+            return []
         with server(config) as t:
             t.name = config
-            for script in scripts_of_it:
-                more, held = hold(t, script, rows)
-                differs += more
-                count += held
+            return [hold(t, script, rows) for script in scripts_of_it]
+
+    with ThreadPoolExecutor(8) as pool:
+        for more, held in sum(pool.map(hold_all, CONFIGS), []):
+            differs += more
+            count += held
     known = [(r[0], r[2]) for r in rows.values() if r[1] == "differs" and rows[r[0].split("#")[0]][1] == "run"]
     assert sorted(differs) == sorted(known), "\nnot in the table:%s\nnot so any more:%s" % tuple(
         "".join("\n%s\tdiffers\t%s" % d for d in sorted(set(a) - set(b))) for a, b in ((differs, known), (known, differs)))

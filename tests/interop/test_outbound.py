@@ -358,7 +358,7 @@ def test_postfix_with_tls_and_dovecots_sasl():
                            ("plain login", "PLAIN"), ("login", "LOGIN")):
         with Relay() as sink, DovecotAuth(mechanism) as d, \
                 Postfix("smtp", sink.port, POSTFIX.format(cert=cert, key=key, socket=d.socket)) as p:
-            with server(p, verified() + AUTH + "    chunking: true\n") as t:
+            with server(p, verified() + AUTH + "    chunking: true\n    idle: 1s\n") as t:
                 ident = send(t, body="Subject: x\n\n.\n..\nend\n")
                 wait_for(lambda: sink.mails, 20)
                 line = wait_for(lambda: lines(t, ident, "delivered"), 20)[0]

@@ -26,6 +26,7 @@ int cmd_test(int argc, char **argv);
 int cmd_new(int argc, char **argv);
 int cmd_passwd(int argc, char **argv);
 int cmd_dkim(int argc, char **argv);
+int cmd_dmarc(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 /* The file of -c, else $TERN_CONFIG, else the installed one. */

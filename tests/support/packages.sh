@@ -2,7 +2,7 @@
 # packages.sh [build|all] - installs the Debian packages that are missing; as root, or with sudo.
 # Installs nothing, and needs no network, when all are there. Starts no daemon.
 set -eu
-build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev libyaml-dev liblua5.4-dev libsodium-dev libmicrohttpd-dev libjansson-dev libidn2-dev libxxhash-dev liblmdb-dev libseccomp-dev libssl-dev libcrypt-dev libpam0g-dev libcurl4-openssl-dev libunistring-dev libcunit1-dev swaks libnet-ssleay-perl openssl python3"
+build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev libyaml-dev liblua5.4-dev libsodium-dev libmicrohttpd-dev libjansson-dev libidn2-dev libxxhash-dev liblmdb-dev libseccomp-dev libssl-dev libcrypt-dev libexpat1-dev libzip-dev zlib1g-dev libpam0g-dev libcurl4-openssl-dev libunistring-dev libcunit1-dev swaks libnet-ssleay-perl openssl python3"
 all="$build clang libclang-rt-14-dev curl gsasl msmtp postfix dovecot-core dovecot-lmtpd knot strace lua5.4 git"
 # Databases of the tables and logins, to build against and as peers.
 all="$all libsqlite3-dev libpq-dev libldap-dev postgresql-15 slapd ldap-utils"
@@ -11,6 +11,8 @@ all="$all mutt s-nail nodejs node-nodemailer"
 all="$all haproxy libnss-wrapper libpam-wrapper libpam-modules libgnutls-dane0 libidn12"
 # Other people's DKIM.
 all="$all python3-dkim python3-nacl libopendkim11 libmail-dkim-perl libnet-dns-perl"
+# XML by others: validates reports against their schema.
+all="$all libxml2-utils"
 # Other people's SPF, and their suite's form.
 all="$all python3-spf python3-dnspython python3-yaml"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac

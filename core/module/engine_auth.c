@@ -203,14 +203,18 @@ static void wrong(struct engine_auth *a)
 
 static void accept(struct engine_auth *a)
 {
+    if (!journal_user_is_valid(auth_user(a))) /* a step accepted somebody without a name */
+        could_not_tell(a);
+    else
+        auth_accept_when_due(a);
+}
+
+void auth_accept(struct engine_auth *a)
+{
     struct engine_session *s = a->session;
     struct refusal ok = refusal_make(TERN_ACCEPT, 235, "2.7.0", SLICE("Authentication successful"), false);
     struct slice user = auth_user(a);
 
-    if (!journal_user_is_valid(user)) { /* a step accepted somebody without a name */
-        could_not_tell(a);
-        return;
-    }
     if (a->lookup != NULL)
         session_apply_notes(s, a->lookup);
     s->facts = session_facts_own(s->facts);

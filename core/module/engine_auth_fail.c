@@ -5,6 +5,9 @@
  * Failures are counted in kv, so that other sessions, loops and (with a store below) the next
  * start know of them. Of the two counts the higher one decides: one address that tries many users and one
  * user that is tried from many addresses both get slow. No thread waits, only the session.
+ *
+ * A login that succeeds waits as long, if its own address has failed before: who guesses would otherwise not
+ * wait for the answer, as no answer would be one. Then the address is forgiven.
  */
 #include <assert.h>
 #include <openssl/rand.h>
@@ -60,28 +63,32 @@ static struct slice user_key(struct slice user, char out[SASL_USER_OCTETS_MAX])
     return slice_make(out, name.len);
 }
 
-static int64_t count(const struct engine_auth *a)
+static void ask_kv(const struct engine_auth *a, enum kv_op op, struct slice space, struct slice key, int64_t *most)
 {
     const struct engine_session *s = a->session;
-    struct kv *kv = s->scope.engine->env.kv;
-    int64_t most = 1;
-    struct kv_request request = { .op = KV_ADD, .number = 1,
+    struct kv_request request = { .op = op, .number = 1, .space = space, .key = key,
                                   .expire_s = s->auth_options->remember_s };
-    char name[SASL_USER_OCTETS_MAX];
-    struct slice user = user_key(auth_user(a), name);
 
-    if (kv == NULL)
-        return most;
-    if (s->facts->client.family != 0) {
-        request.space = SLICE(KV_ADDRESS);
-        request.key = address_key(&s->facts->client);
-        kv_do(kv, &request, take_sum, &most);
-    }
-    if (user.len > 0) {
-        request.space = SLICE(KV_USER);
-        request.key = user;
-        kv_do(kv, &request, take_sum, &most);
-    }
+    if (s->scope.engine->env.kv != NULL && key.len > 0)
+        kv_do(s->scope.engine->env.kv, &request, take_sum, most);
+}
+
+/* A client on a unix socket has none. */
+static void ask_address(const struct engine_auth *a, enum kv_op op, int64_t *most)
+{
+    const tern_address *client = &a->session->facts->client;
+
+    if (client->family != 0)
+        ask_kv(a, op, SLICE(KV_ADDRESS), address_key(client), most);
+}
+
+static int64_t count(const struct engine_auth *a)
+{
+    int64_t most = 1;
+    char name[SASL_USER_OCTETS_MAX];
+
+    ask_address(a, KV_ADD, &most);
+    ask_kv(a, KV_ADD, SLICE(KV_USER), user_key(auth_user(a), name), &most);
     return most;
 }
 
@@ -107,11 +114,37 @@ static void set_result(struct engine_session *s, int64_t failures)
 
 /* ---- telling ---- */
 
+static void accept_and_forgive(struct engine_auth *a)
+{
+    int64_t failures = 0;
+
+    ask_address(a, KV_REMOVE, &failures);
+    auth_accept(a);
+}
+
 static void on_timer(struct loop_timer *timer)
 {
     struct engine_auth *a = list_entry(timer, struct engine_auth, timer);
 
-    auth_tell(a, &a->result);
+    if (a->is_accepted)
+        accept_and_forgive(a);
+    else
+        auth_tell(a, &a->result);
+}
+
+void auth_accept_when_due(struct engine_auth *a)
+{
+    struct engine_session *s = a->session;
+    int64_t failures = 0;
+
+    ask_address(a, KV_GET, &failures);
+    uint64_t delay_ms = failures > 0 ? delay_for(s->auth_options, failures) : 0;
+    if (delay_ms == 0) {
+        auth_accept(a);
+        return;
+    }
+    a->is_accepted = true;
+    loop_timer_start(s->scope.engine->env.loop, &a->timer, delay_ms);
 }
 
 void auth_timer_init(struct engine_auth *a)

@@ -42,6 +42,7 @@ struct engine_auth {
     struct refusal refusal;       /* of a step, told in the end: `refused` */
     /* the end, while it waits */
     struct loop_timer timer;
+    bool is_accepted;
     struct engine_auth_result result;
 };
 
@@ -59,6 +60,9 @@ void auth_derive_give_up(struct engine_auth *a);
 
 /* engine_auth_fail.c: counts it, waits, tells. 4xx: at once. */
 void auth_fail(struct engine_auth *a, const struct refusal *refusal);
+/* auth_accept(): at once, or as late as the last failure of this address was told. */
+void auth_accept_when_due(struct engine_auth *a);
+void auth_accept(struct engine_auth *a);
 void auth_timer_init(struct engine_auth *a);
 struct slice auth_salt_key(void);
 

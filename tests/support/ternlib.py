@@ -231,8 +231,8 @@ class Tern:
 class Client:
     """A raw SMTP client: sends octets, reads replies."""
 
-    def __init__(self, port, host="127.0.0.1", greet=True):
-        self.sock = socket.create_connection((host, port), 30 * SLOW)
+    def __init__(self, port, host="127.0.0.1", greet=True, source=None):
+        self.sock = socket.create_connection((host, port), 30 * SLOW, (source, 0) if source else None)
         self.sock.settimeout(60 * SLOW)
         self.rest = b""
         self.banner = self.reply() if greet else None

@@ -610,8 +610,30 @@ static void test_delay(void)
     }
     CU_ASSERT_TRUE(same(notes_get(w.session->facts->results, SLICE("auth_failures")), "5"));
     uint64_t began = clock_now_ms();
-    CU_ASSERT_EQUAL(plain("alice", "secret"), 235); /* who knows it does not wait */
-    CU_ASSERT_TRUE(clock_now_ms() - began < 100);
+    CU_ASSERT_EQUAL(plain("alice", "secret"), 235); /* as late as the last failure */
+    CU_ASSERT_TRUE(clock_now_ms() - began + 20 >= 100);
+    world_close();
+}
+
+/* The right password: late from where wrong ones came, and then forgiven; at once from anywhere else. */
+static void test_delay_of_success(void)
+{
+    world_open("inbound", NULL);
+    add("one", &verifier, &alice);
+    open_session();
+    options.delay_ms = options.delay_max_ms = 500;
+    CU_ASSERT_EQUAL(plain("alice", "wrong"), 535);
+    w.session->facts->client.octets[3]++;
+    uint64_t began = clock_now_ms();
+    CU_ASSERT_EQUAL(plain("alice", "secret"), 235);
+    CU_ASSERT_TRUE(clock_now_ms() - began < 400);
+    w.session->facts->client.octets[3]--;
+    began = clock_now_ms();
+    CU_ASSERT_EQUAL(plain("alice", "secret"), 235);
+    CU_ASSERT_TRUE(clock_now_ms() - began + 20 >= 500);
+    began = clock_now_ms();
+    CU_ASSERT_EQUAL(plain("alice", "secret"), 235);
+    CU_ASSERT_TRUE(clock_now_ms() - began < 400);
     world_close();
 }
 
@@ -727,6 +749,7 @@ int main(void)
     CU_add_test(suite, "a hang-up while a step waits", test_hang_up_while_a_step_waits);
     CU_add_test(suite, "answered out of turn", test_answered_out_of_turn);
     CU_add_test(suite, "each failure takes longer", test_delay);
+    CU_add_test(suite, "success takes as long where failures came from", test_delay_of_success);
     CU_add_test(suite, "a user is one, however written", test_delay_by_user);
     CU_add_test(suite, "no delay for a fault", test_no_delay_for_a_fault);
     CU_add_test(suite, "a hang-up while it takes longer", test_hang_up_while_it_takes_longer);

@@ -21,8 +21,6 @@ const struct tern_api *verify_api;
 #define SIGNATURES_MAX    VERIFY_SIGNATURES_MAX
 #define KEYS_MAX          4096  /* public keys that are kept */
 #define LOOP_OCTETS_MAX   65536 /* hashed on the loop: well below its millisecond */
-#define RECORDS_MAX       4     /* of one selector; RFC 6376 3.6.2.2 wants one */
-#define RECORD_NAME_MAX   (2 * DKIM_NAME_OCTETS_MAX + 16)
 
 static void *counters[VERIFY_OUTCOME_COUNT];
 
@@ -117,37 +115,14 @@ static tern_verdict conclude(tern_call *call, const void *conf)
 
 /* ---- the keys ---- */
 
-static void keep_records(tern_call *call, struct verify_look *look, const struct tern_dns_answer *answer_)
-{
-    look->records = tern->alloc(call, RECORDS_MAX * sizeof(look->records[0]));
-    for (size_t i = 0; i < answer_->count && look->record_count < RECORDS_MAX; i++) {
-        tern_str text = answer_->records[i].text;
-        if (text.len > DKIM_RECORD_OCTETS_MAX)
-            continue;
-        char *copy = tern->alloc(call, text.len + 1);
-        memcpy(copy, text.ptr, text.len);
-        look->records[look->record_count++] = dkim_str(copy, text.len);
-    }
-    if (look->record_count == 0)
-        judge(look, VERIFY_PERMERROR, "the key record is too long");
-}
-
 static void on_key(tern_call *call, const void *conf, const struct tern_dns_answer *got, void *arg)
 {
     struct verify_work *w = *tern->slot(call);
     struct verify_look *look = arg;
 
-    if (got->status == TERN_FOUND && got->count > 0) {
-        keep_records(call, look, got);
-        if (look->record_count > 0)
-            tern->note(call, look->name, look->records[0]);
-    } else if (got->status == TERN_FAILED) {
-        judge(look, VERIFY_TEMPERROR, "DNS did not answer");
-        tern->note(call, look->name, dkim_str(got->error, strlen(got->error)));
-    } else {
-        judge(look, VERIFY_PERMERROR, "there is no key");
-        tern->note(call, look->name, TERN_STR("no TXT record"));
-    }
+    dkim_lookup_answer(tern, call, &look->lookup, got);
+    if (look->lookup.trouble != NULL)
+        judge(look, look->lookup.temporary ? VERIFY_TEMPERROR : VERIFY_PERMERROR, look->lookup.trouble);
     if (--w->waiting > 0)
         return;
     tern_verdict verdict = conclude(call, conf);
@@ -157,17 +132,13 @@ static void on_key(tern_call *call, const void *conf, const struct tern_dns_answ
 
 static void ask(tern_call *call, struct verify_work *w, struct verify_look *look)
 {
-    const struct dkim_signature *s = &look->signature;
-    tern_str name = tern->format(call, "%.*s._domainkey.%.*s", (int)s->selector.len, s->selector.ptr,
-                                 (int)s->domain.len, s->domain.ptr);
-
-    look->name = name.ptr;
-    if (name.len > DKIM_NAME_OCTETS_MAX) {
-        judge(look, VERIFY_NEUTRAL, "selector and domain are too long");
+    dkim_lookup_init(tern, call, &look->signature, &look->lookup);
+    if (look->lookup.trouble != NULL) {
+        judge(look, VERIFY_NEUTRAL, look->lookup.trouble);
         return;
     }
     w->waiting++;
-    if (tern->dns(call, look->name, TERN_DNS_TXT, on_key, look) == TERN_WAIT)
+    if (tern->dns(call, look->lookup.name, TERN_DNS_TXT, on_key, look) == TERN_WAIT)
         return;
     w->waiting--;
     judge(look, VERIFY_TEMPERROR, "DNS could not be asked");

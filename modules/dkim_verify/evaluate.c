@@ -34,54 +34,16 @@ static void judge(struct verify_look *look, enum verify_outcome outcome, const c
     look->reason = reason;
 }
 
-/* NULL: it may be used for this signature. */
-static const char *record_trouble(const struct dkim_record *r, const struct dkim_signature *s)
-{
-    if (r->revoked)
-        return "the key is revoked";
-    if (r->ed25519 != (s->algorithm == DKIM_ED25519_SHA256))
-        return "the key is for another algorithm";
-    if (!r->sha256)
-        return "the key is not for sha256";
-    if (!r->email)
-        return "the key is not for mail";
-    if (r->strict && !dkim_equal_nocase(s->identity_domain, s->domain))
-        return "the key is not for subdomains";
-    return NULL;
-}
-
-/* The first record that will do: RFC 6376 3.6.2.2 leaves it open which of several counts. */
-static const char *find_key(struct verify_look *look, struct dkim_key **ret)
-{
-    const char *trouble = NULL;
-
-    for (unsigned i = 0; i < look->record_count; i++) {
-        struct dkim_record record;
-        const char *wrong = dkim_record_parse(look->records[i], &record);
-        if (wrong == NULL)
-            wrong = record_trouble(&record, &look->signature);
-        if (wrong == NULL)
-            wrong = dkim_keys_get(verify_keys, &record, ret);
-        if (wrong == NULL) {
-            look->testing = record.testing;
-            look->bits = dkim_key_bits(*ret);
-            return NULL;
-        }
-        if (trouble == NULL)
-            trouble = wrong;
-    }
-    return trouble;
-}
-
 static void take_key(struct evaluation *e, const struct verify_conf *c, struct verify_look *look)
 {
     struct dkim_key *key = NULL;
-    const char *trouble = find_key(look, &key);
+    const char *trouble = dkim_lookup_key(&look->lookup, &look->signature, verify_keys, &key, &look->testing);
 
-    if (trouble != NULL || key == NULL) {
-        judge(look, VERIFY_PERMERROR, trouble != NULL ? trouble : "there is no key");
+    if (trouble != NULL) {
+        judge(look, VERIFY_PERMERROR, trouble);
         return;
     }
+    look->bits = dkim_key_bits(key);
     if (!dkim_key_is_ed25519(key) && look->bits < c->min_bits) {
         judge(look, VERIFY_POLICY, "the key is too short");
         dkim_key_unref(key);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include <lib/dkim.h>
+#include <lib/dkim_lookup.h>
 
 #define VERIFY_SIGNATURES_MAX 8
 
@@ -41,9 +42,7 @@ struct verify_look {
     struct dkim_signature signature;
     enum verify_outcome outcome;
     const char *reason; /* of an outcome that is not PASS; a comment for PASS, or NULL */
-    const char *name;   /* of the key record */
-    tern_str *records;
-    unsigned record_count;
+    struct dkim_lookup lookup;
     bool testing; /* t=y */
     unsigned bits;
     uint64_t unsigned_octets; /* of the body: l= */

@@ -154,6 +154,8 @@ struct dkim_hash {
     EVP_MD_CTX *ctx;
 };
 int dkim_hash_init(struct dkim_hash *hash);
+/* What was added to `hash` so far, to go on with on its own. */
+int dkim_hash_copy(const struct dkim_hash *hash, struct dkim_hash *ret);
 void dkim_hash_add(void *hash, const char *octets, size_t count); /* a dkim_sink */
 void dkim_hash_end(struct dkim_hash *hash, uint8_t out[DKIM_HASH_OCTETS]); /* frees */
 bool dkim_verify_hash(const struct dkim_key *key, const uint8_t hash[DKIM_HASH_OCTETS], const uint8_t *b,

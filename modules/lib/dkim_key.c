@@ -50,6 +50,16 @@ int dkim_hash_init(struct dkim_hash *hash)
     return -ENOMEM;
 }
 
+int dkim_hash_copy(const struct dkim_hash *hash, struct dkim_hash *ret)
+{
+    ret->ctx = EVP_MD_CTX_new();
+    if (ret->ctx != NULL && EVP_MD_CTX_copy_ex(ret->ctx, hash->ctx) == 1)
+        return 0;
+    EVP_MD_CTX_free(ret->ctx);
+    ret->ctx = NULL;
+    return -ENOMEM;
+}
+
 void dkim_hash_add(void *hash, const char *octets, size_t count)
 {
     (void)EVP_DigestUpdate(((struct dkim_hash *)hash)->ctx, octets, count);

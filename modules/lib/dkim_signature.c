@@ -2,7 +2,7 @@
 /*
  * dkim_signature.c - the DKIM-Signature field. See dkim.h. Sources: RFC 6376 3.5, 6.1.1; RFC 8616 5.
  */
-#include "dkim.h"
+#include "dkim_signature.h"
 
 #include <string.h>
 
@@ -37,7 +37,7 @@ static bool parse_number(tern_str s, size_t digits_max, uint64_t *ret)
     return true;
 }
 
-static const char *parse_algorithm(const struct dkim_tags *tags, struct dkim_signature *ret)
+const char *dkim_signature_algorithm(const struct dkim_tags *tags, struct dkim_signature *ret)
 {
     const struct dkim_tag *a = dkim_tags_find(tags, "a");
 
@@ -56,7 +56,7 @@ static bool parse_canon(tern_str s, bool *ret)
     return *ret || dkim_equal_nocase(s, TERN_STR("simple"));
 }
 
-static const char *parse_canons(const struct dkim_tags *tags, struct dkim_signature *ret)
+const char *dkim_signature_canons(const struct dkim_tags *tags, struct dkim_signature *ret)
 {
     const struct dkim_tag *c = dkim_tags_find(tags, "c");
     tern_str rest = c != NULL ? c->value : TERN_STR("simple"), item;
@@ -108,6 +108,7 @@ static bool is_within(tern_str name, tern_str domain)
            (above == 0 || name.ptr[above - 1] == '.');
 }
 
+/* Below d=, which is there. */
 static const char *parse_identity(tern_str value, bool utf8, struct dkim_signature *ret)
 {
     const char *at = value.len > 0 ? memrchr(value.ptr, '@', value.len) : NULL;
@@ -124,17 +125,16 @@ static const char *parse_identity(tern_str value, bool utf8, struct dkim_signatu
     return NULL;
 }
 
-static const char *parse_names(const struct dkim_tags *tags, bool utf8, struct dkim_signature *ret)
+const char *dkim_signature_names(const struct dkim_tags *tags, bool utf8, struct dkim_signature *ret)
 {
     const struct dkim_tag *d = dkim_tags_find(tags, "d"), *s = dkim_tags_find(tags, "s");
-    const struct dkim_tag *i = dkim_tags_find(tags, "i");
 
     if (d == NULL || !take_name(d->value, utf8, ret->ascii_domain, &ret->domain))
         return d == NULL ? "no d=" : "d= is no domain name";
     ret->identity_domain = ret->domain;
     if (s == NULL || !take_name(s->value, utf8, ret->ascii_selector, &ret->selector))
         return s == NULL ? "no s=" : "s= is no selector";
-    return i != NULL ? parse_identity(i->value, utf8, ret) : NULL;
+    return NULL;
 }
 
 static const char *parse_ascii(tern_str identity)
@@ -145,7 +145,7 @@ static const char *parse_ascii(tern_str identity)
     return NULL;
 }
 
-static const char *parse_headers(const struct dkim_tags *tags, struct dkim_signature *ret)
+const char *dkim_signature_headers(const struct dkim_tags *tags, struct dkim_signature *ret, bool *ret_from)
 {
     const struct dkim_tag *h = dkim_tags_find(tags, "h");
     unsigned count = 0;
@@ -163,10 +163,11 @@ static const char *parse_headers(const struct dkim_tags *tags, struct dkim_signa
         from |= dkim_equal_nocase(name, TERN_STR("from"));
     }
     ret->headers = h->value;
-    return from ? NULL : "h= does not name From";
+    *ret_from = from;
+    return NULL;
 }
 
-static const char *parse_times(const struct dkim_tags *tags, struct dkim_signature *ret)
+const char *dkim_signature_times(const struct dkim_tags *tags, struct dkim_signature *ret)
 {
     const struct dkim_tag *t = dkim_tags_find(tags, "t"), *x = dkim_tags_find(tags, "x");
     uint64_t n = 0;
@@ -184,7 +185,7 @@ static const char *parse_times(const struct dkim_tags *tags, struct dkim_signatu
     return t != NULL && x != NULL && ret->expires <= ret->time ? "x= is not after t=" : NULL;
 }
 
-static const char *parse_query(const struct dkim_tags *tags)
+const char *dkim_signature_query(const struct dkim_tags *tags)
 {
     const struct dkim_tag *q = dkim_tags_find(tags, "q");
     tern_str rest, item;
@@ -198,21 +199,28 @@ static const char *parse_query(const struct dkim_tags *tags)
     return "q= is not dns/txt";
 }
 
-static const char *parse_hashes(const struct dkim_tags *tags, struct dkim_signature *ret)
+const char *dkim_signature_b(const struct dkim_tags *tags, struct dkim_signature *ret)
 {
-    const struct dkim_tag *b = dkim_tags_find(tags, "b"), *bh = dkim_tags_find(tags, "bh");
-    const struct dkim_tag *l = dkim_tags_find(tags, "l");
-    int n;
+    const struct dkim_tag *b = dkim_tags_find(tags, "b");
 
-    if (b == NULL || bh == NULL)
-        return b == NULL ? "no b=" : "no bh=";
-    n = dkim_base64_decode(b->value, ret->b, sizeof(ret->b));
+    if (b == NULL)
+        return "no b=";
+    int n = dkim_base64_decode(b->value, ret->b, sizeof(ret->b));
     if (n <= 0)
         return "b= is no base64, or too long";
     ret->b_octets = (unsigned)n;
     ret->b_text = b->value;
     ret->b_raw = b->raw;
-    n = dkim_base64_decode(bh->value, ret->body_hash, sizeof(ret->body_hash));
+    return NULL;
+}
+
+const char *dkim_signature_body(const struct dkim_tags *tags, struct dkim_signature *ret)
+{
+    const struct dkim_tag *bh = dkim_tags_find(tags, "bh"), *l = dkim_tags_find(tags, "l");
+
+    if (bh == NULL)
+        return "no bh=";
+    int n = dkim_base64_decode(bh->value, ret->body_hash, sizeof(ret->body_hash));
     if (n != DKIM_HASH_OCTETS && !(n == 20 && ret->algorithm == DKIM_RSA_SHA1))
         return "bh= is no hash of that length";
     if (l == NULL)
@@ -221,16 +229,22 @@ static const char *parse_hashes(const struct dkim_tags *tags, struct dkim_signat
     return parse_number(l->value, 76, &ret->length) ? NULL : "l= is no number";
 }
 
-const char *dkim_signature_parse(tern_str value, bool utf8, struct dkim_signature *ret)
+void dkim_signature_clear(struct dkim_signature *ret)
 {
-    struct dkim_tags tags;
-    const char *wrong;
-
     memset(ret, 0, sizeof(*ret));
     ret->domain = ret->selector = ret->identity = ret->identity_domain = ret->headers = TERN_STR("");
     ret->b_text = ret->b_raw = TERN_STR("");
     ret->time = ret->expires = -1;
     ret->algorithm = DKIM_ALGORITHM_COUNT;
+}
+
+const char *dkim_signature_parse(tern_str value, bool utf8, struct dkim_signature *ret)
+{
+    struct dkim_tags tags;
+    const char *wrong;
+    bool from = false;
+
+    dkim_signature_clear(ret);
     if (value.len > DKIM_SIGNATURE_OCTETS_MAX)
         return "it is too long";
     if ((wrong = dkim_tags_parse(value, &tags)) != NULL)
@@ -238,10 +252,17 @@ const char *dkim_signature_parse(tern_str value, bool utf8, struct dkim_signatur
     const struct dkim_tag *v = dkim_tags_find(&tags, "v");
     if (v == NULL || !equal(v->value, "1"))
         return v == NULL ? "no v=" : "v= is not 1";
-    if ((wrong = parse_names(&tags, utf8, ret)) != NULL || (wrong = parse_algorithm(&tags, ret)) != NULL ||
-        (wrong = parse_canons(&tags, ret)) != NULL || (wrong = parse_headers(&tags, ret)) != NULL ||
-        (!utf8 && (wrong = parse_ascii(ret->identity)) != NULL) ||
-        (wrong = parse_times(&tags, ret)) != NULL || (wrong = parse_query(&tags)) != NULL)
+    const struct dkim_tag *i = dkim_tags_find(&tags, "i");
+    if ((wrong = dkim_signature_names(&tags, utf8, ret)) != NULL ||
+        (i != NULL && (wrong = parse_identity(i->value, utf8, ret)) != NULL) ||
+        (wrong = dkim_signature_algorithm(&tags, ret)) != NULL || (wrong = dkim_signature_canons(&tags, ret)) != NULL ||
+        (wrong = dkim_signature_headers(&tags, ret, &from)) != NULL)
         return wrong;
-    return parse_hashes(&tags, ret);
+    if (!from)
+        return "h= does not name From";
+    if ((!utf8 && (wrong = parse_ascii(ret->identity)) != NULL) ||
+        (wrong = dkim_signature_times(&tags, ret)) != NULL || (wrong = dkim_signature_query(&tags)) != NULL ||
+        (wrong = dkim_signature_b(&tags, ret)) != NULL)
+        return wrong;
+    return dkim_signature_body(&tags, ret);
 }

@@ -149,7 +149,7 @@ def test_nothing_is_left_for_later():
 
 
 def vectors():
-    """Domains, selectors and names of files that only the vectors of DKIM and SPF know."""
+    """Domains, selectors and names of files that only the vectors of DKIM, ARC and SPF know."""
     folder = os.path.join(SHARED, "corpora", "dkim")
     found = set()
     for path, _, names in os.walk(folder):
@@ -161,6 +161,13 @@ def vectors():
             found.update(re.findall(r"([\w-]+)\._domainkey", text))
             found.update("s=" + s for s in re.findall(r"\bs=\s*([\w.-]+)", text))
             found.update(re.findall(r"_domainkey\.([\w.-]+)", text))
+    for n in ("arc-validation.part.yml", "arc-sign.part.yml"):
+        with open(os.path.join(SHARED, "corpora", "arc", n)) as f:
+            text = f.read()
+        found.update(re.findall(r"(?m)^  ([\w.-]+)\._domainkey\.([\w.-]+):", text)[0])
+        found.update("s=" + s for s in re.findall(r"\bs=([\w.-]+)", text))
+        found.update(re.findall(r"\b([\w-]+(?:\.[\w-]+)*\.example\.org)\b", text))
+        found.update(re.findall(r"(?m)^  (\w+):$", text))
     with open(os.path.join(SHARED, "corpora", "spf", "rfc7208-tests.part.yml")) as f:
         found.update(re.findall(r'(?m)^  "?([\w.-]+\.\w+)"?:$', f.read()))
     # Words of English and of the protocol, and the names that are for examples, are anybody's.

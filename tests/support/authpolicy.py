@@ -17,6 +17,7 @@ STEPS = [
     ("rcpt_limit", "{ max: 100 }"),
     ("greylist", "{ delay: 1s }"),
     ("dkim_verify", "{}"),
+    ("arc_verify", "{ trusted_sealers: [signer.test] }"),
     ("dkim_sign", "{ keys: { table: keys }, folder: '{dir}/keys' }"),
 ]
 # Built, and not a step of that policy: why.

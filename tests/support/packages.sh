@@ -14,7 +14,7 @@ all="$all python3-dkim python3-nacl libopendkim11 libmail-dkim-perl libnet-dns-p
 # XML by others: validates reports against their schema.
 all="$all libxml2-utils"
 # Other people's SPF, and their suite's form.
-all="$all python3-spf python3-dnspython python3-yaml"
+all="$all python3-spf python3-dnspython python3-yaml python3-authres"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac
 missing=""
 for p in $want; do

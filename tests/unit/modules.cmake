@@ -8,6 +8,7 @@ tern_unit_test(test_dovecot LIBS tern_api dep::sodium
   SOURCES test_dovecot.c ${PROJECT_SOURCE_DIR}/modules/auth_dovecot/protocol.c)
 tern_unit_test(test_auth_http LIBS tern_api dep::jansson
   SOURCES test_auth_http.c ${PROJECT_SOURCE_DIR}/modules/auth_http/question.c)
+tern_unit_test(test_arc LIBS tern_module_dkim)
 tern_unit_test(test_dkim LIBS tern_module_dkim tern_base dep::jansson)
 tern_unit_test(test_authres LIBS tern_module_authres)
 tern_unit_test(test_from LIBS tern_api

@@ -7,6 +7,9 @@
  * 550 5.7.1, so that no configuration of this module makes an open relay: without
  * options it claims nothing.
  *
+ * What a step in front has claimed as `forward` goes elsewhere, whatever its address was: no mailbox of that name need
+ * be here.
+ *
  * The order: local, relay, networks. A client of ours who mails a mailbox of ours that does
  * not exist hears so now (550 5.1.1), not by a bounce later.
  *
@@ -254,6 +257,8 @@ static tern_verdict on_rcpt(tern_call *call, const void *conf)
 {
     struct work *w = tern->alloc(call, sizeof(*w));
 
+    if (tern->current_rcpt(call)->class_ == TERN_CLASS_FORWARD)
+        return TERN_NEXT;
     if (mailbox(call)->domain.len == 0)
         return bare_postmaster(call, conf);
     *tern->slot(call) = w;

@@ -64,6 +64,7 @@ def folder_with_filters(d):
     os.chmod(d, 0o755)
     shutil.copytree(os.path.join(ROOT, "lua", "examples"), os.path.join(d, "filters"))
     for name, text in (("hosted.txt", "example.org\n"), ("mailboxes.txt", "alice@example.org\n"), ("senders.txt", ""),
+                       ("aliases.txt", "info@example.org: bob@provider.example\n"), ("srs.secrets", "a secret that nobody knows\n"),
                        ("users.yaml", "alice@example.org: '!'\n")):
         with open(os.path.join(d, name), "w") as f:
             f.write(text)
@@ -162,6 +163,7 @@ SETUP = {  # the policy that the dialogue of a module's page is talked with
     "arc_verify": '- domains: { local: [example.org] }\n      - arc_verify: { temperror: defer }',
     "dkim_sign": '- domains: { networks: [192.0.2.0/24] }\n      - dkim_sign: { selector: s1, key: "/nowhere/%%{domain}.pem" }',
     "spf": '- spf: { fail: reject }\n      - domains: { local: [example.org] }',
+    "srs": '- srs: { domain: srs.example.org, secrets: "a secret that nobody knows" }\n      - domains: { local: [example.org] }',
     "hello": '- hello: { forbidden: spammer.example, refuse_at: now }',
 }
 

@@ -149,7 +149,7 @@ def test_nothing_is_left_for_later():
 
 
 def vectors():
-    """Domains, selectors and names of files that only the vectors of DKIM, ARC and SPF know."""
+    """Domains, selectors and names of files that only the vectors of DKIM, ARC, SPF and SRS know."""
     folder = os.path.join(SHARED, "corpora", "dkim")
     found = set()
     for path, _, names in os.walk(folder):
@@ -170,6 +170,8 @@ def vectors():
         found.update(re.findall(r"(?m)^  (\w+):$", text))
     with open(os.path.join(SHARED, "corpora", "spf", "rfc7208-tests.part.yml")) as f:
         found.update(re.findall(r'(?m)^  "?([\w.-]+\.\w+)"?:$', f.read()))
+    with open(os.path.join(SHARED, "corpora", "vectors", "srs", "postsrsd.tsv")) as f:
+        found.update(re.findall(r"[@=]([\w-]+\.\w+)", f.read()))
     # Words of English and of the protocol, and the names that are for examples, are anybody's.
     return {v for v in found if len(v) > 3 and re.search(r"[._0-9]", v)
             and not re.match(r"((mail|mx|smtp)\.)?example\.(org|net|com)$", v)}
@@ -307,6 +309,9 @@ def test_yaml_blocks():
                         f.write(read(known[0]) if known else "")
                 for table in re.findall(r"file: *\"?([\w.-]+\.txt)", text):
                     open(os.path.join(folder, table), "a").close()
+                for secret in re.findall(r"!file ([\w.-]+)", text):
+                    with open(os.path.join(folder, secret), "w") as f:
+                        f.write("a secret that nobody knows\n")
                 certificates_for(text, folder)
                 users_for(text, folder)
                 r = tern("check", "-c", file)

@@ -15,6 +15,8 @@ all="$all python3-dkim python3-nacl libopendkim11 libmail-dkim-perl libnet-dns-p
 all="$all libxml2-utils"
 # Other people's SPF, and their suite's form.
 all="$all python3-spf python3-dnspython python3-yaml python3-authres"
+# Other people's SRS.
+all="$all postsrsd srs libmail-srs-perl"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac
 missing=""
 for p in $want; do

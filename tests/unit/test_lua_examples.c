@@ -72,6 +72,9 @@ static const struct {
     { "forward", "hosts: { example.org: 'a.example:26 b.example' }", TERN_HOOK_ROUTE,
       .verdict = TERN_ACCEPT,
       .did = "route smtp to=1 fallback=1 source= discard=\nto a.example:26\n" },
+    { "aliases", "aliases: { x@example.org: 'bob@far.example, y@example.org  z@far.example' }", TERN_HOOK_RCPT,
+      .did = "claim 3\nexpand_rcpt bob@far.example\nexpand_rcpt y@example.org\nexpand_rcpt z@far.example\n" },
+    { "aliases", "aliases: { y@example.org: bob@far.example }", TERN_HOOK_RCPT, .did = "" },
     { "forward", "{ hosts: { example.net: x }, source: 192.0.2.5 }", TERN_HOOK_ROUTE, .did = "" },
 };
 

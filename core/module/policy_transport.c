@@ -262,6 +262,22 @@ static const struct place *place_of(const struct yaml_node *map, const char *key
     return node != NULL ? &node->place : &map->place;
 }
 
+/* A module that has a time-out of its own cannot get to it: its recipients would be tried again for ever. */
+static void warn_of_timeout(struct building *b, const struct transport *t, const struct yaml_node *map, const char *conf)
+{
+    for (const struct tern_option *o = t->module->options; o != NULL && o->size != 0; o = schema_next(o)) {
+        uint64_t own;
+        if (o->type != TERN_TYPE_MS || strcmp(o->key, "timeout") != 0)
+            continue;
+        memcpy(&own, conf + o->offset, sizeof(own));
+        if (own >= t->timeout_ms)
+            config_warning_at(b->env->errors, place_of(map, "delivery_timeout"),
+                              "transport %s: its timeout (%llu s) is not below delivery_timeout (%llu s): what takes longer "
+                              "is given up without its outcome and tried again", t->name.ptr,
+                              (unsigned long long)own / 1000, (unsigned long long)t->timeout_ms / 1000);
+    }
+}
+
 static void warn_of_passwords(struct building *b, const struct yaml_node *map,
                               const struct smtp_transport_conf *conf)
 {
@@ -356,8 +372,10 @@ static void transport_build(struct building *b, const struct yaml_node *name,
     (void)schema_parse(&env, map, name->place, options, conf, is_module ? module_options : NULL,
                        is_module ? &common : NULL, reserved);
     t->timeout_ms = common.delivery_timeout_ms;
-    if (t->module != NULL && b->env->errors->errors == wrong)
+    if (t->module != NULL && b->env->errors->errors == wrong) {
         check_module(b, t, map, conf);
+        warn_of_timeout(b, t, map, conf);
+    }
     if (t->module == NULL) {
         const struct smtp_transport_conf *c = conf;
 

@@ -93,6 +93,21 @@ static const struct tern_transport box_transport = { .size = sizeof(struct tern_
 static const struct tern_transport *const box_transports[] = { &box_transport, NULL };
 MODULE(box, .transports = box_transports);
 
+struct slow_conf {
+    uint64_t timeout_ms;
+};
+static const struct tern_option slow_options[] = {
+    TERN_OPTION_MS(struct slow_conf, timeout, "60s", 1000, 240000, "A time."),
+    TERN_OPTIONS_END,
+};
+static const struct tern_transport slow_transport = { .size = sizeof(struct tern_transport),
+                                                      .type = "slow",
+                                                      .options = slow_options,
+                                                      .conf_size = sizeof(struct slow_conf),
+                                                      .deliver = deliver };
+static const struct tern_transport *const slow_transports[] = { &slow_transport, NULL };
+MODULE(slow, .transports = slow_transports);
+
 /* A module that runs "scripts": the file's name decides. */
 struct script_conf {
     tern_str list;
@@ -130,7 +145,7 @@ MODULE(lua, .script = run_script, .script_free = free_script);
 
 static const struct tern_module *const builtin[] = { &claimer, &domains, &limit, &early,
                                                      &verify,  &filter,  &ahead, &login,
-                                                     &router,  &box,     &lua,   NULL };
+                                                     &router,  &box,     &slow,  &lua,   NULL };
 
 /* ---- the table: YAML and all that is said about it ---- */
 
@@ -222,6 +237,11 @@ static const struct {
     { "tenants come later", "tenants: {}\n",
       "t.yaml:1:10: error: tenants: is not supported yet\n" },
     { "a transport of a module", "transports:\n  mine: { type: box, max: 3 }\n", "" },
+    { "a transport's own time-out is reached",
+      "transports:\n  a: { type: slow }\n  b: { type: slow, delivery_timeout: 61s }\n", "" },
+    { "a transport's own time-out is never reached", "transports:\n  a: { type: slow, delivery_timeout: 60s }\n",
+      "t.yaml:2:40: warning: transport a: its timeout (60 s) is not below delivery_timeout (60 s): what takes longer is "
+      "given up without its outcome and tried again\n" },
     { "a transport of nobody", "transports:\n  mine: { type: tape }\n",
       "t.yaml:2:17: error: type tape is neither smtp nor lmtp, and module tape: FOLDER/tape.so: No "
       "such file or directory\n" },

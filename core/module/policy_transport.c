@@ -263,7 +263,8 @@ static const struct place *place_of(const struct yaml_node *map, const char *key
 }
 
 /* A module that has a time-out of its own cannot get to it: its recipients would be tried again for ever. */
-static void warn_of_timeout(struct building *b, const struct transport *t, const struct yaml_node *map, const char *conf)
+static void warn_of_timeout(struct building *b, const struct transport *t, const struct yaml_node *map,
+                            const char *conf)
 {
     for (const struct tern_option *o = t->module->options; o != NULL && o->size != 0; o = schema_next(o)) {
         uint64_t own;
@@ -272,8 +273,8 @@ static void warn_of_timeout(struct building *b, const struct transport *t, const
         memcpy(&own, conf + o->offset, sizeof(own));
         if (own >= t->timeout_ms)
             config_warning_at(b->env->errors, place_of(map, "delivery_timeout"),
-                              "transport %s: its timeout (%llu s) is not below delivery_timeout (%llu s): what takes longer "
-                              "is given up without its outcome and tried again", t->name.ptr,
+                              "transport %s: its timeout (%llu s) is not below delivery_timeout (%llu s): what takes "
+                              "longer is given up without its outcome and tried again", t->name.ptr,
                               (unsigned long long)own / 1000, (unsigned long long)t->timeout_ms / 1000);
     }
 }

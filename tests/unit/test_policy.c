@@ -240,8 +240,8 @@ static const struct {
     { "a transport's own time-out is reached",
       "transports:\n  a: { type: slow }\n  b: { type: slow, delivery_timeout: 61s }\n", "" },
     { "a transport's own time-out is never reached", "transports:\n  a: { type: slow, delivery_timeout: 60s }\n",
-      "t.yaml:2:40: warning: transport a: its timeout (60 s) is not below delivery_timeout (60 s): what takes longer is "
-      "given up without its outcome and tried again\n" },
+      "t.yaml:2:38: warning: transport a: its timeout (60 s) is not below delivery_timeout (60 s): what takes longer "
+      "is given up without its outcome and tried again\n" },
     { "a transport of nobody", "transports:\n  mine: { type: tape }\n",
       "t.yaml:2:17: error: type tape is neither smtp nor lmtp, and module tape: FOLDER/tape.so: No "
       "such file or directory\n" },

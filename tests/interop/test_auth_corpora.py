@@ -18,7 +18,7 @@ from test_corpus import as_sent, digest, expected, stuffed
 
 OCTETS_MAX = 2 * 1000 * 1000
 OURS = {b"Return-Path", b"Delivered-To", b"Received", b"Received-SPF", b"DKIM-Signature", b"Authentication-Results",
-        b"ARC-Authentication-Results", b"ARC-Message-Signature", b"ARC-Seal"}
+        b"ARC-Authentication-Results", b"ARC-Message-Signature", b"ARC-Seal", b"X-DMARC-Quarantine"}
 # Who the mails come from, in turn; "" is what the From field names.
 SENDERS = ["s@client.example", "", "s@two.client.example", "@null"]
 FOLDER = tempfile.mkdtemp(prefix="tern-auth-")

@@ -164,6 +164,7 @@ SETUP = {  # the policy that the dialogue of a module's page is talked with
     "dkim_sign": '- domains: { networks: [192.0.2.0/24] }\n      - dkim_sign: { selector: s1, key: "/nowhere/%%{domain}.pem" }',
     "spf": '- spf: { fail: reject }\n      - domains: { local: [example.org] }',
     "srs": '- srs: { domain: srs.example.org, secrets: "a secret that nobody knows" }\n      - domains: { local: [example.org] }',
+    "dmarc": '- spf\n      - domains: { local: [example.org] }\n      - dkim_verify\n      - dmarc: { enforce: true }',
     "hello": '- hello: { forbidden: spammer.example, refuse_at: now }',
 }
 
@@ -189,7 +190,7 @@ def test_dialogues_of_modules():
         text = ('config <<\n  hostname: mx1.hoster.example\n  listeners: { mx: { bind: "127.0.0.1:2525", policy: p, auth_plaintext: true } }\n  policies:\n'
                 '    p:\n      %s\n  routes: [{ class: local, transport: smtp, to: ["127.0.0.1:25"] }]\n>>\n'
                 'dns 1.2.0.192.zen.spamhaus.org A 127.0.0.2\ndns s1._domainkey.example.net TXT TIMEOUT\n'
-                'dns example.net TXT v=spf1 ip4:203.0.113.0/24 -all\ntest "%s"\n%s'
+                'dns example.net TXT v=spf1 ip4:203.0.113.0/24 -all\ndns _dmarc.example.net TXT v=DMARC1; p=reject\ntest "%s"\n%s'
                 % (steps, name, dialogue_of(read("modules", name, "README.md"))))
         with tempfile.TemporaryDirectory(prefix="tern-docs-") as d:
             with open(os.path.join(d, "x.smtpt"), "w") as f:

@@ -19,6 +19,7 @@ STEPS = [
     ("greylist", "{ delay: 1s }"),
     ("dkim_verify", "{}"),
     ("arc_verify", "{ trusted_sealers: [signer.test] }"),
+    ("dmarc", "{ exempt: [], lookup_time: 5s }"),
     ("dkim_sign", "{ keys: { table: keys }, folder: '{dir}/keys' }"),
 ]
 # Built, and not a step of that policy: why.

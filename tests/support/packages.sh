@@ -2,7 +2,7 @@
 # packages.sh [build|all] - installs the Debian packages that are missing; as root, or with sudo.
 # Installs nothing, and needs no network, when all are there. Starts no daemon.
 set -eu
-build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev libyaml-dev liblua5.4-dev libsodium-dev libmicrohttpd-dev libjansson-dev libidn2-dev libxxhash-dev liblmdb-dev libseccomp-dev libssl-dev libcrypt-dev libexpat1-dev libzip-dev zlib1g-dev libpam0g-dev libcurl4-openssl-dev libunistring-dev libcunit1-dev swaks libnet-ssleay-perl openssl python3"
+build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev libyaml-dev liblua5.4-dev libsodium-dev libmicrohttpd-dev libjansson-dev libidn2-dev libxxhash-dev liblmdb-dev libseccomp-dev libssl-dev libcrypt-dev libexpat1-dev libzip-dev zlib1g-dev libpam0g-dev libpsl-dev libcurl4-openssl-dev libunistring-dev libcunit1-dev swaks libnet-ssleay-perl openssl python3"
 all="$build clang libclang-rt-14-dev curl gsasl msmtp postfix dovecot-core dovecot-lmtpd knot strace lua5.4 git"
 # Databases of the tables and logins, to build against and as peers.
 all="$all libsqlite3-dev libpq-dev libldap-dev postgresql-15 slapd ldap-utils"

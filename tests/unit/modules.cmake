@@ -25,3 +25,9 @@ tern_unit_test(test_spf_suite LIBS tern_api tern_base dep::yaml dep::jansson SOU
 target_include_directories(test_spf_suite PRIVATE ${PROJECT_SOURCE_DIR}/modules)
 tern_unit_test(test_dmarc_report LIBS tern_module_dmarc_report tern_base)
 tern_unit_test(test_srs LIBS tern_module_signed tern_base SOURCES test_srs.c ${PROJECT_SOURCE_DIR}/modules/srs/address.c)
+foreach(part align evaluate name record)
+  list(APPEND dmarc_check ${PROJECT_SOURCE_DIR}/modules/dmarc/${part}.c)
+endforeach()
+tern_unit_test(test_dmarc LIBS tern_api tern_base
+  SOURCES test_dmarc.c ${dmarc_check})
+target_include_directories(test_dmarc PRIVATE ${PROJECT_SOURCE_DIR}/modules)

@@ -37,6 +37,7 @@
     X(control, "an operator's command")                                                           \
     X(worker, "the worker process started, ended or hung")                                        \
     X(local, "tern-local started, ended or refused") \
+    X(milter, "an MTA that asks us as a milter")                                                    \
     X(limit, "a configured limit was reached")                                                    \
     X(auth, "a client logged in, or tried to")                                                    \
     X(etrn, "a client had the queue of a domain started")                                         \

@@ -15,6 +15,7 @@
 #define CLI_OFFLINE 75 /* EX_TEMPFAIL */
 
 int cmd_serve(int argc, char **argv);
+int cmd_milter(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_hooks(int argc, char **argv);
 int cmd_reload(int argc, char **argv);

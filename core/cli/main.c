@@ -11,6 +11,7 @@ static const struct {
     const char *text;
 } commands[] = {
     { "serve", cmd_serve, "run the server in the foreground" },
+    { "milter", cmd_milter, "run the policy behind a Postfix or Sendmail, without a queue" },
     { "check", cmd_check, "read the configuration and say what is wrong with it" },
     { "hooks", cmd_hooks, "print which step runs when, per policy and hook" },
     { "reload", cmd_reload, "make the running server read its configuration again" },

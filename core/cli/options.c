@@ -62,7 +62,9 @@ bool cli_paths(const char *config, struct cli_paths *ret)
     arena_init(&arena);
     /* Other mistakes in the file are for the server to tell: it may run by an older, good one. */
     (void)generation_peek(config, &arena, &conf, &errors);
-    bool ok = conf.control.len > 0 && conf.spool.path.len > 0;
+    bool ok = conf.control.len > 0 || conf.log.decisions.len > 0;
+    if (!ok && errors.errors == 0)
+        (void)fprintf(stderr, "%s: without a spool control: and log.decisions: must be named for this\n", config);
     if (ok) {
         copy(ret->control, sizeof(ret->control), conf.control);
         copy(ret->decisions, sizeof(ret->decisions), conf.log.decisions);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* serve.c - `tern serve`. */
+/* serve.c - `tern serve` and `tern milter`: the same processes, with and without a queue. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,12 +10,13 @@
 
 #define DEFAULT_RULES TERN_SYSCONF_DIR "/supervisor.conf"
 
-int cmd_serve(int argc, char **argv)
+static int serve(int argc, char **argv, bool milter)
 {
     static const struct option longs[] = { { "config", required_argument, NULL, 'c' },
                                            { "supervisor-conf", required_argument, NULL, 's' },
                                            { NULL, 0, NULL, 0 } };
-    struct supervisor_options o = { .config = cli_default_config(), .prefix_modules = cli_module_path() };
+    struct supervisor_options o = { .config = cli_default_config(), .prefix_modules = cli_module_path(),
+                                    .milter = milter };
     int c;
 
     optind = 1;
@@ -28,10 +29,20 @@ int cmd_serve(int argc, char **argv)
             return CLI_USAGE;
     }
     if (optind < argc) {
-        (void)fprintf(stderr, "tern serve: expected no further words, got \"%s\"\n", argv[optind]);
+        (void)fprintf(stderr, "tern %s: expected no further words, got \"%s\"\n", argv[0], argv[optind]);
         return CLI_USAGE;
     }
     if (o.rules == NULL && access(DEFAULT_RULES, F_OK) == 0)
         o.rules = DEFAULT_RULES;
     return supervisor_run(&o);
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    return serve(argc, argv, false);
+}
+
+int cmd_milter(int argc, char **argv)
+{
+    return serve(argc, argv, true);
 }

@@ -494,8 +494,8 @@ static void deny_unclaimed(struct run *run)
 
 static bool must_deny(const struct run *run)
 {
-    return run->point == TERN_HOOK_RCPT && run->pick != RUN_CLAIMS && !run->claimed && !run->over &&
-           run->next >= run->chain->claims_until;
+    return run->point == TERN_HOOK_RCPT && run->pick != RUN_CLAIMS && !run->others_deliver && !run->claimed &&
+           !run->over && run->next >= run->chain->claims_until;
 }
 
 static void walk(struct run *run)

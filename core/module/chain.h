@@ -64,6 +64,7 @@ struct run {
     enum run_pick pick;
     bool soft_bounce;
     bool generated;    /* policy `generated`: REJECT, HOLD and DISCARD are errors */
+    bool others_deliver; /* hook rcpt: nobody need claim the recipient */
     bool smtputf8;     /* the client can read UTF-8 in a reply */
     struct slice rcpt; /* for the record */
     const struct run_auth *auth; /* RUN_AUTH */

@@ -87,6 +87,7 @@ void scope_init(struct scope *scope, struct engine *engine,
         .soft_bounce = options->soft_bounce,
         .split = options->split,
         .generated = slice_equal(slice_of(name), SLICE("generated")),
+        .others_deliver = options->others_deliver,
         .groups_max = groups < ENGINE_GROUPS_MAX ? groups : ENGINE_GROUPS_MAX,
     };
 }
@@ -104,6 +105,7 @@ void scope_lend(const struct scope *scope, struct run *run, const struct plan *p
     run->lease = scope->lease;
     run->soft_bounce = scope->soft_bounce;
     run->generated = scope->generated;
+    run->others_deliver = scope->others_deliver;
     run->chain = &plan->chains[point];
     run->point = point;
     run->pick = pick;

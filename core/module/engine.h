@@ -70,6 +70,12 @@ struct engine_session_options {
     void (*generation_unref)(void *generation);
     void *generation;
     bool soft_bounce;
+    /*
+     * The mail stays with who asks, and he delivers it: a milter's MTA. Whether a recipient is ours is his to
+     * decide, so that one that nobody claims is not refused; classes make no groups; what a step adds is not asked
+     * about. With `split`, as he has one message for all.
+     */
+    bool others_deliver;
     bool split;          /* a RCPT that would open a second group is put off with 452 4.5.3 */
     unsigned groups_max; /* with split: false; 16 */
     struct session_facts *facts; /* client, listener, policy; ownership moves here */
@@ -114,6 +120,10 @@ void engine_reconnect(struct engine_session *session, const struct engine_client
  */
 void engine_vrfy(struct engine_session *session, bool expand, struct slice argument,
                  const struct tern_mailbox *mailbox, engine_done done, void *arg);
+/* For who knows these by other means than the protocol. Not during a question. Empty user: nobody. */
+void engine_set_user(struct engine_session *session, struct slice user);
+/* A variable of the transaction, or of the session outside of one. Vars are declared nowhere and stored. */
+void engine_set_var(struct engine_session *session, struct slice name, struct slice value);
 /* EHLO keywords withheld by steps, for the reply. */
 unsigned engine_withheld_count(const struct engine_session *session);
 struct slice engine_withheld(const struct engine_session *session, unsigned index);
@@ -134,6 +144,7 @@ struct engine_group {
     struct slice hold_reason, hold_step; /* HOLD */
     struct slice head;                   /* goes before the body from body_offset on */
     uint64_t body_offset;
+    struct message_head *edited; /* the same, for message_head_changes(); borrowed */
 };
 struct engine_message_result {
     /* NEXT: store the groups, then reply 250; else the refusal for the dot, and nothing is stored */

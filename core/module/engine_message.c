@@ -99,7 +99,7 @@ static void collect(struct passage *p)
     unsigned *numbers = mem_alloc((p->txn->rcpt_count + 1) * sizeof(numbers[0]));
 
     for (unsigned i = 0; i < p->txn->rcpt_count; i++) {
-        struct group_key key = group_key_of(p->txn->rcpts[i]);
+        struct group_key key = group_key_of(&p->scope, p->txn->rcpts[i]);
         numbers[i] = group_find(keys, p->group_count, &key);
         if (numbers[i] < p->group_count)
             continue;
@@ -328,6 +328,7 @@ static void put_group(struct passage *p, struct group *g)
         .hold_step = slice_of(g->hold_step),
     };
     out->head = message_head_octets(g->head, &out->body_offset);
+    out->edited = g->head;
 }
 
 /* The first group that goes out; else one that is held, for it may go out; else all is discarded. */
@@ -587,7 +588,7 @@ struct passage *passage_start(const struct passage_options *o, struct passage **
     p->txn = txn_facts_ref(o->txn);
     p->record = o->record;
     p->point = o->first_hook;
-    p->asks_added = o->first_hook == TERN_HOOK_MESSAGE;
+    p->asks_added = o->first_hook == TERN_HOOK_MESSAGE && !p->scope.others_deliver;
     p->done = o->done;
     p->arg = o->arg;
     p->added_end = &p->added;

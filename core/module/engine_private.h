@@ -34,7 +34,7 @@ struct scope {
     struct engine *engine;
     struct lease *lease;
     const struct policy *policy;
-    bool soft_bounce, split, generated;
+    bool soft_bounce, split, generated, others_deliver;
     unsigned groups_max;
 };
 void scope_init(struct scope *scope, struct engine *engine,
@@ -85,7 +85,7 @@ struct group_key {
     const struct note *tags;
     enum disposition disposition;
 };
-struct group_key group_key_of(const struct rcpt_facts *rcpt);
+struct group_key group_key_of(const struct scope *scope, const struct rcpt_facts *rcpt);
 bool group_key_equal(const struct group_key *a, const struct group_key *b);
 /* Index of the group, or `count` if it would be a new one. */
 unsigned group_find(const struct group_key *keys, unsigned count, const struct group_key *key);

@@ -126,7 +126,7 @@ static void refuse_by_core(struct engine_session *s, unsigned code, const char *
 static bool join_group(struct engine_session *s)
 {
     struct engine_txn *txn = s->txn;
-    struct group_key key = group_key_of(txn->rcpt);
+    struct group_key key = group_key_of(&s->scope, txn->rcpt);
     bool split = s->scope.split && !txn->facts->each; /* there each group can have its reply */
     unsigned max = split ? 1 : s->scope.groups_max;
 

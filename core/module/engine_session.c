@@ -343,6 +343,27 @@ void engine_tls(struct engine_session *s, const struct engine_tls *tls)
     detached_start(&s->scope, policy_plan(s->scope.policy), TERN_HOOK_TLS, &facts);
 }
 
+void engine_set_user(struct engine_session *s, struct slice user)
+{
+    assert(!session_is_asked(s));
+    if (slice_equal(slice_of(s->facts->user), user))
+        return;
+    s->facts = session_facts_own(s->facts);
+    s->facts->user = tern_str_dup(&s->facts->memory->arena, user);
+}
+
+void engine_set_var(struct engine_session *s, struct slice name, struct slice value)
+{
+    assert(!session_is_asked(s));
+    if (s->txn == NULL) {
+        s->facts = session_facts_own(s->facts);
+        s->facts->vars = notes_add(&s->facts->memory->arena, s->facts->vars, name, value);
+        return;
+    }
+    struct txn_facts *f = s->txn->facts = txn_facts_own(s->txn->facts);
+    f->vars = notes_add(&f->memory->arena, f->vars, name, value);
+}
+
 unsigned engine_withheld_count(const struct engine_session *session)
 {
     return session->withheld_count;

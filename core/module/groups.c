@@ -7,11 +7,13 @@
  */
 #include "module/engine_private.h"
 
-struct group_key group_key_of(const struct rcpt_facts *rcpt)
+struct group_key group_key_of(const struct scope *scope, const struct rcpt_facts *rcpt)
 {
     const struct plan *plan = rcpt->plan;
+    /* A class says where mail goes; where others decide that, it parts nobody. */
+    unsigned class_ = scope->others_deliver ? TERN_CLASS_NONE : rcpt->view.class_;
 
-    return (struct group_key){ plan->late_id, rcpt->view.class_, rcpt->tags, rcpt->disposition };
+    return (struct group_key){ plan->late_id, class_, rcpt->tags, rcpt->disposition };
 }
 
 static bool has(const struct note *tags, tern_str name)

@@ -40,6 +40,9 @@ struct message_head {
     _Atomic unsigned refs;
     struct original *original;
     bool whole; /* top is all of the header, else it stands before the original's */
+    /* Of a whole one: where each field of top comes from, see struct piece. */
+    unsigned *origins;
+    unsigned origin_count;
     struct buf top;
     bool indexed; /* under the original's lock, as all below */
     struct slice joined; /* top and the original's header, once somebody wanted it in one piece */
@@ -170,6 +173,7 @@ void message_head_unref(struct message_head *head)
         return;
     original_unref(head->original);
     buf_free(&head->top);
+    free(head->origins);
     arena_fini(&head->arena);
     free(head);
 }
@@ -216,9 +220,14 @@ int message_head_header(struct message_head *head, bool original, struct slice *
 
 /* ---- editing ---- */
 
-/* A run of the header: a field, or lines that are none (their name is empty). */
+/*
+ * A run of the header: a field, or lines that are none (their name is empty). origin: 0, a step has written it; else
+ * the number of the field as it came, from 1, and ORIGIN_REPLACED if its value is a step's.
+ */
+#define ORIGIN_REPLACED (1u << 31)
 struct piece {
     struct slice octets, name;
+    unsigned origin;
 };
 struct pieces {
     struct arena arena; /* of new fields */
@@ -251,8 +260,17 @@ static struct slice print_field(struct arena *arena, const struct journal_item *
     return slice_make(p, len);
 }
 
+enum cut_origin { CUT_NEW, CUT_ORIGINAL, CUT_KNOWN };
+
+static unsigned origin_of(const struct message_head *head, enum cut_origin origin, unsigned n)
+{
+    if (origin == CUT_ORIGINAL)
+        return n + 1;
+    return origin == CUT_KNOWN && n < head->origin_count ? head->origins[n] : 0;
+}
+
 /* Cuts a header into pieces behind p->end; two for each field at most, and one for the rest. */
-static void cut(struct pieces *p, struct slice header)
+static void cut(struct pieces *p, const struct message_head *head, struct slice header, enum cut_origin origin)
 {
     struct slice rest = header;
     struct header_field field;
@@ -263,7 +281,7 @@ static void cut(struct pieces *p, struct slice header)
         if (field.whole.ptr > done)
             p->items[p->end++] =
                 (struct piece){ .octets = slice_make(done, (size_t)(field.whole.ptr - done)) };
-        p->items[p->end++] = (struct piece){ field.whole, field.name };
+        p->items[p->end++] = (struct piece){ field.whole, field.name, origin_of(head, origin, n) };
         done = field.whole.ptr + field.whole.len;
     }
     if (end > done)
@@ -306,13 +324,14 @@ static void apply(struct pieces *p, const struct journal_item *i)
 
     switch (i->kind) {
     case JOURNAL_HEADER_PREPEND:
-        p->items[--p->first] = (struct piece){ print_field(&p->arena, i), name };
+        p->items[--p->first] = (struct piece){ print_field(&p->arena, i), name, 0 };
         break;
-    case JOURNAL_HEADER_APPEND: append(p, (struct piece){ print_field(&p->arena, i), name }); break;
+    case JOURNAL_HEADER_APPEND: append(p, (struct piece){ print_field(&p->arena, i), name, 0 }); break;
     case JOURNAL_HEADER_REPLACE: /* one that is not there is left alone: nothing to replace */
         found = find(p, name, i->nth);
         if (found != NULL)
-            *found = (struct piece){ print_field(&p->arena, i), name };
+            *found = (struct piece){ print_field(&p->arena, i), name,
+                                     found->origin != 0 ? found->origin | ORIGIN_REPLACED : 0 };
         break;
     case JOURNAL_HEADER_REMOVE:
         found = find(p, name, i->nth);
@@ -335,9 +354,9 @@ static void pieces_init(struct pieces *p, const struct message_head *head, const
         room += 2 * (size_t)fields_at_most(head->original->header) + 1;
     p->items = mem_alloc(room * sizeof(p->items[0]));
     p->first = p->end = before;
-    cut(p, top);
+    cut(p, head, top, head->whole ? CUT_KNOWN : CUT_NEW);
     if (!head->whole)
-        cut(p, head->original->header);
+        cut(p, head, head->original->header, CUT_ORIGINAL);
 }
 
 static struct message_head *edit_whole(struct message_head *head, const struct journal *j)
@@ -348,8 +367,12 @@ static struct message_head *edit_whole(struct message_head *head, const struct j
     pieces_init(&p, head, j);
     for (const struct journal_item *i = j->first; i != NULL; i = i->next)
         apply(&p, i);
-    for (size_t i = p.first; i < p.end; i++)
+    made->origins = mem_alloc((p.end - p.first + 1) * sizeof(made->origins[0]));
+    for (size_t i = p.first; i < p.end; i++) {
         buf_add(&made->top, p.items[i].octets);
+        if (p.items[i].name.len > 0)
+            made->origins[made->origin_count++] = p.items[i].origin;
+    }
     made->whole = true;
     arena_fini(&p.arena);
     free(p.items);
@@ -371,6 +394,12 @@ static struct message_head *edit_top(struct message_head *head, const struct jou
         buf_add(&made->top, fields[i]);
     buf_add(&made->top, buf_slice(&head->top));
     made->whole = head->whole;
+    if (head->whole) {
+        made->origin_count = count + head->origin_count;
+        made->origins = mem_zalloc((made->origin_count + 1) * sizeof(made->origins[0]));
+        for (unsigned i = 0; i < head->origin_count; i++)
+            made->origins[count + i] = head->origins[i];
+    }
     arena_fini(&scratch);
     return made;
 }
@@ -397,6 +426,104 @@ int message_head_edit(struct message_head *head, const struct journal *journal,
         return r;
     *ret = edit_whole(head, journal);
     return 0;
+}
+
+/* ---- what was edited ---- */
+
+struct changes {
+    const struct header_field *came; /* the fields of the original */
+    unsigned came_count;
+    struct header_change *list;
+    unsigned count;
+};
+
+static unsigned fields_of(struct slice header, struct arena *arena, struct header_field **ret)
+{
+    struct header_field *fields = arena_alloc(arena, fields_at_most(header) * sizeof(*fields));
+    unsigned n = 0;
+
+    while (n < MESSAGE_FIELDS_MAX && header_next(&header, &fields[n]))
+        n++;
+    *ret = fields;
+    return n;
+}
+
+static void add_change(struct changes *c, enum header_change_kind kind, unsigned nth, const struct header_field *f)
+{
+    c->list[c->count++] = (struct header_change){ kind, nth, f->name, f->value };
+}
+
+static unsigned nth_of(const struct changes *c, unsigned index)
+{
+    unsigned nth = 0;
+
+    for (unsigned i = 0; i < index; i++)
+        nth += slice_equal_nocase(c->came[i].name, c->came[index].name);
+    return nth;
+}
+
+/* now[i]: the field of the edited header that the i-th original one has become; NULL: it is gone. */
+static void add_kept(struct changes *c, const struct header_field *const *now, const bool *replaced)
+{
+    for (unsigned i = c->came_count; i-- > 0;) {
+        if (now[i] == NULL)
+            add_change(c, HEADER_REMOVED, nth_of(c, i), &c->came[i]);
+        else if (replaced[i])
+            add_change(c, HEADER_CHANGED, nth_of(c, i), now[i]);
+    }
+}
+
+static void changes_of_whole(struct message_head *head, struct arena *arena, struct changes *c)
+{
+    struct header_field *fields;
+    unsigned n = fields_of(buf_slice(&head->top), arena, &fields), first = n;
+    const struct header_field **now = arena_zalloc(arena, (c->came_count + 1) * sizeof(*now));
+    bool *replaced = arena_zalloc(arena, c->came_count + 1);
+
+    c->list = arena_alloc(arena, (n + c->came_count + 1) * sizeof(c->list[0]));
+    for (unsigned i = 0; i < n; i++) {
+        unsigned origin = origin_of(head, CUT_KNOWN, i), at = (origin & ~ORIGIN_REPLACED) - 1;
+        if (origin == 0 || at >= c->came_count)
+            continue;
+        first = first < i ? first : i;
+        now[at] = &fields[i];
+        replaced[at] = (origin & ORIGIN_REPLACED) != 0;
+    }
+    add_kept(c, now, replaced);
+    for (unsigned i = first; i-- > 0;)
+        add_change(c, HEADER_ON_TOP, 0, &fields[i]);
+    for (unsigned i = first; i < n; i++)
+        if (origin_of(head, CUT_KNOWN, i) == 0)
+            add_change(c, HEADER_AT_END, 0, &fields[i]);
+}
+
+static void changes_of_top(const struct message_head *head, struct arena *arena, struct changes *c)
+{
+    struct header_field *fields;
+    unsigned n = fields_of(buf_slice(&head->top), arena, &fields);
+
+    c->list = arena_alloc(arena, (n + 1) * sizeof(c->list[0]));
+    while (n-- > 0)
+        add_change(c, HEADER_ON_TOP, 0, &fields[n]);
+}
+
+int message_head_changes(struct message_head *head, struct arena *arena, struct header_change **ret)
+{
+    struct changes c = { 0 };
+    int r = load_locked(head->original);
+
+    if (r < 0)
+        return r;
+    if (head->whole) {
+        struct header_field *came;
+        c.came_count = fields_of(head->original->header, arena, &came);
+        c.came = came;
+        changes_of_whole(head, arena, &c);
+    } else {
+        changes_of_top(head, arena, &c);
+    }
+    *ret = c.list;
+    return (int)c.count;
 }
 
 /* ---- the view ---- */

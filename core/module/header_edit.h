@@ -22,6 +22,18 @@
 
 struct message_head;
 
+/*
+ * What was done to the header, for who keeps the message and can only be told of edits (a milter's MTA): first what
+ * happened to fields that came with it, the last of a name first, so that no change moves another's number; then what
+ * goes on top, the lowest first; then what goes to the end.
+ */
+enum header_change_kind { HEADER_CHANGED, HEADER_REMOVED, HEADER_ON_TOP, HEADER_AT_END };
+struct header_change {
+    enum header_change_kind kind;
+    unsigned nth; /* among the fields of that name as they came, from 0; CHANGED, REMOVED */
+    struct slice name, value;
+};
+
 /* `received` goes on top. Takes a reference to the body, which is complete. */
 struct message_head *message_head_new(struct body *body, struct slice received);
 struct message_head *message_head_ref(struct message_head *head);
@@ -38,6 +50,8 @@ struct body *message_head_body(const struct message_head *head);
  * header without the empty line, and where that stands in the body.
  */
 struct slice message_head_octets(struct message_head *head, uint64_t *ret_offset);
+/* *ret in `arena`; it points into the head. Returns how many there are, or -EIO and the like. Loop thread. */
+int message_head_changes(struct message_head *head, struct arena *arena, struct header_change **ret);
 /* The header octet for octet without the empty line, as it is or as it came. -EIO and the like. Any thread. */
 int message_head_header(struct message_head *head, bool original, struct slice *ret);
 

@@ -49,6 +49,9 @@ struct policies_env {
     /* policies:, profiles:, profile_for:, routes: and transports: are read from it. It lives as
      * long as the generation: profiles are laid over policies when they are first needed. */
     const struct yaml_node *root;
+    /* Whether mail of that policy is never ours to deliver: then what it lacks for that is no mistake. NULL: never. */
+    bool (*others_deliver)(void *arg, struct slice policy);
+    void *others_deliver_arg;
     /* Compiles a `when` expression, knowing the declared results and tags of its policy. NULL with
      * a sentence in error. */
     const void *(*when_compile)(struct arena *arena, struct slice text, const struct slice *results,
@@ -62,6 +65,9 @@ void policies_free(struct policies *policies);
 const struct policy *policies_find(const struct policies *policies, struct slice name);
 /* Whether a step of the policy acts at that hook. */
 bool policy_acts_at(const struct policy *policy, unsigned hook);
+/* Its steps that are not off, but for `routes:`; `hooks`: 1 << TERN_HOOK_* of those that it acts at. */
+void policy_each_step(const struct policy *policy,
+                      void (*tell)(void *arg, const char *step, const struct place *place, unsigned hooks), void *arg);
 /* What `tern hooks` prints: per policy and hook the steps in order, with place, flags, modes. */
 void policies_print(const struct policies *policies, struct buf *out, bool json);
 

@@ -58,8 +58,14 @@ static void check_once(struct config_errors *errors, const struct policy *policy
     }
 }
 
-static void warn_of_holes(struct config_errors *errors, const struct policy *policy)
+static bool is_delivered_by_others(const struct building *b, const struct policy *policy)
 {
+    return b->env->others_deliver != NULL && b->env->others_deliver(b->env->others_deliver_arg, slice_of(policy->name));
+}
+
+static void warn_of_holes(struct building *b, const struct policy *policy)
+{
+    struct config_errors *errors = b->env->errors;
     unsigned hooks = 0;
     bool claims = false;
 
@@ -70,6 +76,8 @@ static void warn_of_holes(struct config_errors *errors, const struct policy *pol
         hooks |= policy->sources[i].hooks;
     }
     bool generated = strcmp(policy->name.ptr, "generated") == 0;
+    if (is_delivered_by_others(b, policy))
+        return;
     if (!claims && !generated)
         config_warning_at(errors, &policy->place,
                           "policy %s accepts no recipient: none of its steps claims any",
@@ -107,7 +115,7 @@ void policies_rules(struct building *b)
 
         for (unsigned k = 0; k < p->step_count; k++)
             claims |= p->sources[k].claims;
-        if (claims && !has_module(p, "domains"))
+        if (claims && !has_module(p, "domains") && !is_delivered_by_others(b, p))
             config_warning_at(
                 b->env->errors, &p->place,
                 "policy %s takes recipients without a step domains, which %s has: mail "
@@ -120,10 +128,18 @@ void policy_rules(struct building *b, const struct policy *policy)
 {
     check_order(b->env->errors, policy);
     check_once(b->env->errors, policy);
-    warn_of_holes(b->env->errors, policy);
+    warn_of_holes(b, policy);
     for (unsigned i = 0; i < policy->step_count; i++)
         (void)policy_when_compile(b, policy, policy->sources[i].settings.when,
                                   policy->steps[i].place);
+}
+
+void policy_each_step(const struct policy *policy,
+                      void (*tell)(void *arg, const char *step, const struct place *place, unsigned hooks), void *arg)
+{
+    for (unsigned i = 0; i < policy->step_count; i++)
+        if (policy->sources[i].settings.mode != STEP_OFF && strcmp(policy->sources[i].module_name, "routes") != 0)
+            tell(arg, policy->steps[i].name.ptr, &policy->steps[i].place, policy->sources[i].hooks);
 }
 
 /* ---- when ---- */

@@ -23,7 +23,7 @@ static const char *const log_targets[] = { "stderr", "file", "syslog", NULL };
 static const char *const log_formats[] = { "text", "json", NULL };
 
 static const char *const listener_auths[] = { "off", "allowed", "required", NULL };
-static const char *const protocols[] = { "smtp", "lmtp", NULL };
+static const char *const protocols[] = { "smtp", "lmtp", "milter", NULL };
 
 static const struct tern_option top_options[] = {
     TERN_OPTION_STRING(struct server_conf, hostname, "",
@@ -32,6 +32,8 @@ static const struct tern_option top_options[] = {
                      "Unix socket for tern queue, reload, why and /metrics; empty: <spool>/control."),
     TERN_OPTION_PATH_READ(struct server_conf, module_path, "",
                      "Folder of the modules; default: where they were installed."),
+    TERN_OPTION_PATH(struct server_conf, temp, "/var/tmp",
+                     "Folder for mails above 1 MB while tern milter looks at them; tern serve uses its spool."),
     TERN_OPTION_UINT(struct server_conf, loops, "0", 0, 64,
                      "Threads that serve sessions; 0: one per core."),
     TERN_OPTION_UINT(struct server_conf, pool_threads, "16", 1, 256,
@@ -135,6 +137,8 @@ static const struct tern_option timeouts_options[] = {
                         "Wait for more of the message (RFC 5321 4.5.3.2.5: 3 minutes)."),
     TERN_OPTION_SECONDS(struct timeouts_conf, proxy, "5s", 1, 3600, "Wait for the PROXY header of a proxy."),
     TERN_OPTION_SECONDS(struct timeouts_conf, tls, "60s", 1, 3600, "Wait for the handshake of TLS, in all."),
+    TERN_OPTION_SECONDS(struct timeouts_conf, milter, "2h", 1, 86400,
+                        "Wait for the next packet of an MTA: as long as it lets its client be silent, and longer."),
     TERN_OPTIONS_END,
 };
 
@@ -214,7 +218,8 @@ static const struct tern_option listener_options[] = {
     TERN_OPTION_BOOL(struct listener_conf, auth_plaintext, "false",
                      "Let PLAIN and LOGIN be used without TLS, too."),
     TERN_OPTION_ENUM(struct listener_conf, protocol, "smtp", protocols,
-                     "smtp, or lmtp (RFC 2033): LHLO, and a reply for each recipient behind the message."),
+                     "smtp; lmtp (RFC 2033): LHLO, and a reply for each recipient behind the message; or milter: a "
+                     "Postfix or Sendmail asks the policy and delivers itself."),
     TERN_OPTION_LIST(struct listener_conf, withhold, "", 0, 32,
                      "Extensions that are not announced here, and not taken: [CHUNKING, DSN]."),
     TERN_OPTION_BOOL(struct listener_conf, binarymime, "false",
@@ -296,6 +301,8 @@ static int parse_spool(const struct schema_env *env, const struct yaml_node *roo
 {
     struct yaml_node *node = yaml_get(root, "spool");
 
+    if (node == NULL && conf->only_milters)
+        return 0;
     if (node == NULL) {
         config_error_at(env->errors, &root->place, "spool: is missing: the folder of the queue");
         return -EINVAL;
@@ -406,6 +413,41 @@ static int parse_withhold(const struct schema_env *env, const struct yaml_node *
     return r;
 }
 
+/* Keys of a listener that say something to a client; that one speaks with the mail server in front. */
+static int check_milter(const struct schema_env *env, const struct yaml_node *node,
+                        const struct listener_conf *listener)
+{
+    static const char *const theirs[] = { "auth",     "auth_plaintext", "withhold", "binarymime",
+                                          "proxy",    "xclient",        "xforward", "tls",
+                                          "client_certificates", "client_ca", "etrn", "vrfy", "expn" };
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]) && listener->protocol == LISTENER_MILTER; i++) {
+        const struct yaml_node *value = yaml_get(node, theirs[i]);
+        if (value == NULL)
+            continue;
+        config_error_at(env->errors, &value->place, "%s: is nothing for protocol: milter: it is the business of "
+                        "the mail server in front", theirs[i]);
+        r = -EINVAL;
+    }
+    return r;
+}
+
+/* By the file alone, as it decides whether `spool:` may be missing. */
+static bool are_all_milters(const struct yaml_node *root)
+{
+    const struct yaml_node *node = yaml_get(root, "listeners");
+
+    if (node == NULL || node->kind != YAML_MAP || node->count == 0)
+        return false;
+    for (unsigned i = 0; i < node->count; i++) {
+        const struct yaml_node *protocol = yaml_get(node->items[i], "protocol");
+        if (protocol == NULL || protocol->kind != YAML_SCALAR || !slice_equal(protocol->text, SLICE("milter")))
+            return false;
+    }
+    return true;
+}
+
 static int parse_listener(const struct schema_env *env, const struct yaml_node *key,
                           const struct yaml_node *node, struct listener_conf *listener)
 {
@@ -422,6 +464,8 @@ static int parse_listener(const struct schema_env *env, const struct yaml_node *
         r = -EINVAL;
     if (parse_binds(env, node, listener) < 0)
         return -EINVAL;
+    if (check_milter(env, node, listener) < 0)
+        r = -EINVAL;
     return check_protocol(env, node, listener) < 0 ? -EINVAL : r;
 }
 
@@ -513,6 +557,9 @@ static void default_paths(const struct schema_env *env, struct server_conf *conf
         conf->hostname.ptr = arena_dup(env->arena, slice_cstr(name));
         conf->hostname.len = strlen(name);
     }
+    conf->control_given = conf->control.len > 0;
+    if (conf->spool.path.len == 0) /* nothing that is looked for there has a place by itself */
+        return;
     if (conf->control.len == 0) {
         conf->control.ptr = arena_printf(env->arena, "%s/control", conf->spool.path.ptr);
         conf->control.len = strlen(conf->control.ptr);
@@ -566,6 +613,7 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
     }
     (void)schema_parse(env, root, root->place, top_options, conf, NULL, NULL, top_reserved);
     check_hostname(env, root, conf->hostname);
+    conf->only_milters = are_all_milters(root);
     (void)parse_spool(env, root, conf);
     (void)parse_part(env, root, "limits", limits_options, &conf->limits, NULL);
     conf->load = (struct load_limits){ conf->limits.memory, conf->limits.descriptors };
@@ -588,7 +636,7 @@ int server_conf_parse(const struct schema_env *env, const struct yaml_node *root
         (void)conf_tls_check(env, root, conf);
     }
     /* With errors, too: `tern reload` of a broken file must still find the server that refuses it. */
-    if (conf->spool.path.len > 0)
+    if (conf->spool.path.len > 0 || conf->only_milters)
         default_paths(env, conf);
     check_folders(env, root, "sandbox_read", &conf->sandbox_read);
     check_folders(env, root, "sandbox_write", &conf->sandbox_write);

@@ -20,7 +20,7 @@
 #define LISTENER_BINDS_MAX 64
 
 enum listener_auth { LISTENER_AUTH_OFF, LISTENER_AUTH_ALLOWED, LISTENER_AUTH_REQUIRED };
-enum listener_protocol { LISTENER_SMTP, LISTENER_LMTP };
+enum listener_protocol { LISTENER_SMTP, LISTENER_LMTP, LISTENER_MILTER };
 
 enum listener_vrfy { LISTENER_VRFY_NEUTRAL, LISTENER_VRFY_REFUSE, LISTENER_VRFY_POLICY };
 enum listener_expn { LISTENER_EXPN_REFUSE, LISTENER_EXPN_POLICY };
@@ -68,7 +68,7 @@ struct limits_conf {
 
 /* RFC 5321 4.5.3.2, the server's side. */
 struct timeouts_conf {
-    uint64_t command_s, line_s, data_start_s, data_block_s, proxy_s, tls_s;
+    uint64_t command_s, line_s, data_start_s, data_block_s, proxy_s, tls_s, milter_s;
 };
 
 struct certificate_conf {
@@ -134,7 +134,9 @@ enum sandbox_wish { SANDBOX_OFF, SANDBOX_BEST_EFFORT, SANDBOX_REQUIRED };
 struct server_conf {
     tern_str hostname;
     tern_str control;       /* unix socket; empty: none */
+    bool control_given;     /* not by default below the spool */
     tern_str module_path;
+    tern_str temp;          /* for big bodies, without a spool */
     unsigned loops;         /* 0: one per core */
     unsigned pool_threads;
     uint64_t drain_s, watchdog_s;
@@ -157,6 +159,7 @@ struct server_conf {
     struct kv_conf kv;
     struct auth_conf auth;
     const struct yaml_node *kv_node;
+    bool only_milters; /* no listener of another protocol: a spool need not be named */
     struct listener_conf *listeners;
     unsigned listener_count;
 };

@@ -54,6 +54,13 @@ static unsigned get_status(struct serve *s, struct buf *out)
     struct scheduler_stats q;
     struct spool_stats sp;
 
+    if (s->spool == NULL) {
+        buf_printf(out, "{\"generation\":%llu,\"sessions\":%u,\"loops\":%u,\"milter\":true,"
+                   "\"uptime_s\":%llu,\"pid\":%d,\"sandbox\":\"%s\"}\n",
+                   (unsigned long long)s->generation_number, session_limits_count(s->limits), s->loop_count,
+                   (unsigned long long)(clock_wall_ms() - s->started_wall_ms) / 1000, (int)getpid(), sandbox_level());
+        return MHD_HTTP_OK;
+    }
     scheduler_get_stats(s->scheduler, &q);
     spool_get_stats(s->spool, &sp);
     buf_printf(out,
@@ -75,7 +82,7 @@ static uint64_t oldest_s(struct spool *spool)
     return oldest_ms > 0 && oldest_ms < now_ms ? (now_ms - oldest_ms) / 1000 : 0;
 }
 
-static unsigned get_metrics(struct serve *s, struct buf *out)
+static void set_queue_metrics(struct serve *s)
 {
     struct scheduler_stats q;
     struct dispatch_stats d;
@@ -88,6 +95,12 @@ static unsigned get_metrics(struct serve *s, struct buf *out)
                (int64_t)oldest_s(s->spool));
     metric_set(metric_gauge("tern_queue_ready", "", "Parcels that wait for a connection."), (int64_t)q.ready);
     metric_set(metric_gauge("tern_delivery_connections", "", "Outbound connections."), (int64_t)d.links);
+}
+
+static unsigned get_metrics(struct serve *s, struct buf *out)
+{
+    if (s->spool != NULL)
+        set_queue_metrics(s);
     metric_set(metric_gauge("tern_log_dropped", "", "Log lines dropped because the ring was full."),
                (int64_t)log_dropped());
     metric_set(metric_gauge("tern_memory_octets", "", "Memory of the worker, as limits.memory counts it."),
@@ -119,8 +132,18 @@ static unsigned get_list(struct serve *s, struct MHD_Connection *connection, str
     return control_queue_list(s, slice_cstr(after != NULL ? after : ""), (unsigned)n, out);
 }
 
+static bool lacks_queue(const struct serve *s, struct slice path, struct buf *out)
+{
+    if (s->spool != NULL || !slice_starts_nocase(path, SLICE("/queue")))
+        return false;
+    buf_add_cstr(out, "tern milter has no queue: the mail server in front of it has\n");
+    return true;
+}
+
 static unsigned get(struct serve *s, struct MHD_Connection *connection, struct slice path, struct buf *out)
 {
+    if (lacks_queue(s, path, out))
+        return MHD_HTTP_NOT_FOUND;
     if (slice_equal(path, SLICE("/status")))
         return get_status(s, out);
     if (slice_equal(path, SLICE("/metrics")))
@@ -146,6 +169,8 @@ static unsigned post(struct serve *s, struct slice path, uid_t uid, struct buf *
     }
     if (slice_equal(path, SLICE("/reload")))
         return serve_reload(s, out) == 0 ? MHD_HTTP_OK : MHD_HTTP_CONFLICT;
+    if (lacks_queue(s, path, out))
+        return MHD_HTTP_NOT_FOUND;
     if (slice_starts_nocase(path, SLICE("/queue/"))) {
         struct slice rest = slice_from(path, 7);
         ptrdiff_t slash = slice_find(rest, '/');

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/metrics.h"
 #include "lua/when.h"
+#include "server/milter_check.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct generation *present;
@@ -146,7 +147,8 @@ struct generation *generation_build_node(struct generation *g, const struct yaml
     struct schema_env env = { .arena = &g->arena, .errors = errors, .table = tables_resolve,
                               .table_arg = g->tables };
     struct policies_env penv = { .modules = modules, .arena = &g->arena, .errors = errors,
-                                 .tables = g->tables, .root = root, .when_compile = when_compile };
+                                 .tables = g->tables, .root = root, .when_compile = when_compile,
+                                 .others_deliver = milter_is_all_of, .others_deliver_arg = g };
 
     bool ok = server_conf_parse(&env, root, &g->conf) == 0;
     if (g->tables != NULL)
@@ -155,6 +157,7 @@ struct generation *generation_build_node(struct generation *g, const struct yaml
     if (ok && g->policies != NULL) {
         find_listener_policies(g, errors);
         find_kv_store(g, &env, modules);
+        milter_check(g, errors);
     }
     if (errors->errors == 0 && ok && g->policies != NULL) {
         tables_quiet(g->tables); /* `errors` is the caller's and goes away */

@@ -94,8 +94,10 @@ static int install(struct serve *s, struct generation *g, struct buf *text)
     tls_tickets_set_interval(s->tickets, g->conf.tls.tickets_s);
     generation_set_present(generation_ref(g));
     /* Hands what waits back to be routed anew, which must find the new generation. */
-    serve_scheduler_options(s, g, &so);
-    scheduler_set_options(s->scheduler, &so);
+    if (s->scheduler != NULL) {
+        serve_scheduler_options(s, g, &so);
+        scheduler_set_options(s->scheduler, &so);
+    }
     return 0;
 }
 

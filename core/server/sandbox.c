@@ -118,7 +118,7 @@ static void allow(const char *path, bool written)
     sandbox.folders[sandbox.count++] = (struct folder){ folder, written };
 }
 
-static void collect(const struct server_conf *conf, const char *config_file, const char *module_path,
+static void collect(const struct server_conf *conf, bool milter, const char *config_file, const char *module_path,
                     const struct config_paths *paths)
 {
     char *config = realpath(config_file, NULL);
@@ -126,7 +126,7 @@ static void collect(const struct server_conf *conf, const char *config_file, con
     allow(config, false);
     free(config);
     allow(module_path, false);
-    allow(conf->spool.path.ptr, true);
+    allow(milter ? conf->temp.ptr : conf->spool.path.ptr, true);
     allow(conf->log.decisions.ptr, true);
     allow(conf->control.ptr, true);
     for (size_t i = 0; i < conf->sandbox_write.count; i++)
@@ -198,7 +198,7 @@ static const char *reason(int error)
     return error == -EOPNOTSUPP ? "it is switched off in this kernel, or too old" : strerror(-error);
 }
 
-int sandbox_enter(const struct server_conf *conf, const char *config_file, const char *module_path,
+int sandbox_enter(const struct server_conf *conf, bool milter, const char *config_file, const char *module_path,
                   const struct config_paths *paths, char *error, size_t octets)
 {
     char files[48], calls[48];
@@ -211,11 +211,12 @@ int sandbox_enter(const struct server_conf *conf, const char *config_file, const
     (void)fence_files;
     (void)reason;
     (void)collect;
+    (void)milter;
     (void)snprintf(sandbox.level, sizeof(sandbox.level), "off: built with a sanitizer");
     (void)snprintf(error, octets, "sandbox: required, but this server was built with a sanitizer");
     return conf->sandbox == SANDBOX_REQUIRED ? -ENOTSUP : 0;
 #else
-    collect(conf, config_file, module_path, paths);
+    collect(conf, milter, config_file, module_path, paths);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     int abi = fence_files();
     int denied = sandbox_calls_deny();

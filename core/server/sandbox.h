@@ -22,7 +22,7 @@
  * Before any thread is started. `paths`: what the configuration names, see config/paths.h. 0, or a negative errno
  * with a sentence in `error`: only if the configuration requires what could not be had.
  */
-int sandbox_enter(const struct server_conf *conf, const char *config_file, const char *module_path,
+int sandbox_enter(const struct server_conf *conf, bool milter, const char *config_file, const char *module_path,
                   const struct config_paths *paths, char *error, size_t octets);
 /* "landlock 7, seccomp", "off", "none: the kernel has no Landlock; ...". Any thread, after sandbox_enter(). */
 const char *sandbox_level(void);

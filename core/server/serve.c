@@ -108,6 +108,18 @@ int serve_load_tls(struct serve *s, const struct worker_start *start, struct gen
 
 /* ---- opening ---- */
 
+/* tern milter: the mail server in front has the queue. */
+static int open_without_spool(struct serve *s, const struct server_conf *conf, char *error, size_t octets)
+{
+    s->body_dir = open(conf->temp.ptr, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->body_dir >= 0 && access(conf->temp.ptr, W_OK | X_OK) == 0)
+        return 0;
+    int r = -errno;
+    (void)snprintf(error, octets, "temp: %s: %s; big mails are kept there while they are looked at", conf->temp.ptr,
+                   strerror(errno));
+    return r;
+}
+
 /* Said before anything is tried there: an operator who forgot to chown reads one line, not a page of them. */
 static int check_spool_folder(const char *path, char *error, size_t octets)
 {
@@ -135,9 +147,15 @@ static int open_spool(struct serve *s, const struct server_conf *conf, char *err
         .spare_max = conf->spool.spares, .node = conf->node, .lock_wait_ms = SPOOL_LOCK_WAIT_MS,
     };
 
+    s->node = conf->node;
+    if (s->start->milter)
+        return open_without_spool(s, conf, error, octets);
     int r = check_spool_folder(conf->spool.path.ptr, error, octets);
-
-    return r < 0 ? r : spool_open(&o, &s->spool, error, octets);
+    if (r == 0)
+        r = spool_open(&o, &s->spool, error, octets);
+    if (r == 0)
+        s->body_dir = spool_tmp_dir(s->spool);
+    return r;
 }
 
 static void pool_thread_started(void *arg, unsigned index)
@@ -160,6 +178,7 @@ static int open_loop(struct serve *s, unsigned index, const struct server_conf *
     l->index = index;
     list_init(&l->sessions);
     list_init(&l->proxied);
+    list_init(&l->milters);
     list_init(&l->listeners);
     list_init(&l->stored);
     s->loops[index] = l;
@@ -170,10 +189,11 @@ static int open_loop(struct serve *s, unsigned index, const struct server_conf *
     if (r < 0)
         return r;
     struct engine_env env = { .loop = l->loop, .dns = l->dns, .kv = s->kv, .pool = s->pool,
-                              .hostname = conf->hostname.ptr, .spool_fd = spool_tmp_dir(s->spool),
+                              .hostname = conf->hostname.ptr, .spool_fd = s->body_dir,
                               .when = when_eval };
     l->engine = engine_new(&env);
-    l->dispatch = dispatch_new(s->dispatches, index, l->loop, l->engine, l->dns);
+    if (s->dispatches != NULL)
+        l->dispatch = dispatch_new(s->dispatches, index, l->loop, l->engine, l->dns);
     return 0;
 }
 
@@ -230,7 +250,8 @@ int serve_open(struct serve *s, const struct worker_start *start, struct generat
     if (r < 0)
         return r;
     s->pool = pool_new(&po);
-    open_delivery(s, g);
+    if (s->spool != NULL)
+        open_delivery(s, g);
     for (unsigned i = 0; i < s->loop_count; i++) {
         r = open_loop(s, i, &g->conf, g);
         if (r < 0) {
@@ -271,12 +292,14 @@ static void add_entry(void *arg, const struct spool_entry *entry)
 
 int serve_start(struct serve *s)
 {
-    int r;
+    int r = 0;
 
-    spool_each(s->spool, add_entry, s);
-    r = spool_start(s->spool);
-    if (r == 0)
-        r = scheduler_start(s->scheduler);
+    if (s->spool != NULL) {
+        spool_each(s->spool, add_entry, s);
+        r = spool_start(s->spool);
+        if (r == 0)
+            r = scheduler_start(s->scheduler);
+    }
     for (unsigned i = 0; i < s->loop_count && r == 0; i++)
         r = -pthread_create(&s->loops[i]->thread, NULL, loop_main, s->loops[i]);
     return r;
@@ -388,6 +411,8 @@ int serve_listen(struct serve *s, const struct generation *g, char *error, size_
     struct listener_fd *fds = mem_zalloc((max + 1) * sizeof(fds[0]));
     for (unsigned i = 0; i < g->conf.listener_count && r == 0; i++) {
         const struct listener_conf *l = &g->conf.listeners[i];
+        if (s->start->milter && l->protocol != LISTENER_MILTER)
+            continue;
         for (unsigned k = 0; k < l->bind_count && r == 0; k++) {
             r = ask_socket(s, l, &l->binds[k], &fds[count], error, octets);
             count += r == 0;
@@ -437,7 +462,9 @@ static void on_drain(struct loop_task *task)
 
     listeners_close(t->l);
     sessions_drain(t->l, t->now);
-    if (!t->now)
+    if (!t->now && t->l->dispatch == NULL)
+        on_dispatch_drained(t->l);
+    else if (!t->now)
         dispatch_drain(t->l->dispatch, on_dispatch_drained, t->l);
     free(t);
 }
@@ -456,7 +483,8 @@ static void post_drain(struct serve *s, bool now)
 void serve_drain_begin(struct serve *s)
 {
     atomic_store(&s->draining, true);
-    scheduler_pause(s->scheduler, SCHEDULER_DRAINS, true);
+    if (s->scheduler != NULL)
+        scheduler_pause(s->scheduler, SCHEDULER_DRAINS, true);
     post_drain(s, false);
 }
 
@@ -485,16 +513,22 @@ void serve_close(struct serve *s)
         loop_stop(s->loops[i]->loop);
     (void)pthread_barrier_wait(&s->loops_stopped);
     bool stuck = pool_free(s->pool, POOL_STUCK_WAIT_MS) > 0;
-    scheduler_stop(s->scheduler);
-    spool_close(s->spool);
+    if (s->spool != NULL) {
+        scheduler_stop(s->scheduler);
+        spool_close(s->spool);
+    } else {
+        (void)close(s->body_dir);
+    }
     if (stuck)
         end_as_it_stands();
     for (unsigned i = 0; i < s->loop_count; i++)
         loop_flush(s->loops[i]->loop); /* commits that the spool finished last: they tell the scheduler */
-    for (unsigned i = 0; i < s->loop_count; i++)
+    for (unsigned i = 0; i < s->loop_count && s->dispatches != NULL; i++)
         dispatch_free(s->loops[i]->dispatch);
-    dispatch_set_free(s->dispatches);
-    scheduler_free(s->scheduler);
+    if (s->dispatches != NULL) {
+        dispatch_set_free(s->dispatches);
+        scheduler_free(s->scheduler);
+    }
     (void)pthread_barrier_wait(&s->deliveries_gone);
     for (unsigned i = 0; i < s->loop_count; i++) {
         (void)pthread_join(s->loops[i]->thread, NULL);

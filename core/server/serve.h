@@ -41,7 +41,7 @@ struct serve_metrics {
 struct serve {
     const struct worker_start *start;
     struct modules *modules;
-    struct spool *spool;
+    struct spool *spool; /* NULL with start->milter, as are scheduler and dispatches */
     struct scheduler *scheduler;
     struct dispatch_set *dispatches;
     struct pool *pool;
@@ -54,6 +54,9 @@ struct serve {
     unsigned loop_count;
     struct serve_metrics metrics;
     uint64_t generation_number;
+    int body_dir; /* for big bodies: the spool's, or that of `temp:` */
+    unsigned node;
+    _Atomic uint64_t last_id; /* of queue ids, without a spool */
     _Atomic bool draining;
     _Atomic unsigned resting; /* loops that leave accepting to the others */
     _Atomic unsigned drained; /* loops without sessions and deliveries, while draining */
@@ -81,7 +84,7 @@ struct serve_loop {
     struct dispatch *dispatch;
     pthread_t thread;
     unsigned index;
-    struct list sessions, listeners, proxied;
+    struct list sessions, milters, listeners, proxied;
     struct list stored; /* what became durable in this turn, for the scheduler */
     struct loop_task schedule;
     _Atomic unsigned session_count;
@@ -114,6 +117,8 @@ struct session_start {
 };
 /* Whatever was sent ahead is dealt with: limits of the client, then its session. Takes over fd and generation. */
 void session_begin(const struct session_start *start);
+/* Unique in this worker, for the log. */
+void session_new_id(struct serve_loop *l, char out[], size_t octets);
 /* Ends idle sessions with 421; all of them when `now`. */
 void sessions_drain(struct serve_loop *l, bool now);
 /* After the loop has stopped: frees what is left. */

@@ -17,6 +17,7 @@
 #include "server/commit.h"
 #include "server/dialogue.h"
 #include "server/etrn.h"
+#include "server/milter.h"
 #include "server/proxied.h"
 #include "server/serve.h"
 
@@ -572,7 +573,7 @@ static const struct conn_ops conn_ops = { .on_read = conn_read, .on_secured = co
 /* Where TLS is implicit no client understands words in the clear. */
 static void refuse(const struct listener_conf *listener, int fd, const char *reply)
 {
-    if (listener == NULL || listener->tls != SMTP_TLS_IMPLICIT)
+    if (listener == NULL || (listener->tls != SMTP_TLS_IMPLICIT && listener->protocol != LISTENER_MILTER))
         (void)!write(fd, reply, strlen(reply));
     (void)close(fd);
 }
@@ -648,19 +649,25 @@ static bool is_same_host(const tern_address *a, const tern_address *b)
     return a->family == b->family && memcmp(a->octets, b->octets, sizeof(a->octets)) == 0;
 }
 
+void session_new_id(struct serve_loop *l, char out[], size_t octets)
+{
+    (void)snprintf(out, octets, "s%llx-%llx", (unsigned long long)(l->serve->started_wall_ms / 1000),
+                   (unsigned long long)atomic_fetch_add(&session_counter, 1));
+}
+
 static struct session_facts *new_facts(const struct session_start *start)
 {
     struct serve_loop *l = start->l;
     const struct listener_conf *listener = start->listener;
     struct session_facts *f = session_facts_new();
     struct arena *arena = &f->memory->arena;
+    char id[48];
 
     f->client = start->client;
     f->local = start->local;
     f->client_text = address_text(arena, &start->client);
-    f->id.ptr = arena_printf(arena, "s%llx-%llx", (unsigned long long)(l->serve->started_wall_ms / 1000),
-                             (unsigned long long)atomic_fetch_add(&session_counter, 1));
-    f->id.len = strlen(f->id.ptr);
+    session_new_id(l, id, sizeof(id));
+    f->id = tern_str_dup(arena, slice_cstr(id));
     f->listener = (tern_str){ listener->name.ptr, listener->name.len };
     f->policy = listener->policy;
     f->helo = f->user = (tern_str){ "", 0 };
@@ -726,6 +733,8 @@ void session_accept(struct serve_loop *l, int fd, const char *listener_name, con
         /* Logged once by load.c: a line for each would be load of its own. */
         refuse_logged(&start, NULL, "421 4.3.2 Too busy, please try again later\r\n");
         generation_unref(start.generation);
+    } else if (start.listener->protocol == LISTENER_MILTER) {
+        milter_accept(&start);
     } else if (!cidrs_match(start.listener->proxy, peer)) {
         session_begin(&start);
     } else if (!proxied_accept(&start)) {
@@ -737,6 +746,7 @@ void session_accept(struct serve_loop *l, int fd, const char *listener_name, con
 void sessions_drain(struct serve_loop *l, bool now)
 {
     proxied_drop_all(l);
+    milters_drain(l, now);
     list_each_safe(link, &l->sessions) {
         struct session *s = list_entry(link, struct session, link);
         if (s->ending || s->commit != NULL)
@@ -749,6 +759,7 @@ void sessions_drain(struct serve_loop *l, bool now)
 void sessions_free(struct serve_loop *l)
 {
     proxied_drop_all(l);
+    milters_free(l);
     list_each_safe(link, &l->sessions) {
         struct session *s = list_entry(link, struct session, link);
         s->ending = true;

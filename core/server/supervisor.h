@@ -13,6 +13,7 @@ struct supervisor_options {
     const char *config;    /* the YAML file, only handed on */
     const char *rules;     /* supervisor.conf, or NULL for the default rules */
     const char *prefix_modules; /* default module_path, only handed on */
+    bool milter; /* tern milter: only listeners of that protocol, and no spool */
 };
 
 /* What the worker gets when it begins, already unprivileged. */
@@ -22,6 +23,7 @@ struct worker_start {
     int supervisor_fd;
     struct shared_page *page;
     bool trust_group; /* started without root */
+    bool milter;      /* see supervisor_options */
 };
 
 /* Runs until told to stop. Returns the exit status of the process. */

@@ -65,7 +65,8 @@ static int start_log(const struct server_conf *conf)
         .level = (enum log_level)conf->log.level, .format = (enum log_format)conf->log.format,
         .path = conf->log.to == LOG_TO_FILE ? conf->log.file.ptr : NULL,
         .to_syslog = conf->log.to == LOG_TO_SYSLOG,
-        .decisions_path = conf->log.decisions.ptr, .decisions_octets_max = conf->log.decisions_size,
+        .decisions_path = conf->log.decisions.len > 0 ? conf->log.decisions.ptr : NULL,
+        .decisions_octets_max = conf->log.decisions_size,
         .decisions_days_max = conf->log.decisions_days,
     };
     int r = log_start(&o);
@@ -121,7 +122,7 @@ static struct generation *load(struct worker *w, struct modules **ret_modules)
 static int fence(struct worker *w, const struct server_conf *conf)
 {
     char error[256] = "";
-    int r = sandbox_enter(conf, w->start->config, w->module_path, &w->paths, error, sizeof(error));
+    int r = sandbox_enter(conf, w->start->milter, w->start->config, w->module_path, &w->paths, error, sizeof(error));
 
     if (r < 0)
         log_event(LOG_ERROR, LOG_EV_start, NULL, "%s", error);
@@ -131,13 +132,38 @@ static int fence(struct worker *w, const struct server_conf *conf)
     return r;
 }
 
+/* A server without any milter, or one of SMTP without a spool, would be none. */
+static int check_listeners(const struct worker *w, const struct server_conf *conf)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < conf->listener_count; i++)
+        any |= conf->listeners[i].protocol == LISTENER_MILTER;
+    if (w->start->milter && !any)
+        log_event(LOG_ERROR, LOG_EV_start, NULL, "%s: tern milter needs a listener with protocol: milter, and there "
+                  "is none", w->start->config);
+    else if (!w->start->milter && conf->spool.path.len == 0)
+        log_event(LOG_ERROR, LOG_EV_start, NULL,
+                  "%s: spool: is missing, and tern serve needs it; for milters alone start tern milter",
+                  w->start->config);
+    else
+        return 0;
+    return -EINVAL;
+}
+
+/* One file may be that of tern serve, too, whose control socket is below its spool. */
+static bool has_control(const struct worker *w, const struct server_conf *conf)
+{
+    return w->start->milter ? conf->control_given : conf->control.len > 0;
+}
+
 static int begin(struct worker *w)
 {
     struct modules *modules = NULL;
     char error[1024] = "";
     struct generation *g = load(w, &modules);
 
-    if (g == NULL || fence(w, &g->conf) < 0 || start_log(&g->conf) < 0)
+    if (g == NULL || check_listeners(w, &g->conf) < 0 || fence(w, &g->conf) < 0 || start_log(&g->conf) < 0)
         return WORKER_EXIT_CONFIG;
     w->serve.generation_number = 1;
     generation_set_present(g);
@@ -150,7 +176,7 @@ static int begin(struct worker *w)
     if (r == 0)
         r = serve_listen(&w->serve, g, error, sizeof(error));
     (void)pthread_mutex_unlock(&w->serve.reload_lock);
-    if (r == 0)
+    if (r == 0 && has_control(w, &g->conf))
         r = control_new(&w->serve, g->conf.control.ptr, &w->control, error, sizeof(error));
     if (r < 0) {
         log_event(LOG_ERROR, LOG_EV_start, NULL, "%s", error);
@@ -164,14 +190,18 @@ static int begin(struct worker *w)
 static void say_ready(struct worker *w)
 {
     struct ipc_wish ready = { .op = IPC_READY };
-    struct spool_stats stats;
+    struct spool_stats stats = { .messages = 0 };
     struct log_line l;
 
-    spool_get_stats(w->serve.spool, &stats);
+    if (w->serve.spool != NULL)
+        spool_get_stats(w->serve.spool, &stats);
     log_begin(&l, LOG_INFO, LOG_EV_start, NULL);
     log_cstr(&l, "config", w->start->config);
     log_uint(&l, "loops", w->serve.loop_count);
-    log_uint(&l, "queued", stats.messages);
+    if (w->start->milter)
+        log_cstr(&l, "as", "milter");
+    else
+        log_uint(&l, "queued", stats.messages);
     log_uint(&l, "uid", (uint64_t)geteuid());
     log_cstr(&l, "sandbox", sandbox_level());
     log_end(&l);
@@ -258,7 +288,8 @@ static void drain_until(struct worker *w, uint64_t ms)
 static void end(struct worker *w)
 {
     log_event(LOG_INFO, LOG_EV_stop, NULL, "the worker drains");
-    control_free(w->control);
+    if (w->control != NULL)
+        control_free(w->control);
     serve_drain_begin(&w->serve);
     drain_until(w, drain_ms());
     serve_drain_force(&w->serve);

@@ -84,15 +84,20 @@ static uint64_t now_since_epoch(void)
     return wall > EPOCH_MS ? wall - EPOCH_MS : 0;
 }
 
-uint64_t spool_id_new(struct spool *spool)
+uint64_t spool_id_draw(_Atomic uint64_t *last_id, unsigned node)
 {
     uint64_t now_ms = now_since_epoch();
-    uint64_t last = atomic_load_explicit(&spool->last_id, memory_order_relaxed), id;
+    uint64_t last = atomic_load_explicit(last_id, memory_order_relaxed), id;
 
     do
-        id = id_after(last, now_ms, spool->node);
-    while (!atomic_compare_exchange_weak(&spool->last_id, &last, id));
+        id = id_after(last, now_ms, node);
+    while (!atomic_compare_exchange_weak(last_id, &last, id));
     return id;
+}
+
+uint64_t spool_id_new(struct spool *spool)
+{
+    return spool_id_draw(&spool->last_id, spool->node);
 }
 
 void spool_key_raise(struct spool *spool, uint64_t txn)

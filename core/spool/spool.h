@@ -34,6 +34,8 @@ bool spool_key_parse(struct slice text, struct spool_key *ret);
 uint64_t spool_key_wall_ms(struct spool_key key);
 /* A new txn; any thread. Strictly rising within the process and, after spool_open(), above all on disk. */
 uint64_t spool_id_new(struct spool *spool);
+/* The same without a spool: by the clock and a counter of the process, 0 at its start. Any thread. */
+uint64_t spool_id_draw(_Atomic uint64_t *last_id, unsigned node);
 
 /* ---- opening ---- */
 

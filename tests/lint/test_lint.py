@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import authpolicy
 from ternlib import BINARY, BUILD, MODULES, ROOT, SHARED, certificates_for, run
 
-LAYERS = [["base"], ["net", "config", "mime", "local"], ["tls", "dns", "sasl", "state"], ["smtp", "spool"], ["queue", "module"],
+LAYERS = [["base"], ["net", "config", "mime", "local"], ["tls", "dns", "sasl", "state"], ["smtp", "spool", "milter"], ["queue", "module"],
           ["delivery", "lua"], ["server"], ["cli"]]
 LAYER = {folder: n for n, folders in enumerate(LAYERS) for folder in folders}
 FUNCTION_MAX, FILE_MAX, HEADER_MAX = 70, 800, 250

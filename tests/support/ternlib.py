@@ -92,7 +92,8 @@ def can_connect(port, host="127.0.0.1"):
 class Tern:
     """One server in a folder of its own. `config` is YAML text; {port}, {dir} and others are filled in."""
 
-    def __init__(self, config, files=None, **values):
+    def __init__(self, config, files=None, command="serve", **values):
+        self.command = command
         self.dir = tempfile.mkdtemp(prefix="tern-test-")
         os.chmod(self.dir, 0o755)
         self.port = values.pop("port", None) or free_port()
@@ -104,7 +105,7 @@ class Tern:
             self.write(name, text)
         self.write_config(config)
         # As root the worker would want a user of its own; one test of its own looks at that.
-        self.rules = self.write("supervisor.conf", "user root\n")
+        self.rules = self.write("supervisor.conf", "user root\nsockets %s\n" % self.dir)
         os.chmod(self.rules, 0o600)
 
     def write(self, name, text):
@@ -119,7 +120,7 @@ class Tern:
     def write_config(self, config):
         for key, value in self.values.items():
             config = config.replace("{%s}" % key, str(value))
-        if "spool:" not in config:
+        if "spool:" not in config and self.command == "serve":
             config += "\nspool: { path: %s/spool, min_free: 1MB }\n" % self.dir
         self.write("tern.yaml", config)
 
@@ -129,7 +130,7 @@ class Tern:
 
     def start(self, wait=True, wrap=()):
         log = open(self.log, "ab")
-        self.process = subprocess.Popen([*wrap, BINARY, "serve", "-c", self.config, "-s", self.rules],
+        self.process = subprocess.Popen([*wrap, BINARY, self.command, "-c", self.config, "-s", self.rules],
                                         stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env())
         log.close()
         if wait:

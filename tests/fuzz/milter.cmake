@@ -1,0 +1,1 @@
+tern_fuzz_target(fuzz_milter LIBS tern_milter)

@@ -1,0 +1,1 @@
+tern_unit_test(test_milter LIBS tern_milter)

@@ -49,14 +49,14 @@ struct policies_env {
     /* policies:, profiles:, profile_for:, routes: and transports: are read from it. It lives as
      * long as the generation: profiles are laid over policies when they are first needed. */
     const struct yaml_node *root;
-    /* Whether mail of that policy is never ours to deliver: then what it lacks for that is no mistake. NULL: never. */
-    bool (*others_deliver)(void *arg, struct slice policy);
-    void *others_deliver_arg;
     /* Compiles a `when` expression, knowing the declared results and tags of its policy. NULL with
      * a sentence in error. */
     const void *(*when_compile)(struct arena *arena, struct slice text, const struct slice *results,
                                 unsigned result_count, const struct slice *tags, unsigned tag_count,
                                 char *error, size_t octets);
+    /* Whether mail of that policy is never ours to deliver: then what it lacks for that is no mistake. NULL: never. */
+    bool (*others_deliver)(void *arg, struct slice policy);
+    void *others_deliver_arg;
 };
 /* NULL after errors were added. Loads what is named; `routes:` becomes each policy's last step. */
 struct policies *policies_build(const struct policies_env *env);

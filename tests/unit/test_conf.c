@@ -64,6 +64,7 @@ static const struct {
     { "", "split", "false", "0" },
     { "", "delivery", "false", "0" },
     { "", "node", "255", "255" },
+    { "", "temp", "big", "/etc/tern/big" },
     { "", "certificates", "[{ cert: c.pem, key: k.pem }]", "1: /etc/tern/c.pem /etc/tern/k.pem" },
     { "spool", "path", "queue", "/etc/tern/queue" },
     { "spool", "segment_size", "64KB", "65536" },
@@ -96,6 +97,7 @@ static const struct {
     { "timeouts", "command", "1", "1" },
     { "timeouts", "proxy", "1h", "3600" },
     { "timeouts", "tls", "1s", "1" },
+    { "timeouts", "milter", "1d", "86400" },
     { "timeouts", "line", "2m", "120" },
     { "timeouts", "data_start", "1h", "3600" },
     { "timeouts", "data_block", "2s", "2" },
@@ -302,6 +304,28 @@ static void test_defaults(void)
     parsed_end(&p);
 }
 
+/* Without a queue nothing lies below it; what is named is where it is named. */
+static void test_milters_alone(void)
+{
+    struct parsed p;
+
+    parse(&p, "listeners: { m: { bind: \"unix:/run/m\", protocol: milter, policy: in } }\n");
+    CU_ASSERT_EQUAL_FATAL(p.r, 0);
+    CU_ASSERT(p.conf.only_milters && !p.conf.control_given);
+    CU_ASSERT_EQUAL(p.conf.spool.path.len, 0);
+    CU_ASSERT_EQUAL(p.conf.control.len, 0);
+    CU_ASSERT_EQUAL(p.conf.log.decisions.len, 0);
+    CU_ASSERT_STRING_EQUAL(p.conf.temp.ptr, "/var/tmp");
+    CU_ASSERT_EQUAL(p.conf.timeouts.milter_s, 7200);
+    CU_ASSERT(p.conf.hostname.len > 0);
+    parsed_end(&p);
+    parse(&p, "listeners: { m: { bind: \"unix:/run/m\", protocol: milter, policy: in } }\nspool: /s\ncontrol: /c\n");
+    CU_ASSERT_EQUAL_FATAL(p.r, 0);
+    CU_ASSERT(p.conf.control_given);
+    CU_ASSERT_STRING_EQUAL(p.conf.log.decisions.ptr, "/s/decisions");
+    parsed_end(&p);
+}
+
 static void test_addresses(void)
 {
     char text[NET_ADDRESS_TEXT_MAX];
@@ -327,6 +351,11 @@ static const struct {
     const char *yaml, *errors;
 } wrong[] = {
     { LISTENERS, "t.yaml:1:1: error: spool: is missing: the folder of the queue\n" },
+    { "listeners: { m: { bind: \"127.0.0.1:8891\", protocol: milter, policy: in, tls: starttls } }\n" CERTIFICATES,
+      "t.yaml:1:80: error: tls: is nothing for protocol: milter: it is the business of the mail server in front\n" },
+    { "listeners:\n  m: { bind: \"127.0.0.1:8891\", protocol: milter, policy: in }\n"
+      "  s: { bind: \"127.0.0.1:25\", policy: in }\n",
+      "t.yaml:1:1: error: spool: is missing: the folder of the queue\n" },
     { "spool: /s\n",
       "t.yaml:1:1: error: listeners: expected a map of 1 to 64 listeners, name: { bind: ..., policy: ... }\n" },
     { "spool: /s\nlisteners: {}\n",
@@ -531,6 +560,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("conf", NULL, NULL);
     CU_add_test(suite, "each key is seen", test_keys);
     CU_add_test(suite, "defaults", test_defaults);
+    CU_add_test(suite, "milters alone", test_milters_alone);
     CU_add_test(suite, "addresses", test_addresses);
     CU_add_test(suite, "errors", test_wrong);
     CU_add_test(suite, "listeners and binds, at their bound and above", test_listener_bounds);

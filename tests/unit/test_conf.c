@@ -352,7 +352,7 @@ static const struct {
 } wrong[] = {
     { LISTENERS, "t.yaml:1:1: error: spool: is missing: the folder of the queue\n" },
     { "listeners: { m: { bind: \"127.0.0.1:8891\", protocol: milter, policy: in, tls: starttls } }\n" CERTIFICATES,
-      "t.yaml:1:80: error: tls: is nothing for protocol: milter: it is the business of the mail server in front\n" },
+      "t.yaml:1:78: error: tls: is nothing for protocol: milter: it is the business of the mail server in front\n" },
     { "listeners:\n  m: { bind: \"127.0.0.1:8891\", protocol: milter, policy: in }\n"
       "  s: { bind: \"127.0.0.1:25\", policy: in }\n",
       "t.yaml:1:1: error: spool: is missing: the folder of the queue\n" },

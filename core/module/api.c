@@ -365,6 +365,7 @@ static const struct tern_api table = {
     .pam_sync = api_pam_sync,
 
     .vrfy = api_vrfy,
+    .config_has_result = config_api_has_result,
 };
 
 const struct tern_api *api_table(void)

@@ -11,6 +11,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "module/plan.h"
 
 /* One step of "name" or "[7]" from `node`; moves *path behind it. NULL: not there. */
 static const struct yaml_node *descend(const struct yaml_node *node, const char **path)
@@ -92,4 +95,13 @@ void *config_api_alloc(struct tern_config *config, size_t octets)
 bool config_api_has_transport(struct tern_config *config, tern_str name)
 {
     return config->has_transport(config->has_transport_arg, slice_make(name.ptr, name.len));
+}
+
+bool config_api_has_result(struct tern_config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->before_count; i++)
+        for (const struct tern_note *n = config->before[i].module->notes; n->size != 0; n++)
+            if (n->kind == TERN_NOTE_RESULT && strcmp(n->name, name) == 0)
+                return true;
+    return false;
 }

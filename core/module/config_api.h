@@ -13,6 +13,8 @@
 #include "base/arena.h"
 #include "config/yaml.h"
 
+struct step; /* plan.h */
+
 /* The step being checked. */
 struct tern_config {
     struct arena *arena; /* the generation's */
@@ -22,6 +24,8 @@ struct tern_config {
     struct place place;          /* of the step */
     bool (*has_transport)(void *arg, struct slice name);
     void *has_transport_arg;
+    const struct step *before; /* the policy's steps that stand before this one */
+    unsigned before_count;
 };
 
 void config_api_error(struct tern_config *config, const char *key, const char *format, ...)
@@ -30,5 +34,6 @@ void config_api_warning(struct tern_config *config, const char *key, const char 
     TERN_PRINTF(3, 4);
 void *config_api_alloc(struct tern_config *config, size_t octets);
 bool config_api_has_transport(struct tern_config *config, tern_str name);
+bool config_api_has_result(struct tern_config *config, const char *name);
 
 #endif

@@ -245,6 +245,8 @@ bool step_check(struct policies *owner, const struct policy *policy, unsigned st
         .place = place,
         .has_transport = policies_has_transport,
         .has_transport_arg = owner,
+        .before = policy->steps,
+        .before_count = step,
     };
 
     if (s->host != NULL && s->host->check != NULL && s->host->check(host_conf, &config) < 0 &&

@@ -2,14 +2,17 @@
 /*
  * tell.c - what came of the signatures, in words. See verify.h. Source: RFC 8601 2.2, 2.7.1.
  *
- * Domains and selectors were found to be names, b= to be base64; the local part of i= is anybody's and is told only
- * if it needs no quoting.
+ * Domains and selectors were found to be names, b= to be base64; the local part of i= is anybody's: lib/authres.h puts
+ * all of it where it can be a value only.
  */
 #include "verify.h"
+
+#include <lib/authres.h>
 
 #define tern verify_api
 
 #define B_OCTETS_TOLD 8 /* RFC 6008: enough to know which one is meant */
+#define DETAIL_OCTETS (AUTHRES_COMMENT_OCTETS_MAX + 5 * (2 * AUTHRES_VALUE_OCTETS_MAX) + 128) /* of one signature */
 
 tern_str verify_outcome_name(enum verify_outcome outcome)
 {
@@ -57,28 +60,40 @@ tern_str verify_domains(tern_call *call, const struct verify_work *w)
     return dkim_str(out, n);
 }
 
-static bool is_plain(tern_str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!word && (c == '\0' || strchr("@.-_+", c) == NULL))
-            return false;
-    }
-    return s.len > 0 && s.len <= DKIM_NAME_OCTETS_MAX;
-}
-
 static tern_str begin_of_b(tern_call *call, tern_str b)
 {
-    char *out = tern->alloc(call, B_OCTETS_TOLD + 3);
-    size_t n = 1;
+    char *out = tern->alloc(call, B_OCTETS_TOLD + 1);
+    size_t n = 0;
 
-    out[0] = '"';
-    for (size_t i = 0; i < b.len && n <= B_OCTETS_TOLD; i++)
+    for (size_t i = 0; i < b.len && n < B_OCTETS_TOLD; i++)
         if (b.ptr[i] > ' ')
             out[n++] = b.ptr[i];
-    out[n++] = '"';
     return dkim_str(out, n);
+}
+
+/* The local part of i=, decoded and without quotes. */
+static bool decode_local(tern_call *call, tern_str text, tern_str *ret)
+{
+    size_t room = text.len + 1, len;
+    tern_str plain = dkim_decode(text, tern->alloc(call, room), room);
+    char *out = tern->alloc(call, room);
+
+    *ret = plain;
+    if (plain.len < 2 || plain.ptr[0] != '"' || plain.ptr[plain.len - 1] != '"')
+        return true;
+    if (!authres_unquote(plain, out, room, &len))
+        return false;
+    *ret = dkim_str(out, len);
+    return true;
+}
+
+static void put_identity(tern_call *call, struct authres_text *t, const struct dkim_signature *s)
+{
+    const char *at = s->identity.len > 0 ? memrchr(s->identity.ptr, '@', s->identity.len) : NULL;
+    tern_str local;
+
+    if (at != NULL && decode_local(call, dkim_str(s->identity.ptr, (size_t)(at - s->identity.ptr)), &local))
+        (void)authres_mailbox(t, "header.i", local, s->identity_domain, tern->is_smtputf8(call));
 }
 
 static tern_str comment_of(tern_call *call, const struct verify_look *look)
@@ -100,25 +115,28 @@ static tern_str comment_of(tern_call *call, const struct verify_look *look)
     return key;
 }
 
+static void put_property(struct authres_text *t, const char *name, tern_str value)
+{
+    if (value.len > 0)
+        (void)authres_property(t, name, value, false);
+}
+
 static tern_str tell(tern_call *call, const struct verify_look *look)
 {
     const struct dkim_signature *s = &look->signature;
-    tern_str comment = comment_of(call, look);
-    tern_str text = tern->format(call, "dkim=%s", verify_outcome_name(look->outcome).ptr);
+    struct authres_text t = { .at = tern->alloc(call, DETAIL_OCTETS), .room = DETAIL_OCTETS };
 
-    if (comment.len > 0)
-        text = tern->format(call, "%s (%s)", text.ptr, comment.ptr);
-    if (s->domain.len > 0)
-        text = tern->format(call, "%s header.d=%.*s", text.ptr, (int)s->domain.len, s->domain.ptr);
-    if (is_plain(s->identity))
-        text = tern->format(call, "%s header.i=%.*s", text.ptr, (int)s->identity.len, s->identity.ptr);
-    if (s->selector.len > 0)
-        text = tern->format(call, "%s header.s=%.*s", text.ptr, (int)s->selector.len, s->selector.ptr);
-    if (s->algorithm != DKIM_ALGORITHM_COUNT)
-        text = tern->format(call, "%s header.a=%s", text.ptr, dkim_algorithm_name(s->algorithm));
-    if (s->b_text.len > 0)
-        text = tern->format(call, "%s header.b=%s", text.ptr, begin_of_b(call, s->b_text).ptr);
-    return text;
+    (void)authres_result(&t, "dkim", verify_outcome_name(look->outcome).ptr);
+    (void)authres_comment(&t, comment_of(call, look));
+    put_property(&t, "header.d", s->domain);
+    put_identity(call, &t, s);
+    put_property(&t, "header.s", s->selector);
+    if (s->algorithm != DKIM_ALGORITHM_COUNT) {
+        const char *name = dkim_algorithm_name(s->algorithm);
+        put_property(&t, "header.a", dkim_str(name, strlen(name)));
+    }
+    put_property(&t, "header.b", begin_of_b(call, s->b_text));
+    return dkim_str(t.at, t.len);
 }
 
 tern_str verify_detail(tern_call *call, const struct verify_work *w)

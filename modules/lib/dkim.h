@@ -50,6 +50,8 @@ const struct dkim_tag *dkim_tags_find(const struct dkim_tags *tags, const char *
 bool dkim_list_next(tern_str *rest, char separator, tern_str *ret);
 /* Base64 with folding inside. The octets, at most `octets`; negative: it is none, or too long. */
 int dkim_base64_decode(tern_str text, uint8_t *out, size_t octets);
+/* dkim-quoted-printable (RFC 6376 2.11), blanks left out, into `out`, which has no NUL; cut at `room`. */
+tern_str dkim_decode(tern_str s, char *out, size_t room);
 /* A domain name of letters, digits, "-", "_" and dots, with `labels_min` labels. */
 bool dkim_name_is_valid(tern_str name, unsigned labels_min);
 

@@ -75,11 +75,11 @@ static int hex(char c)
 }
 
 /* RFC 6376 2.11: "=2E" is an octet, blanks are none. What is too long is no name either way. */
-static tern_str decode(tern_str s, char out[DKIM_NAME_OCTETS_MAX + 1])
+tern_str dkim_decode(tern_str s, char *out, size_t room)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < s.len && n < DKIM_NAME_OCTETS_MAX + 1; i++) {
+    for (size_t i = 0; i < s.len && n < room; i++) {
         bool coded = s.ptr[i] == '=' && i + 2 < s.len && hex(s.ptr[i + 1]) >= 0 && hex(s.ptr[i + 2]) >= 0;
         if (s.ptr[i] == ' ' || s.ptr[i] == '\t' || s.ptr[i] == '\r' || s.ptr[i] == '\n')
             continue;
@@ -117,7 +117,7 @@ static const char *parse_identity(tern_str value, bool utf8, struct dkim_signatu
         return "i= has no domain";
     tern_str of = dkim_str(at + 1, value.len - (size_t)(at + 1 - value.ptr)), name;
     if (memchr(of.ptr, '=', of.len) != NULL)
-        of = decode(of, ret->decoded);
+        of = dkim_decode(of, ret->decoded, sizeof(ret->decoded));
     if (!take_name(of, utf8, ret->decoded, &name) || !is_within(name, ret->domain))
         return "i= is not below d=";
     ret->identity = value;

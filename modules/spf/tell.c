@@ -3,16 +3,19 @@
  * tell.c - what came of a check: results, replies, the field Received-SPF. See spf.h.
  *
  * Sources: RFC 7208 8 and 9.1, RFC 7372 3.2 (codes), RFC 8601 2.7.2 (names). Domains are names that DNS was asked for,
- * and mechanisms passed the grammar; they may hold quotes and brackets all the same.
+ * and mechanisms passed the grammar; they may hold quotes and brackets all the same, which lib/authres.h puts right.
  */
 #include "spf.h"
 
 #include <stdio.h>
 
+#include <lib/authres.h>
+
 #define tern spf_api
 
 #define NOTE_OCTETS_MAX  400
 #define VALUE_OCTETS_MAX 320 /* of an address in the field */
+#define DETAIL_OCTETS    (2 * (AUTHRES_COMMENT_OCTETS_MAX + 2 * AUTHRES_VALUE_OCTETS_MAX + 64)) /* two identities */
 
 /* ---- the decision record ---- */
 
@@ -70,49 +73,37 @@ static bool is_helo(tern_call *call, const struct spf_work *w, const struct spf_
     return check == w->helo || tern->sender_original(call)->domain.len == 0;
 }
 
+/* It is a part of the record, so no NUL stands behind it there. */
+static tern_str mechanism_of(tern_call *call, const struct spf_check *check)
+{
+    return tern->format(call, "%.*s", (int)check->mechanism.len, check->mechanism.len > 0 ? check->mechanism.ptr : "");
+}
+
 static tern_str reason_of(tern_call *call, const struct spf_check *check)
 {
     if (check->reason != NULL)
         return tern->format(call, "%s: %s", check->where, check->reason);
     if (check->result == SPF_NONE)
         return check->depth > 0 ? TERN_STR("no SPF record") : TERN_STR("no domain that could have a policy");
-    return check->mechanism.len > 0 ? tern->format(call, "%s matched", check->mechanism.ptr)
+    return check->mechanism.len > 0 ? tern->format(call, "%s matched", mechanism_of(call, check).ptr)
                                     : TERN_STR("no mechanism matched");
 }
 
-/* In a comment brackets must match, in a line controls must not be. */
-static tern_str as_comment(tern_call *call, tern_str text)
-{
-    char *out = tern->alloc(call, text.len + 1);
-
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        out[i] = c == '(' ? '[' : c == ')' ? ']' : c < ' ' || c > '~' || c == '\\' || c == ';' ? '?' : c;
-    }
-    return spf_str(out, text.len);
-}
-
-static tern_str detail_of(tern_call *call, const struct spf_check *check, bool helo)
+/* One identity for Authentication-Results. */
+static void put_detail(tern_call *call, struct authres_text *t, const struct spf_check *check, bool helo)
 {
     tern_str domain = identity_of(call, check);
-    tern_str text = tern->format(call, "spf=%s (%s)", spf_result_name(check->result).ptr,
-                                 as_comment(call, reason_of(call, check)).ptr);
 
-    if (!spf_domain_is_valid(domain) || strpbrk(domain.ptr, " ();\"") != NULL)
-        return text;
-    return tern->format(call, "%s smtp.%s=%s", text.ptr, helo ? "helo" : "mailfrom", domain.ptr);
-}
-
-/* Texts of `check` that a NUL must stand behind. */
-static tern_str mechanism_of(tern_call *call, const struct spf_check *check)
-{
-    return tern->format(call, "%.*s", (int)check->mechanism.len, check->mechanism.len > 0 ? check->mechanism.ptr : "");
+    (void)authres_result(t, "spf", spf_result_name(check->result).ptr);
+    (void)authres_comment(t, reason_of(call, check));
+    if (domain.len > 0)
+        (void)authres_property(t, helo ? "smtp.helo" : "smtp.mailfrom", domain, tern->is_smtputf8(call));
 }
 
 void spf_tell(tern_call *call, const struct spf_work *w)
 {
     const struct spf_check *main = w->mail != NULL ? w->mail : w->helo;
-    tern_str detail = TERN_STR("");
+    struct authres_text detail = { .at = tern->alloc(call, DETAIL_OCTETS), .room = DETAIL_OCTETS };
 
     if (w->helo != NULL)
         (void)tern->set_result(call, "spf_helo", spf_result_name(w->helo->result));
@@ -121,12 +112,11 @@ void spf_tell(tern_call *call, const struct spf_work *w)
     (void)tern->set_result(call, "spf_domain", identity_of(call, main));
     (void)tern->set_result(call, "spf_mechanism", mechanism_of(call, main));
     if (w->mail != NULL)
-        detail = detail_of(call, w->mail, is_helo(call, w, w->mail));
+        put_detail(call, &detail, w->mail, is_helo(call, w, w->mail));
     if (w->helo != NULL)
-        detail = tern->format(call, "%s%s%s", detail.ptr, detail.len > 0 ? "; " : "",
-                              detail_of(call, w->helo, true).ptr);
-    (void)tern->set_result(call, "spf_detail", detail);
-    tern->note(call, "result", detail);
+        put_detail(call, &detail, w->helo, true);
+    (void)tern->set_result(call, "spf_detail", spf_str(detail.at, detail.len));
+    tern->note(call, "result", spf_str(detail.at, detail.len));
 }
 
 /* ---- replies ---- */

@@ -13,6 +13,9 @@ target_sources(fuzz_auth_http PRIVATE ${PROJECT_SOURCE_DIR}/modules/auth_http/qu
 tern_fuzz_target(fuzz_arc LIBS tern_module_dkim)
 tern_fuzz_target(fuzz_dkim LIBS tern_module_dkim)
 tern_fuzz_target(fuzz_authres LIBS tern_module_authres)
+tern_fuzz_target(fuzz_forged LIBS tern_module_authres dep::idn)
+target_sources(fuzz_forged PRIVATE ${PROJECT_SOURCE_DIR}/modules/auth_results/forged.c
+  ${PROJECT_SOURCE_DIR}/modules/lib/idn.c)
 tern_fuzz_target(fuzz_from LIBS tern_api)
 target_sources(fuzz_from PRIVATE ${PROJECT_SOURCE_DIR}/modules/lib/from.c)
 tern_fuzz_target(fuzz_spf LIBS tern_api)

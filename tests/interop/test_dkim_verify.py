@@ -152,6 +152,8 @@ def test_tags():
         ({"t": now + 10000}, "policy", "signed in the future"),
         ({"t": now + 100}, "pass", ""),
         ({"i": "me@sub.example.net"}, "pass", "header.i=me@sub.example.net"),
+        ({"i": "me=3Bspf=3Dpass@example.net"}, "pass", 'header.i="me;spf=pass"@example.net'),
+        ({"i": '"a=5C=22b"@example.net'}, "pass", 'header.i="a\\"b"@example.net'),
         ({"i": "me@sub.example.com"}, "neutral", "i= is not below"),
         ({"q": "http"}, "neutral", "q= is not"),
         ({"q": "dns/txt"}, "pass", ""),

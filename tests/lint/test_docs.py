@@ -159,6 +159,7 @@ SETUP = {  # the policy that the dialogue of a module's page is talked with
     "tarpit": '- tarpit: { rcpt: 5s }\n      - domains: { local: [example.org] }',
     "relay_authenticated": '- lua: { script: %s/tests/dialogue/auth.lua }\n      - relay_authenticated' % ROOT,
     "sender_login": '- lua: { script: %s/tests/dialogue/auth.lua }\n      - sender_login\n      - relay_authenticated' % ROOT,
+    "auth_results": '- spf\n      - domains: { local: [example.org] }\n      - auth_results',
     "dkim_verify": '- domains: { local: [example.org] }\n      - dkim_verify: { temperror: defer }',
     "arc_verify": '- domains: { local: [example.org] }\n      - arc_verify: { temperror: defer }',
     "dkim_sign": '- domains: { networks: [192.0.2.0/24] }\n      - dkim_sign: { selector: s1, key: "/nowhere/%%{domain}.pem" }',

@@ -20,6 +20,7 @@ STEPS = [
     ("dkim_verify", "{}"),
     ("arc_verify", "{ trusted_sealers: [signer.test] }"),
     ("dmarc", "{ exempt: [], lookup_time: 5s }"),
+    ("auth_results", "{}"),
     ("dkim_sign", "{ keys: { table: keys }, folder: '{dir}/keys' }"),
 ]
 # Built, and not a step of that policy: why.

@@ -14,7 +14,7 @@ all="$all python3-dkim python3-nacl libopendkim11 libmail-dkim-perl libnet-dns-p
 # XML by others: validates reports against their schema.
 all="$all libxml2-utils"
 # Other people's SPF, and their suite's form.
-all="$all python3-spf python3-dnspython python3-yaml python3-authres"
+all="$all python3-spf python3-dnspython python3-yaml python3-authres libmail-authenticationresults-perl"
 # Other people's SRS.
 all="$all postsrsd srs libmail-srs-perl"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac

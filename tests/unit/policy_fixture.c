@@ -39,6 +39,7 @@ struct tern_api fixture_api = {
     .config_warning = config_api_warning,
     .config_alloc = config_api_alloc,
     .config_has_transport = config_api_has_transport,
+    .config_has_result = config_api_has_result,
 };
 
 void fixture_begin(struct fixture *f, const struct tern_module *const *builtin)

@@ -805,6 +805,9 @@ struct tern_api {
      * 251 or 252 (a text of several lines, \n between them, makes a reply of as many), REJECT or DEFER. Any thread.
      */
     const struct tern_vrfy *(*vrfy)(const tern_call *call);
+
+    /* check(): whether a step that stands before this one declares that result. */
+    bool (*config_has_result)(struct tern_config *config, const char *name);
 };
 
 /* True if the server's table has this function. */

@@ -65,6 +65,7 @@ def folder_with_filters(d):
     shutil.copytree(os.path.join(ROOT, "lua", "examples"), os.path.join(d, "filters"))
     for name, text in (("hosted.txt", "example.org\n"), ("mailboxes.txt", "alice@example.org\n"), ("senders.txt", ""),
                        ("aliases.txt", "info@example.org: bob@provider.example\n"), ("srs.secrets", "a secret that nobody knows\n"),
+                       ("batv.secrets", "a secret that nobody knows\n"),
                        ("users.yaml", "alice@example.org: '!'\n")):
         with open(os.path.join(d, name), "w") as f:
             f.write(text)
@@ -166,6 +167,7 @@ SETUP = {  # the policy that the dialogue of a module's page is talked with
     "spf": '- spf: { fail: reject }\n      - domains: { local: [example.org] }',
     "srs": '- srs: { domain: srs.example.org, secrets: "a secret that nobody knows" }\n      - domains: { local: [example.org] }',
     "dmarc": '- spf\n      - domains: { local: [example.org] }\n      - dkim_verify\n      - dmarc: { enforce: true }',
+    "batv": '- batv: { local: [example.org], secrets: "a secret that nobody knows", untagged: refuse }\n      - domains: { local: [example.org] }',
     "hello": '- hello: { forbidden: spammer.example, refuse_at: now }',
 }
 

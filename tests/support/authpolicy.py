@@ -13,7 +13,8 @@ from ternlib import MODULES
 STEPS = [
     ("dnsbl", "{ zones: [list.example], exempt: [] }"),
     ("spf", "{ exempt: [], header: true, lookup_time: 5s }"),
-    ("srs", "{ domain: srs.signer.test, secrets: a secret that nobody knows, classes: [client] }"),
+    ("srs", "{ domain: srs.signer.test, secrets: a secret that nobody knows, classes: [client], local: [far.example] }"),
+    ("batv", "{ local: [far.example, client.example], secrets: a secret that nobody knows }"),
     ("domains", "{ networks: [127.0.0.0/8] }"),
     ("rcpt_limit", "{ max: 100 }"),
     ("greylist", "{ delay: 1s }"),

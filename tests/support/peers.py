@@ -453,6 +453,13 @@ begin retry
                            text=True, capture_output=True, env=self.env(), timeout=60 * SLOW)
         return r.stdout + r.stderr
 
+    def expand(self, texts):
+        """What Exim's string expansion makes of each."""
+        r = subprocess.run([self.binary, "-C", os.path.join(self.dir, "exim.conf"), "-be", *texts], text=True, capture_output=True,
+                           env=self.env(), timeout=60 * SLOW)
+        assert r.returncode == 0, r.stderr
+        return r.stdout.splitlines()
+
     def log_text(self):
         try:
             with open(os.path.join(self.dir, "log-main"), errors="replace") as f:

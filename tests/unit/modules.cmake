@@ -31,3 +31,4 @@ endforeach()
 tern_unit_test(test_dmarc LIBS tern_api tern_base
   SOURCES test_dmarc.c ${dmarc_check})
 target_include_directories(test_dmarc PRIVATE ${PROJECT_SOURCE_DIR}/modules)
+tern_unit_test(test_batv LIBS tern_module_signed tern_base SOURCES test_batv.c ${PROJECT_SOURCE_DIR}/modules/batv/tag.c)

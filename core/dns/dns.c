@@ -405,6 +405,29 @@ struct dns_request *dns_ask(struct dns *dns, const char *name, unsigned type, bo
     return NULL;
 }
 
+struct dns_entry *dns_kept(struct dns *dns, const char *name, unsigned type)
+{
+    char host[DNS_HOST_TEXT_MAX + 1], key[DNS_KEY_MAX];
+
+    if (dns->closing || atomic_load_explicit(&stub.on, memory_order_relaxed) || bad_type(type) ||
+        !dns_question_name(slice_cstr(name), host))
+        return NULL;
+    (void)snprintf(key, sizeof(key), "%u %s", type, host);
+    struct dns_entry *entry = dns_cache_get(&dns->cache, key, clock_now_ms());
+    metric_add(dns->hits, entry != NULL);
+    return entry;
+}
+
+const struct tern_dns_answer *dns_kept_answer(const struct dns_entry *entry)
+{
+    return &entry->answer;
+}
+
+void dns_kept_release(struct dns_entry *entry)
+{
+    dns_entry_unref(entry);
+}
+
 void dns_cancel(struct dns_request *request)
 {
     if (request == NULL)

@@ -14,6 +14,7 @@
 
 struct dns;
 struct dns_request;
+struct dns_entry;
 
 struct dns_options {
     const tern_address *servers; /* port 0 = 53; count 0: /etc/resolv.conf */
@@ -36,6 +37,13 @@ void dns_free(struct dns *dns); /* ends all questions with FAILED "shutdown" */
 struct dns_request *dns_ask(struct dns *dns, const char *name, unsigned type, bool inline_ok,
                             dns_fn done, void *arg);
 void dns_cancel(struct dns_request *request); /* `done` is not called any more */
+/*
+ * What the cache has, without a question: NULL if nothing. Stays as it is until it is given back, which may be behind
+ * dns_free(); on the loop's thread, too.
+ */
+struct dns_entry *dns_kept(struct dns *dns, const char *name, unsigned type);
+const struct tern_dns_answer *dns_kept_answer(const struct dns_entry *entry);
+void dns_kept_release(struct dns_entry *entry); /* NULL is allowed */
 
 /*
  * The way to a mail domain (RFC 5321 5.1, RFC 7505): MX sorted by preference, hosts of equal

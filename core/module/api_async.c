@@ -52,7 +52,9 @@ static void dns_answered(void *arg, const struct tern_dns_answer *answer)
     call->op_count--;
     if (call_wants_answers(call)) {
         uint64_t began_us = call_enter(call);
+        call->draining = true; /* what it asks and is there at once comes behind it */
         op->dns_done(call, call_conf(call), answer, op->fn_arg);
+        call->draining = false;
         (void)call_leave(call, began_us);
     }
     call_drain(call);
@@ -72,7 +74,11 @@ tern_verdict api_dns(tern_call *call, const char *name, unsigned type, tern_dns_
     }
     op->dns_done = done;
     op->fn_arg = arg;
-    op->request = dns_ask(call->engine->env.dns, name, type, false, dns_answered, op);
+    op->kept = dns_kept(call->engine->env.dns, name, type);
+    if (op->kept != NULL)
+        call_op_answer(op);
+    else
+        op->request = dns_ask(call->engine->env.dns, name, type, false, dns_answered, op);
     return TERN_WAIT;
 }
 

@@ -252,8 +252,8 @@ static void cancel_ops(tern_call *call)
         if (op->kind == CALL_OP_TIMER)
             loop_timer_stop(&op->timer);
     }
-    while (list_pop(&call->ready) != NULL)
-        continue;
+    for (struct list *link = list_pop(&call->ready); link != NULL; link = list_pop(&call->ready))
+        dns_kept_release(list_entry(link, struct call_op, link)->kept);
     call->op_count = 0;
 }
 
@@ -306,8 +306,12 @@ void call_drain(tern_call *call)
     call->draining = true;
     while (call_wants_answers(call) && !list_empty(&call->ready)) {
         struct call_op *op = list_entry(list_pop(&call->ready), struct call_op, link);
+        struct dns_entry *kept = op->kept;
         uint64_t began_us = call_enter(call);
-        if (op->kind == CALL_OP_KV && op->kv_done != NULL)
+        op->kept = NULL;
+        if (op->kind == CALL_OP_DNS)
+            op->dns_done(call, conf, dns_kept_answer(kept), op->fn_arg);
+        else if (op->kind == CALL_OP_KV && op->kv_done != NULL)
             op->kv_done(call, conf, &op->kv);
         else if (op->kind == CALL_OP_TABLE && op->table_done != NULL)
             op->table_done(call, conf, &op->table);
@@ -316,6 +320,7 @@ void call_drain(tern_call *call)
         else if (op->kind == CALL_OP_AUTH && op->auth_done != NULL)
             op->auth_done(call, conf, auth_secret_view(call->answer)->response);
         (void)call_leave(call, began_us);
+        dns_kept_release(kept);
     }
     call->draining = false;
 }

@@ -96,6 +96,7 @@ struct call_op {
     tern_timer_fn timer_done;
     tern_auth_fn auth_done;
     struct dns_request *request;
+    struct dns_entry *kept; /* DNS: the cache's answer, until it is given */
     struct loop_timer timer;
     bool starting, answered;
     struct tern_kv_answer kv;

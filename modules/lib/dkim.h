@@ -160,8 +160,7 @@ int dkim_hash_init(struct dkim_hash *hash);
 int dkim_hash_copy(const struct dkim_hash *hash, struct dkim_hash *ret);
 void dkim_hash_add(void *hash, const char *octets, size_t count); /* a dkim_sink */
 void dkim_hash_end(struct dkim_hash *hash, uint8_t out[DKIM_HASH_OCTETS]); /* frees */
-bool dkim_verify_hash(const struct dkim_key *key, const uint8_t hash[DKIM_HASH_OCTETS], const uint8_t *b,
-                      size_t octets);
+bool dkim_verify_hash(struct dkim_key *key, const uint8_t hash[DKIM_HASH_OCTETS], const uint8_t *b, size_t octets);
 
 /* A private key. Wiped when freed. Counted; any thread. */
 struct dkim_private;

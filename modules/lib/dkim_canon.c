@@ -64,10 +64,13 @@ static bool parse_field(tern_str whole, struct dkim_field *ret)
 
 size_t dkim_fields_count(tern_str header)
 {
+    const char *at = header.ptr, *end = header.ptr + header.len;
     size_t lines = 1;
 
-    for (size_t i = 0; i < header.len && lines <= DKIM_FIELDS_MAX; i++)
-        lines += header.ptr[i] == '\n';
+    while (at < end && lines <= DKIM_FIELDS_MAX && (at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+        lines++;
+        at++;
+    }
     return lines;
 }
 
@@ -278,7 +281,9 @@ static size_t plain_octets(const struct dkim_body *b, const char *p, size_t coun
         const char *cr = memchr(p, '\r', count);
         return cr != NULL ? (size_t)(cr - p) : count;
     }
-    while (n < count && p[n] != ' ' && p[n] != '\t' && p[n] != '\r')
+    /* A single blank between others is itself, so that a line is one piece, and not each of its words. */
+    while (n < count && p[n] != '\t' && p[n] != '\r' &&
+           (p[n] != ' ' || (n > 0 && n + 1 < count && !is_blank(p[n + 1]) && p[n + 1] != '\r')))
         n++;
     return n;
 }

@@ -12,7 +12,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import authpolicy
-from dkimpeers import Dkimpy, crlf, need_peers
+from dkimpeers import Dkimpy, need_peers
 from ternlib import SHARED, Client, Tern, need_shared, queue_id, run, wait_for
 from test_corpus import as_sent, digest, expected, stuffed
 
@@ -146,11 +146,19 @@ def through(mails, txt):
 def test_messages():
     mails = [(n, as_sent(d)) for n, d in files("messages")]
     assert len(mails) >= 400
+    import dkim
     out, signer = through(mails, {})
     signed = [m for m, names in out.values() if names.count(b"DKIM-Signature") == 2]
     assert len(signed) > len(out) // 2, (len(signed), len(out))
-    for mail in signed[::25]:  # the two on top are ours; test_dkim_corpora looks at all
+    read = 0
+    for mail in signed[::20]:  # the two on top are ours; test_dkim_corpora looks at all
+        try:
+            dkim.DKIM(mail)
+        except dkim.MessageFormatError:  # more than dkimpy wants to read
+            continue
+        read += 1
         assert Dkimpy.verify(mail, signer)[:2] == [True, True], mail[:2000]
+    assert read >= 8, read
 
 
 def test_mails_of_suites():

@@ -109,7 +109,7 @@ struct tern_call {
     struct engine *engine; /* loop thread only */
     struct lease *lease;
     struct run *run; /* loop thread only; NULL once the step has ended */
-    struct run *asker;    /* the same while the handler of a plain step runs; else NULL */
+    struct run *asker;    /* the same while a plain step runs and is given what is there at once; else NULL */
     const struct plan_step *step;
     const struct tern_hook *hook;
     unsigned point;

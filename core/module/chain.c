@@ -376,13 +376,16 @@ static bool run_plain(struct run *run, tern_call *call)
     call->started_us = call_enter(call);
     call->asker = run;
     tern_verdict verdict = call->hook->run(call, call_conf(call));
-    call->asker = NULL;
     uint64_t us = call_leave(call, call->started_us);
+    bool asked_for_more = verdict == TERN_WAIT, answered = call_returned(call, verdict, &verdict);
 
-    if (!call_returned(call, verdict, &verdict)) {
+    call->asker = NULL;
+    if (!answered) {
         wait_for(run, call);
         return false;
     }
+    if (asked_for_more) /* and had its answers at once */
+        us = clock_now_us() - call->started_us;
     call_end(call);
     settle(run, call, verdict, us);
     return true;

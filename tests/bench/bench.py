@@ -10,6 +10,7 @@ every message must be in the queue, or at the sink. CPU is that of the target's 
 medians of the ratios of one round. --write puts the tables into docs/performance.md.
 
 The cases idle-10000 and idle-10000-tls are of Tern alone (idle.py): what an idle session costs, and how soon a new client is greeted.
+The cases dkim and auth-4k-100 (auth.py): DKIM beside libopendkim, and what checking SPF, DKIM, DMARC leaves of the accept rate.
 """
 import argparse
 import json
@@ -25,6 +26,7 @@ import tempfile
 import threading
 import time
 
+import auth
 import idle
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -49,6 +51,11 @@ CASES = {
 IDLE = {
     "idle-10000": ("plain", 10000),
     "idle-10000-tls": ("starttls", 10000),
+}
+# name: (sessions, messages); None: in a process of its own.
+AUTH = {
+    "dkim": None,
+    "auth-4k-100": (100, 10000),
 }
 # Slower targets get fewer messages, so that no run takes long; rates are per second anyway.
 SHARE = {"smtp-sink": 1.0, "tern": 1.0, "postfix": 0.3}
@@ -76,10 +83,11 @@ def wait_port(port, seconds=30):
 
 
 class Dns(threading.Thread):
-    """Answers NXDOMAIN with a TTL to everything."""
+    """Answers NXDOMAIN with a TTL to everything but the TXT records it is given."""
 
     def __init__(self):
         super().__init__(daemon=True)
+        self.txt = {}
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind(("127.0.0.1", 0))
         self.port = self.sock.getsockname()[1]
@@ -89,10 +97,17 @@ class Dns(threading.Thread):
     def run(self):
         while True:
             data, peer = self.sock.recvfrom(4096)
-            end = 12
+            end, labels = 12, []
             while data[end]:
+                labels.append(data[end + 1:end + 1 + data[end]].decode("latin-1").lower())
                 end += data[end] + 1
             question = data[12:end + 5]
+            text = self.txt.get(".".join(labels), "").encode()
+            if text and data[end + 1:end + 3] == b"\0\x10":
+                rdata = b"".join(bytes([len(text[i:i + 255])]) + text[i:i + 255] for i in range(0, len(text), 255))
+                self.sock.sendto(data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + question + b"\xc0\x0c"
+                                 + struct.pack(">HHIH", 16, 1, 3600, len(rdata)) + rdata, peer)
+                continue
             soa = b"\0" + struct.pack(">HHIH", 6, 1, 300, 22) + b"\0\0" + struct.pack(">IIIII", 1, 300, 300, 300, 300)
             self.sock.sendto(data[:2] + b"\x81\x83\0\1\0\0\0\1\0\0" + question + soa, peer)
             self.asked += 1
@@ -254,9 +269,9 @@ limits: {{ sessions: 20000, sessions_per_address: 20000, messages: 0 }}
 policies:
   inbound:
     - dnsbl: {{ zones: [bl.bench.example], exempt: [192.0.2.0/24] }}
-    - domains: {{ relay: [sink.example], relay_recipients: [user@sink.example] }}
+{first}    - domains: {{ relay: [sink.example], relay_recipients: [user@sink.example] }}
     - greylist: {{ delay: 1s, retry: 1h }}
-    - lua: {{ script: look.lua }}
+{then}    - lua: {{ script: look.lua }}
 routes:
   - {{ class: relay, transport: smtp, to: ["127.0.0.1:{sink}"] }}
 """
@@ -267,12 +282,15 @@ tern.on("message", function(txn)
   end
 end)
 """
+    first = then = ""  # lines of the policy
+    senders = ["foo@client.example"]
 
     def start(self, mode):
         config = os.path.join(self.dir, "tern.yaml")
         tls = "certificates: [{{ cert: {0}/cert.pem, key: {0}/key.pem }}]\n".format(os.path.dirname(self.dir))
         for name, text in (("tern.yaml", self.CONFIG.format(d=self.dir, port=self.port, sink=self.sink_port, dns=DNS.port,
                                                            delivery="true" if mode == "relay" else "false",
+                                                           first=self.first, then=self.then,
                                                            tls=tls if mode == "starttls" else "",
                                                            may="starttls" if mode == "starttls" else "off")),
                            ("look.lua", self.SCRIPT), ("supervisor.conf", "user root\n")):
@@ -290,11 +308,12 @@ end)
         """The triplet is put off once, and passes a second later: from then on it is known."""
         import smtplib
         for want in (451, 250):
-            with smtplib.SMTP("127.0.0.1", self.port, timeout=30) as s:
-                s.helo("client.example")
-                s.mail("foo@client.example")
-                code, text = s.rcpt("user@sink.example")
-                assert code == want, (code, text)
+            for sender in self.senders:
+                with smtplib.SMTP("127.0.0.1", self.port, timeout=30) as s:
+                    s.helo("client.example")
+                    s.mail(sender)
+                    code, text = s.rcpt("user@sink.example")
+                    assert code == want, (code, text)
             time.sleep(1.1)
 
     def status(self):
@@ -312,6 +331,14 @@ end)
             with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
                 pid = int(f.read().split()[0])
         return pid
+
+
+class TernUnchecked(Tern):
+    senders = ["foo@" + domain for domain, _ in auth.SIGNERS]
+
+
+class TernChecked(TernUnchecked):
+    first, then = auth.lines(auth.there(BUILD, auth.FIRST)), auth.lines(auth.there(BUILD, auth.THEN))
 
 
 def make_certificate(work):
@@ -396,6 +423,49 @@ def measure(kind, target_class, case, work, scale):
             sink.stop()
 
 
+def measure_auth(name, work, paths, checked, scale):
+    """One round of one policy: all mails at the load of the case, then some by one session."""
+    sessions, messages = AUTH[name]
+    n = max(sessions * 2, messages * scale // 100) // 2 * 2
+    target = (TernChecked if checked else TernUnchecked)(work, 9)
+    target.start("accept")
+    try:
+        auth.load(target.port, paths, 2, 40)  # DNS answers and keys
+        first, _ = auth.numbers(target)
+        cpu, begin = target.cpu(), time.monotonic()
+        auth.load(target.port, paths, sessions, n)
+        took, used = time.monotonic() - begin, target.cpu() - cpu
+        loaded, counts = auth.numbers(target)
+        for path in paths:
+            auth.load(target.port, [path], 1, 200)
+        alone, _ = auth.numbers(target)
+        if checked:
+            auth.check(counts, n)
+        got = target.queued() - 40 - 200 * len(paths)
+        return {"checked": checked, "rate": n / took, "cpu": used / n * 1000, "steps": auth.means(first, loaded),
+                "alone": auth.means(loaded, alone), "check": "all queued" if got == n else "LOST %d" % (n - got)}
+    finally:
+        target.stop()
+
+
+def run_auth(name, work, a):
+    """(the table, whether mail was lost)"""
+    if AUTH[name] is None:
+        rows = auth.measure_dkim(BUILD, work, a.rounds, a.scale)
+        return auth.dkim_table(rows) if rows else "", False
+    left_out = [s for s, _ in auth.FIRST + auth.THEN if (s, _) not in auth.there(BUILD, auth.FIRST + auth.THEN)]
+    DNS.txt.update(auth.records(work))
+    paths, rows = auth.write_mails(work), []
+    for i in range(a.rounds):
+        for checked in ((False, True), (True, False))[i % 2]:
+            got = measure_auth(name, work, paths, checked, a.scale)
+            print("%-22s %d %-10s %8.0f msg/s %7.3f s CPU per 1000  %s" % (
+                name, i, "checked" if checked else "unchecked", got["rate"], got["cpu"], got["check"]), flush=True)
+            rows.append(got)
+    rows.sort(key=lambda r: r["checked"])
+    return auth.table(rows, left_out), any("LOST" in r["check"] for r in rows)
+
+
 def measure_idle(name, work):
     kind, count = IDLE[name]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -452,7 +522,7 @@ def machine():
 def main():
     global DNS
     p = argparse.ArgumentParser()
-    p.add_argument("cases", nargs="*", default=[*CASES, *IDLE])
+    p.add_argument("cases", nargs="*", default=[*CASES, *IDLE, *AUTH])
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--scale", type=int, default=100, help="percent of the messages")
     p.add_argument("--json")
@@ -462,7 +532,7 @@ def main():
     work = tempfile.mkdtemp(prefix="tern-bench-", dir="/var/tmp")
     os.chmod(work, 0o755)
     tables = []
-    idles = []
+    idles, auths = [], []
     everything = []
     failed = False
     try:
@@ -472,6 +542,12 @@ def main():
         for name in a.cases:
             if name in IDLE:
                 idles += filter(None, [measure_idle(name, work)])
+                continue
+            if name in AUTH:
+                text, lost = run_auth(name, work, a)
+                failed |= lost
+                auths += [text] if text else []
+                print("\n" + text + "\n", flush=True)
                 continue
             rows = []
             for i in range(a.rounds):
@@ -497,6 +573,8 @@ def main():
     if a.write and tables:
         version = subprocess.run(["postconf", "-d", "-h", "mail_version"], capture_output=True, text=True).stdout.strip()
         write("bench", "Postfix %s from its Debian package. %d rounds, interleaved; medians." % (version, a.rounds), tables)
+    if a.write and auths:
+        write("auth", "%d rounds, interleaved; medians." % a.rounds, auths)
     if a.write and idles:
         write("idle", "PSS of the worker, %d s behind the last greeting." % idle.SETTLE_S, [idle_table(idles)])
     sys.exit(1 if failed else 0)

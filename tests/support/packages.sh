@@ -10,7 +10,7 @@ all="$all libsqlite3-dev libpq-dev libldap-dev postgresql-15 slapd ldap-utils"
 all="$all mutt s-nail nodejs node-nodemailer"
 all="$all haproxy libnss-wrapper libpam-wrapper libpam-modules libgnutls-dane0 libidn12"
 # Other people's DKIM.
-all="$all python3-dkim python3-nacl libopendkim11 libmail-dkim-perl libnet-dns-perl"
+all="$all python3-dkim python3-nacl libopendkim11 libopendkim-dev libmail-dkim-perl libnet-dns-perl"
 # XML by others: validates reports against their schema.
 all="$all libxml2-utils"
 # Other people's SPF, and their suite's form.

@@ -362,17 +362,36 @@ static void test_cache_octets(void)
     CU_ASSERT_EQUAL(cache.octets, 0);
 }
 
-static void test_inline(void)
+/* What the cache has, without a question; it stays when the cache has forgotten it, and when there is none any more. */
+static void test_kept(void)
 {
     struct world w;
 
-    world_init(&w, 0);
+    clock_virtual_start(1000000000000);
+    world_init(&w, 1);
+    CU_ASSERT_PTR_NULL(dns_kept(w.dns, "a.test", TERN_DNS_A));
     CU_ASSERT_PTR_NOT_NULL(dns_ask(w.dns, "a.test", TERN_DNS_A, true, hear, &w));
     CU_ASSERT_EQUAL(w.answers, 0); /* not in the cache */
     run_until(&w, 1);
     CU_ASSERT_PTR_NULL(dns_ask(w.dns, "a.test", TERN_DNS_A, true, hear, &w));
     CU_ASSERT_EQUAL(w.answers, 2);
+    struct dns_entry *kept = dns_kept(w.dns, "A.test.", TERN_DNS_A), *absent;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(kept);
+    CU_ASSERT_PTR_NULL(dns_kept(w.dns, "a.test", TERN_DNS_TXT));
+    CU_ASSERT_PTR_NULL(dns_kept(w.dns, "a..test", TERN_DNS_A));
+    (void)ask(&w, "nosoa.test", TERN_DNS_A); /* takes its place */
+    CU_ASSERT_PTR_NULL(dns_kept(w.dns, "a.test", TERN_DNS_A));
+    absent = dns_kept(w.dns, "nosoa.test", TERN_DNS_A);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(absent);
+    CU_ASSERT_EQUAL(dns_kept_answer(absent)->status, TERN_ABSENT);
+    clock_virtual_advance(100000);
+    CU_ASSERT_PTR_NULL(dns_kept(w.dns, "nosoa.test", TERN_DNS_A)); /* too old */
     world_fini(&w);
+    CU_ASSERT_EQUAL(dns_kept_answer(kept)->count, 2);
+    CU_ASSERT_STRING_EQUAL(dns_kept_answer(kept)->records[0].text.ptr, "192.0.2.1");
+    dns_kept_release(kept);
+    dns_kept_release(absent);
+    clock_virtual_stop();
 }
 
 /* ---- merging, cancelling, ending ---- */
@@ -761,7 +780,7 @@ int main(void)
     CU_add_test(suite, "times in the cache", test_cache_times);
     CU_add_test(suite, "entries of the cache", test_cache_bounds);
     CU_add_test(suite, "octets of the cache", test_cache_octets);
-    CU_add_test(suite, "inline", test_inline);
+    CU_add_test(suite, "kept answers", test_kept);
     CU_add_test(suite, "merging", test_merging);
     CU_add_test(suite, "all cancelled", test_all_cancelled);
     CU_add_test(suite, "shutdown", test_shutdown);

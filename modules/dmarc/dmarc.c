@@ -87,10 +87,23 @@ static void on_excuse(tern_call *call, const void *conf, const struct tern_table
         tern->complete(call, verdict);
 }
 
+/* Nobody can say that a message fails if only one of the two was asked. */
+static void doubt(tern_call *call, struct dmarc_work *w)
+{
+    bool no_spf = w->no_spf && !tern->has_tag(call, "spf_exempt");
+
+    if (w->check->result != DMARC_RESULT_FAIL || (!no_spf && !w->no_dkim))
+        return;
+    w->check->result = DMARC_RESULT_PERMERROR;
+    w->check->where = w->author;
+    w->check->reason = no_spf ? "spf has not looked at MAIL FROM" : "dkim_verify has not looked at it";
+}
+
 static tern_verdict judge(tern_call *call, const struct dmarc_conf *c, struct dmarc_work *w)
 {
     const struct dmarc_check *check = w->check;
 
+    doubt(call, w);
     w->disposition = check->result == DMARC_RESULT_FAIL ? check->policy : DMARC_NONE;
     if (w->disposition <= DMARC_NONE) {
         w->disposition = DMARC_NONE;
@@ -159,9 +172,9 @@ static tern_verdict on_message(tern_call *call, const void *conf)
     w->bad_from = dmarc_author(call, &w->author);
     if (w->bad_from != NULL)
         return conclude(call, c, w);
-    const char *missing = dmarc_gather(call, &in);
-    if (missing != NULL)
-        return tern->fail(call, "%s", missing);
+    dmarc_gather(call, &in, w);
+    if (w->no_spf && w->no_dkim)
+        return tern->fail(call, "neither spf nor dkim_verify has looked at the message before this step");
     in.author = w->author;
     in.registrable = c->compat == DMARC_RFC7489 ? dmarc_registrable : NULL;
     w->check = tern->alloc(call, sizeof(*w->check));
@@ -171,7 +184,7 @@ static tern_verdict on_message(tern_call *call, const void *conf)
 static int check(void *conf, struct tern_config *config)
 {
     const struct dmarc_conf *c = conf;
-    const char *trouble = c->compat == DMARC_RFC7489 ? dmarc_suffixes_load() : NULL;
+    const char *trouble = c->compat == DMARC_RFC7489 ? dmarc_suffixes_load(NULL) : NULL;
 
     if (trouble != NULL)
         tern->config_error(config, "compat", "rfc7489 %s", trouble);

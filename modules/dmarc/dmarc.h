@@ -52,6 +52,7 @@ struct dmarc_work {
     struct dmarc_check *check;
     tern_str author;       /* the domain of From; empty: there is none */
     const char *bad_from;  /* why */
+    bool no_spf, no_dkim;  /* that step has not looked at the message */
     bool timed, done;
     struct dmarc_excuse excuses[DMARC_QUESTIONS_OF_TABLES_MAX];
     unsigned excuse_count, excuse_at;
@@ -72,8 +73,8 @@ bool dmarc_has_list_id(tern_call *call);
 
 /* ---- gather.c: what the steps before have found ---- */
 
-/* NULL, or what is missing. */
-const char *dmarc_gather(tern_call *call, struct dmarc_input *in);
+/* Fills in identifiers, no_spf, no_dkim. */
+void dmarc_gather(tern_call *call, struct dmarc_input *in, struct dmarc_work *w);
 struct authres_reader;
 /* The next signature of what dkim_verify said, which `reader` was opened for. */
 bool dmarc_signature_next(struct authres_reader *reader, struct dmarc_judged_dkim *ret);
@@ -98,8 +99,8 @@ void dmarc_report(tern_call *call, const struct dmarc_conf *c, const struct dmar
 
 /* ---- suffix.c: the public suffix list, for compat: rfc7489 ---- */
 
-/* NULL, or why there is none. Loads it once. */
-const char *dmarc_suffixes_load(void);
+/* NULL, or why there is none. Loads it once; `file` NULL: the newer of libpsl's own and the system's. */
+const char *dmarc_suffixes_load(const char *file);
 tern_str dmarc_registrable(void *unused, tern_str domain);
 
 #endif

@@ -34,13 +34,19 @@ static void add(struct dmarc_input *in, tern_str domain, bool is_dkim, bool unkn
         (struct dmarc_identifier){ .domain = domain, .is_dkim = is_dkim, .unknown = unknown };
 }
 
+/* Whether SPF has looked at the identity that counts. */
+static bool has_spf(tern_call *call)
+{
+    bool null_sender = tern->sender_original(call)->domain.len == 0;
+
+    return !is(tern->result(call, "spf"), "not_run") &&
+           (null_sender || is(tern->result(call, "spf_identity"), "mailfrom"));
+}
+
 static void gather_spf(tern_call *call, struct dmarc_input *in)
 {
     tern_str result = tern->result(call, "spf");
-    bool null_sender = tern->sender_original(call)->domain.len == 0;
 
-    if (!null_sender && !is(tern->result(call, "spf_identity"), "mailfrom"))
-        return;
     if (is(result, "pass") || is(result, "temperror"))
         add(in, tern->result(call, "spf_domain"), false, is(result, "temperror"));
 }
@@ -80,12 +86,12 @@ static void gather_dkim(tern_call *call, struct dmarc_input *in)
             add(in, lowered(call, one.domain), true, is(one.result, "temperror"));
 }
 
-const char *dmarc_gather(tern_call *call, struct dmarc_input *in)
+void dmarc_gather(tern_call *call, struct dmarc_input *in, struct dmarc_work *w)
 {
-    bool no_spf = is(tern->result(call, "spf"), "not_run"), no_dkim = is(tern->result(call, "dkim"), "not_run");
-
-    gather_spf(call, in);
-    if (!no_dkim)
+    w->no_spf = !has_spf(call);
+    w->no_dkim = is(tern->result(call, "dkim"), "not_run");
+    if (!w->no_spf)
+        gather_spf(call, in);
+    if (!w->no_dkim)
         gather_dkim(call, in);
-    return no_dkim && no_spf ? "neither spf nor dkim_verify has run before this step" : NULL;
 }

@@ -13,11 +13,11 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static psl_ctx_t *list; /* for as long as the process lives */
 
-const char *dmarc_suffixes_load(void)
+const char *dmarc_suffixes_load(const char *file)
 {
     (void)pthread_mutex_lock(&lock);
     if (list == NULL)
-        list = psl_latest(psl_dist_filename());
+        list = file != NULL ? psl_load_file(file) : psl_latest(psl_dist_filename());
     bool there = list != NULL;
     (void)pthread_mutex_unlock(&lock);
     return there ? NULL : "needs a public suffix list, and there is none: install publicsuffix";
@@ -36,8 +36,9 @@ tern_str dmarc_registrable(void *unused, tern_str domain)
     return found != NULL ? dmarc_str(domain.ptr + (found - name), domain.len - (size_t)(found - name)) : domain;
 }
 #else
-const char *dmarc_suffixes_load(void)
+const char *dmarc_suffixes_load(const char *file)
 {
+    (void)file;
     return "needs libpsl, and this Tern was built without it (libpsl-dev)";
 }
 

@@ -32,3 +32,9 @@ tern_unit_test(test_dmarc LIBS tern_api tern_base
   SOURCES test_dmarc.c ${dmarc_check})
 target_include_directories(test_dmarc PRIVATE ${PROJECT_SOURCE_DIR}/modules)
 tern_unit_test(test_batv LIBS tern_module_signed tern_base SOURCES test_batv.c ${PROJECT_SOURCE_DIR}/modules/batv/tag.c)
+tern_unit_test(test_dmarc_suite LIBS tern_module_dkim tern_base dep::jansson $<$<BOOL:${TERN_PSL}>:PkgConfig::dep_psl>
+  SOURCES test_dmarc_suite.c ${dmarc_check} ${PROJECT_SOURCE_DIR}/modules/dmarc/suffix.c)
+if(TERN_PSL)
+  target_compile_definitions(test_dmarc_suite PRIVATE TERN_DMARC_PSL=1)
+endif()
+target_include_directories(test_dmarc_suite PRIVATE ${PROJECT_SOURCE_DIR}/modules)

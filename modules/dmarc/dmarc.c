@@ -190,6 +190,11 @@ static int check(void *conf, struct tern_config *config)
         tern->config_error(config, "compat", "rfc7489 %s", trouble);
     if (c->quarantine == DMARC_QUARANTINE_HOLD && !c->enforce)
         tern->config_error(config, "quarantine", "hold needs enforce: true");
+    bool spf = tern->config_has_result(config, "spf"), dkim = tern->config_has_result(config, "dkim");
+    if (!spf && !dkim)
+        tern->config_error(config, NULL, "needs spf and dkim_verify before it: it compares From with what they find");
+    else if (!spf || !dkim)
+        tern->config_warning(config, NULL, "without %s before it no message ever fails", spf ? "dkim_verify" : "spf");
     return 0;
 }
 

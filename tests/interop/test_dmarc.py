@@ -17,7 +17,7 @@ from arcpeers import Chain
 from dkimpeers import Dkimpy, Key, crlf
 from dmarcpeers import OpenDmarc
 from spfzone import Server, Zone
-from ternlib import MODULES, Client, Tern, need_shared, run, wait_for
+from ternlib import MODULES, ROOT, Client, Tern, need_shared, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -222,6 +222,74 @@ def test_lists_in_a_database():
             assert send(t, mail("a.test", "a.test")).result == "pass"  # nobody has to be asked
 
 
+# ---- the recipe ----
+
+def recipe():
+    """The configuration of docs/dmarc.md, for a test's ports and folders."""
+    with open(os.path.join(ROOT, "docs", "dmarc.md")) as f:
+        config = re.search(r"```yaml\n(.*?)```", f.read(), re.S).group(1)
+    for old, new in (("0.0.0.0:25\"", "127.0.0.1:{port}\", proxy: [127.0.0.1]"), ("spool: /var/spool/tern\n", ""),
+                     ("servers: [127.0.0.1]", 'servers: ["127.0.0.1:{dns}"]'), ("/var/mail/%{domain}", "{dir}/mail")):
+        assert old in config, old
+        config = config.replace(old, new)
+    return config
+
+
+def test_the_recipe():
+    """docs/dmarc.md, row by row of its table."""
+    files = {"hosted.txt": "example.org\n", "mailboxes.txt": "alice@example.org\n", "sealers.txt": "list.test\n", "lists.txt": "talk.test\n",
+             "forwarders.txt": "198.51.100.7\n", "spared.txt": "shop.test\n"}
+    rows = {"_dmarc.bank.test": "v=DMARC1; p=reject", "_dmarc.shop.test": "v=DMARC1; p=reject", "_dmarc.careful.test": "v=DMARC1; p=quarantine",
+            "_dmarc.none.test": "v=DMARC1; p=none; rua=mailto:d@none.test", "spf.test": PASS, "talk.test": PASS, "bank.test": PASS,
+            "_dmarc.down.test": ["TIMEOUT"], "e1._domainkey.list.test": key().record}
+    sealed = Chain(key(), mail("bank.test")).add("list.test", "mx.list.test; dmarc=pass header.from=bank.test").message
+    two = mail("bank.test").replace(b"<bob@bank.test>", b"<bob@bank.test>, eve@none.test")
+    cases = [  # message, more of send(), reply, marked
+        (mail("bank.test"), {"sender": "bob@bank.test"}, 250, False),
+        (mail("news.bank.test", "bank.test"), {}, 250, False),
+        (mail("none.test"), {}, 250, False),
+        (mail("nowhere.test"), {}, 250, False),
+        (mail("bank.test"), {}, "550 5.7.1 Email rejected per DMARC policy for bank.test", None),
+        (mail("careful.test"), {}, 250, True),
+        (sealed, {}, 250, False),
+        (mail("bank.test"), {"sender": "talk-bounces@talk.test"}, 250, False),
+        (mail("bank.test", "talk.test"), {}, 250, False),
+        (mail("bank.test"), {"sender": "talk-bounces@talk.test", "host": "203.0.113.1"}, "550 5.7.1 Email rejected", None),
+        (mail("bank.test"), {"host": "198.51.100.7"}, 250, False),
+        (mail("www.shop.test"), {}, 250, False),
+        (mail("bank.test", extra="List-Id: <x.test>\n"), {}, 250, True),
+        (two, {}, "550 5.7.1 DMARC needs one From with one domain", None),
+        (mail("down.test"), {}, "451 4.7.1", None),
+    ]
+    with Server(zone(rows, ["bank.test", "talk.test"])) as dns, Tern(recipe(), files=files, dns=dns.port).start() as t:
+        count = 0
+        for message, more, wanted, marked in cases:
+            got = send(t, message, **more)
+            assert str(got).startswith(str(wanted)), (message, more, got)
+            if marked is None:
+                continue
+            count += 1
+            box = wait_for(lambda: (lambda b: b if len(b) == count else None)(t.maildir("alice")), 20)
+            last = next(m for m in box if queue_id(got.text).encode() in m)
+            assert (b"X-DMARC-Quarantine: dmarc=fail" in last) == marked, last
+            assert b"Authentication-Results: mx1.hoster.example;" in last and b"dmarc=" in last, last
+
+
+def test_configurations_that_are_wrong():
+    rows = [("- spf\n    - dkim_verify\n    - dmarc: { quarantine: hold }", "hold needs enforce: true", 1),
+            ("- dmarc", "needs spf and dkim_verify before it", 1),
+            ("- dmarc\n    - spf\n    - dkim_verify", "dmarc", 1),
+            ("- spf\n    - dmarc", "without dkim_verify before it no message ever fails", 0),
+            ("- dkim_verify\n    - dmarc", "without spf before it no message ever fails", 0)]
+    head, tail = CONFIG.split("  inbound:\n")[0], CONFIG[CONFIG.index("transports:"):]
+    for steps, wanted, code in rows:
+        text = head + "  inbound:\n    - domains: { local: [example.org], recipients: [alice@example.org] }\n    " + steps + "\n" + tail
+        t = Tern(text, dns=1)
+        r = t.cli("check", check=False)
+        t.__exit__(None, None, None)
+        assert r.returncode == code and wanted in r.stdout + r.stderr, (steps, r.returncode, r.stdout, r.stderr)
+
+
 # ---- what others wrote ----
 
 def test_spamassassin():
@@ -323,6 +391,7 @@ if __name__ == "__main__":
         print("SKIP: %s" % e)
         sys.exit(77)
     try:
-        run([test_signatures, test_enforced, test_time, test_arc, test_lists_in_a_database, test_spamassassin, test_opendmarc, test_suffixes])
+        run([test_signatures, test_enforced, test_time, test_arc, test_lists_in_a_database, test_the_recipe,
+             test_configurations_that_are_wrong, test_spamassassin, test_opendmarc, test_suffixes])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -15,6 +15,8 @@ all="$all python3-dkim python3-nacl libopendkim11 libopendkim-dev libmail-dkim-p
 all="$all libxml2-utils"
 # Other people's SPF, and their suite's form.
 all="$all python3-spf python3-dnspython python3-yaml python3-authres libmail-authenticationresults-perl"
+# Other people's DMARC, and the list of suffixes.
+all="$all libopendmarc2 publicsuffix"
 # Other people's SRS.
 all="$all postsrsd srs libmail-srs-perl"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac

@@ -12,70 +12,7 @@
 const struct tern_api *sign_api;
 #define tern sign_api
 
-#define READ_OCTETS 16384
-
 static void *signed_total, *missing_total;
-
-/* ---- the message ---- */
-
-static int hash_body(tern_call *call, bool relaxed, uint8_t out[DKIM_HASH_OCTETS])
-{
-    struct dkim_body *body = tern->alloc(call, sizeof(*body));
-    char *buffer = tern->alloc(call, READ_OCTETS);
-    struct dkim_hash hash;
-    uint64_t at = 0;
-    int64_t n;
-
-    if (dkim_hash_init(&hash) < 0)
-        return -ENOMEM;
-    dkim_body_init(body, relaxed, UINT64_MAX, dkim_hash_add, &hash);
-    while ((n = tern->body_read(call, at, buffer, READ_OCTETS)) > 0) {
-        dkim_body_add(body, buffer, (size_t)n);
-        at += (uint64_t)n;
-    }
-    dkim_body_end(body);
-    dkim_hash_end(&hash, out);
-    return n < 0 ? (int)n : 0;
-}
-
-/* What the server looks at ends at 1 MB and 10,000 fields; nobody would find our hash of the rest. NULL: fine. */
-static const char *header_trouble(tern_call *call, const struct sign_message *m, size_t header_octets)
-{
-    uint64_t body = tern->body_octets(call);
-
-    if (body > 0 && header_octets + body == tern->message_octets(call)) /* no empty line between them */
-        return "the header is too long";
-    /* RFC 6376 3.8: nobody would take it. */
-    return dkim_fields_named(m->fields, m->field_count, "from") == 1 ? NULL : "there is not one From field";
-}
-
-/* 0; 1: it is not to be signed; negative: told. */
-static int read_message(tern_call *call, const struct sign_conf *c, struct sign_message *m)
-{
-    tern_str header;
-    int r = tern->header_octets(call, false, &header);
-
-    if (r < 0) {
-        (void)tern->fail(call, "the header could not be read: errno %d", -r);
-        return r;
-    }
-    size_t max = dkim_fields_count(header);
-    max = max < DKIM_FIELDS_MAX ? max : DKIM_FIELDS_MAX;
-    struct dkim_field *fields = tern->alloc(call, max * sizeof(fields[0]));
-    r = dkim_fields_cut(header, fields, max);
-    m->fields = fields;
-    m->field_count = r < 0 ? 0 : (size_t)r;
-    const char *trouble = r < 0 ? "the header has too many fields" : header_trouble(call, m, header.len);
-    if (trouble != NULL) {
-        tern->note(call, "not signed", dkim_str(trouble, strlen(trouble)));
-        return 1;
-    }
-    m->now_s = tern->now_s(call);
-    r = hash_body(call, sign_body_relaxed(c), m->body_hash);
-    if (r < 0)
-        (void)tern->fail(call, "the body could not be read: errno %d", -r);
-    return r;
-}
 
 /* ---- one signature ---- */
 
@@ -90,12 +27,12 @@ static tern_verdict no_key(tern_call *call, const struct sign_conf *c, const str
     return TERN_NEXT;
 }
 
-static tern_verdict sign(tern_call *call, const struct sign_conf *c, const struct sign_message *m,
+static tern_verdict sign(tern_call *call, const struct sign_conf *c, const struct dkim_message *m,
                          const struct sign_spec *spec)
 {
     char error[512] = "";
     struct dkim_private *key = NULL;
-    int r = sign_key(spec->path, c->generation, &key, error, sizeof(error));
+    int r = dkim_file_key(spec->path, c->generation, &key, error, sizeof(error));
 
     if (r < 0)
         return no_key(call, c, spec, r, error);
@@ -117,12 +54,12 @@ static tern_verdict on_sign(tern_call *call, const void *conf)
 {
     const struct sign_conf *c = conf;
     struct sign_spec *specs = tern->alloc(call, SIGN_SIGNATURES_MAX * sizeof(specs[0]));
-    struct sign_message *m = tern->alloc(call, sizeof(*m));
+    struct dkim_message *m = tern->alloc(call, sizeof(*m));
     int count = sign_who(call, c, specs);
 
     if (count <= 0)
         return count < 0 ? TERN_ERROR : TERN_NEXT;
-    int r = read_message(call, c, m);
+    int r = dkim_message_read(tern, call, sign_body_relaxed(c), m);
     if (r != 0)
         return r < 0 ? TERN_ERROR : TERN_NEXT;
     for (int i = 0; i < count; i++) {
@@ -212,7 +149,7 @@ static int init(const struct tern_api *api, void **ret_state)
 static void fini(void *state)
 {
     (void)state;
-    sign_keys_free();
+    dkim_files_free();
 }
 
 static const char *const by_values[] = { "from", "sender", "user", NULL };

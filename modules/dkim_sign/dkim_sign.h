@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dkim_sign.h - who signs with what (who.c), keys from files (keys.c), the field itself (sign.c).
+ * dkim_sign.h - who signs with what (who.c), the field itself (sign.c).
  */
 #ifndef MODULES_DKIM_SIGN_DKIM_SIGN_H
 #define MODULES_DKIM_SIGN_DKIM_SIGN_H
@@ -10,13 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <lib/dkim.h>
+#include <lib/dkim_files.h>
+#include <lib/dkim_message.h>
+#include <lib/dkim_write.h>
 
 #define SIGN_SIGNATURES_MAX    8     /* of a message */
-#define SIGN_KEYS_KEPT         1024  /* private keys in memory; others are read again */
-#define SIGN_KEY_OCTETS_MAX    16384 /* of a file */
 #define SIGN_PARENTS_MAX       8     /* domains above one that a wildcard is looked for at */
-#define SIGN_NAMES_MAX         400   /* names in h= */
 
 enum { SIGN_BY_FROM, SIGN_BY_SENDER, SIGN_BY_USER };
 enum { SIGN_MISSING_DEFER, SIGN_MISSING_SKIP };
@@ -45,18 +44,8 @@ extern const struct tern_api *sign_api;
 /* Fills at most SIGN_SIGNATURES_MAX; how many. Negative: tern->fail() was told why. Pool thread. */
 int sign_who(tern_call *call, const struct sign_conf *c, struct sign_spec *ret);
 
-/* 0; -ENOENT: there is no such file; else negative with a sentence in `error`. The caller lets go of the key. */
-int sign_key(const char *path, uint64_t generation, struct dkim_private **ret, char *error, size_t octets);
-void sign_keys_free(void);
-
-struct sign_message {
-    const struct dkim_field *fields;
-    size_t field_count;
-    uint8_t body_hash[DKIM_HASH_OCTETS];
-    int64_t now_s;
-};
 /* The value of a DKIM-Signature field; ptr NULL: it could not be made. */
-tern_str sign_field(tern_call *call, const struct sign_conf *c, const struct sign_message *m,
+tern_str sign_field(tern_call *call, const struct sign_conf *c, const struct dkim_message *m,
                     const struct sign_spec *spec, const struct dkim_private *key);
 static inline bool sign_header_relaxed(const struct sign_conf *c)
 {

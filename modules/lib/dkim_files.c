@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keys.c - private keys from files, kept while they are in use. See dkim_sign.h.
+ * dkim_files.c - private keys from files. See dkim_files.h.
  *
  * A key that is kept is good for its generation; after a reload its file is looked at again, and read if
  * it is another. What is read is wiped.
  */
-#include "dkim_sign.h"
+#include "dkim_files.h"
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define WAYS 4
-#define SETS (SIGN_KEYS_KEPT / WAYS)
+#define SETS (DKIM_FILES_KEPT / WAYS)
 
 struct kept {
     char *path;
@@ -105,13 +107,13 @@ static void keep(const char *path, uint64_t generation, const struct stat *st, s
 
 static int read_key(int fd, const char *path, struct dkim_private **ret, char *error, size_t octets)
 {
-    char text[SIGN_KEY_OCTETS_MAX + 1];
+    char text[DKIM_FILE_OCTETS_MAX + 1];
     size_t len = 0;
     ssize_t n;
 
     while (len < sizeof(text) && (n = read(fd, text + len, sizeof(text) - len)) > 0)
         len += (size_t)n;
-    const char *wrong = len > SIGN_KEY_OCTETS_MAX ? "it is too long" : dkim_private_parse(dkim_str(text, len), ret);
+    const char *wrong = len > DKIM_FILE_OCTETS_MAX ? "it is too long" : dkim_private_parse(dkim_str(text, len), ret);
     explicit_bzero(text, sizeof(text));
     if (wrong == NULL)
         return 0;
@@ -140,7 +142,7 @@ static int load(int fd, const char *path, uint64_t generation, struct dkim_priva
     return r;
 }
 
-int sign_key(const char *path, uint64_t generation, struct dkim_private **ret, char *error, size_t octets)
+int dkim_file_key(const char *path, uint64_t generation, struct dkim_private **ret, char *error, size_t octets)
 {
     *ret = look(path, generation, NULL);
     if (*ret != NULL)
@@ -156,7 +158,7 @@ int sign_key(const char *path, uint64_t generation, struct dkim_private **ret, c
     return r;
 }
 
-void sign_keys_free(void)
+void dkim_files_free(void)
 {
     for (unsigned s = 0; s < SETS; s++)
         for (unsigned i = 0; i < WAYS; i++)

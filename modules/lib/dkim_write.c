@@ -105,7 +105,8 @@ static void write_list(struct dkim_write *w, const struct dkim_names *names, con
     }
 }
 
-void dkim_write_names(struct dkim_write *w, const struct dkim_names *names, const struct dkim_field *fields, size_t count)
+void dkim_write_names(struct dkim_write *w, const struct dkim_names *names, const struct dkim_field *fields,
+                      size_t count)
 {
     unsigned written = 0;
 

@@ -32,7 +32,8 @@ bool dkim_write_fold(struct dkim_write *w);
 struct dkim_names {
     struct tern_list headers, oversign;
 };
-void dkim_write_names(struct dkim_write *w, const struct dkim_names *names, const struct dkim_field *fields, size_t count);
+void dkim_write_names(struct dkim_write *w, const struct dkim_names *names, const struct dkim_field *fields,
+                      size_t count);
 /* Octets that the names need at most. */
 size_t dkim_names_room(const struct dkim_names *names);
 

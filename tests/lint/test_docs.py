@@ -163,6 +163,7 @@ SETUP = {  # the policy that the dialogue of a module's page is talked with
     "auth_results": '- spf\n      - domains: { local: [example.org] }\n      - auth_results',
     "dkim_verify": '- domains: { local: [example.org] }\n      - dkim_verify: { temperror: defer }',
     "arc_verify": '- domains: { local: [example.org] }\n      - arc_verify: { temperror: defer }',
+    "arc_seal": '- domains: { local: [example.org] }\n      - arc_verify\n      - arc_seal: { domain: a.example, selector: s1, key: /nowhere/arc.pem, classes: [local] }',
     "dkim_sign": '- domains: { networks: [192.0.2.0/24] }\n      - dkim_sign: { selector: s1, key: "/nowhere/%%{domain}.pem" }',
     "spf": '- spf: { fail: reject }\n      - domains: { local: [example.org] }',
     "srs": '- srs: { domain: srs.example.org, secrets: "a secret that nobody knows" }\n      - domains: { local: [example.org] }',

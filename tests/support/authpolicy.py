@@ -23,6 +23,7 @@ STEPS = [
     ("dmarc", "{ exempt: [], lookup_time: 5s }"),
     ("auth_results", "{}"),
     ("dkim_sign", "{ keys: { table: keys }, folder: '{dir}/keys' }"),
+    ("arc_seal", "{ domain: signer.test, selector: s1, key: '{dir}/keys/rsa.pem', classes: [local, relay, forward, client] }"),
 ]
 # Built, and not a step of that policy: why.
 ELSEWHERE = {

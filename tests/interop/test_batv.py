@@ -16,7 +16,7 @@ listeners:
   mx: { bind: "127.0.0.1:{mx}", policy: inbound }
 policies:
   outbound:
-    - batv: { local: [example.org], secrets: !file batv.secrets, untagged: refuse, exclude: [robot@example.org], key_number: 3 }
+    - batv: { local: [example.org], secrets: !file batv.secrets, untagged: refuse, exclude: [robot@example.org], untagged_to: [list@far.example], key_number: 3 }
     - domains: { local: [example.org], recipients: ["@example.org"], networks: [127.0.0.0/8] }
   inbound:
     - batv: { local: [example.org], secrets: !file batv.secrets, untagged: refuse, exclude: [robot@example.org] }
@@ -93,11 +93,11 @@ def test_a_bounce_comes_back():
 def test_our_own_notices():
     """The next hop says no to Tern: its notice comes home, with a tag and, of who has none, without."""
     with Sink({"*": "550 5.1.1 nobody of that name"}) as far, server(far.port) as t:
-        for user in "alice", "robot":
-            assert send(t, user + "@example.org", ["bob@far.example"])[0] == 250
+        for user, rcpt in ("alice", "bob"), ("robot", "bob"), ("carol", "list"):
+            assert send(t, user + "@example.org", [rcpt + "@far.example"])[0] == 250
             wait_for(lambda: t.maildir(user), 60)
             assert b"nobody of that name" in t.maildir(user)[0]
-        assert [c.split(":")[1][:6] for c in far.commands if c.startswith("MAIL")] == ["<prvs=", "<robot"], far.commands
+        assert [c.split(":")[1][:6] for c in far.commands if c.startswith("MAIL")] == ["<prvs=", "<robot", "<carol"], far.commands
         wait_for(lambda: t.queue() == [])
         assert "undeliverable" not in t.log_text() and SECRET not in t.log_text()
 

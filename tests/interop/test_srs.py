@@ -4,12 +4,13 @@ come back from a Postfix."""
 import email
 import os
 import re
+import sqlite3
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from peers import Postfix, Sink
 from srs import Postsrsd, mail_srs
-from ternlib import ROOT, Client, Tern, need, queue_id, run, wait_for
+from ternlib import MODULES, ROOT, Client, Tern, need, queue_id, run, wait_for
 
 SECRET = "the+secret/of this test"
 DOMAIN = "srs.example.org"
@@ -149,6 +150,27 @@ def test_refused_at_once():
         assert len(sink.mails) == 1 and t.metric("tern_srs_refused_total") == 0
 
 
+def test_two_forwarders():
+    """The second makes SRS1 of our SRS0; the last hop says no; the notice goes back through both, each with secrets of its own."""
+    second_files = {"hosted.txt": "provider.example\n", "mailboxes.txt": "", "srs.secrets": "a secret of the other one\n",
+                    "aliases.txt": "bob@provider.example: carol@third.example\n"}
+    with Sink({"carol@third.example": "550 5.1.1 nobody of that name"}) as third, Sink() as sink, \
+            Tern(recipe(), files=FILES, sink=sink.port, provider=1) as first:
+        text = recipe(provider="{third}").replace("srs.example.org", "srs.provider.example").replace("[provider.example]", "[third.example]")
+        with Tern(text, files=second_files, sink=first.port, third=third.port) as second:
+            second.start()
+            first.values["provider"] = second.port
+            first.write_config(recipe())
+            first.start()
+            send(first, "bob@far.example", "info@example.org")
+            wait_for(lambda: sink.got("bob@far.example"), 60)
+            line = next(c for c in third.commands if c.startswith("MAIL"))
+            assert line.startswith("MAIL FROM:<SRS1=") and "=srs.example.org==" in line and "@srs.provider.example>" in line, line
+            assert sink.mails[0].sender == "" and b"nobody of that name" in sink.mails[0].data
+            wait_for(lambda: first.queue() == [] and second.queue() == [])
+            assert [t.metric("tern_srs_decoded_total") for t in (first, second)] == [1, 1]
+
+
 def test_a_copy_at_home():
     """An alias that is a mailbox, too; and mail for a mailbox keeps its sender."""
     with Sink() as provider, Sink() as sink, server(sink, provider) as t:
@@ -181,6 +203,71 @@ def test_rotation():
             assert secret not in t.log_text()
 
 
+ASKED = """
+hostname: mx.test
+tables:
+{tables}
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
+policies:
+  inbound:
+    - lua: { script: {aliases}, name: aliases, aliases: { info@example.org: bob@provider.example } }
+    - srs: { domain: srs.example.org, secrets: !file srs.secrets, local: { table: local }, exclude: { table: exclude } }
+    - batv: { local: { table: local }, secrets: !file srs.secrets, exclude: { table: exclude }, untagged_to: { table: lists }, untagged: refuse }
+    - domains: { local: [example.org], recipients: ["@example.org"], networks: [127.0.0.0/8] }
+routes:
+  - { class: local, to: ["127.0.0.1:{sink}"] }
+  - { to: ["127.0.0.1:{provider}"] }
+"""
+
+
+def asked(sink, provider, wrong=None):
+    """A server whose tables are in SQLite; `wrong`: one that is not there."""
+    rows = {"local": ["example.org"], "exclude": ["robot@example.org", "friend.example", "x@whole.example"], "lists": ["lists.example", "one@list.example"]}
+    tables = "\n".join('  %s: { sql: { driver: sqlite, path: t.db, query: "SELECT 1 FROM %s WHERE k = $1" } }'
+                       % (n, n if n != wrong else "nothing") for n in rows)
+    t = Tern(ASKED.replace("{tables}", tables), files={"srs.secrets": SECRET}, sink=sink.port, provider=provider.port,
+             aliases=os.path.join(ROOT, "lua", "examples", "aliases.lua"))
+    with sqlite3.connect(os.path.join(t.dir, "t.db")) as db:
+        for name, keys in rows.items():
+            db.execute("CREATE TABLE %s (k TEXT)" % name)
+            db.executemany("INSERT INTO %s VALUES (?)" % name, [(k,) for k in keys])
+    db.close()
+    return t.start()
+
+
+def reply_to(t, sender, rcpt):
+    c = Client(t.port)
+    code, text = c.mail(sender, [rcpt], "hello\n")
+    c.close()
+    return code, text
+
+
+def test_tables_in_a_database():
+    """srs and batv with tables that are asked elsewhere; one that cannot be is a 451, never a sender that is not ours."""
+    if not os.path.exists(os.path.join(MODULES, "table_sql.so")):
+        print("     left out: no table_sql")
+        return
+    with Sink() as sink, Sink() as provider, asked(sink, provider) as t:
+        senders = forwarded(t, provider, ["bob@far.example", "bob@friend.example", "x@whole.example", "y@whole.example"])
+        assert [s.split("=")[0] for s in senders] == ["SRS0", "bob@friend.example", "x@whole.example", "SRS0"], senders
+        for rcpt, begin in (("bob@far.example", "prvs="), ("bob@lists.example", "alice"), ("one@list.example", "alice"), ("two@list.example", "prvs=")):
+            assert forwarded(t, provider, ["alice@example.org"], rcpt)[0].startswith(begin), rcpt
+        tagged = provider.mails[4].sender
+        assert reply_to(t, "", senders[0])[0] == 250 and reply_to(t, "", tagged)[0] == 250 and reply_to(t, "", "robot@example.org")[0] == 250
+        assert reply_to(t, "", "alice@example.org")[0] == 550
+        wait_for(lambda: len(sink.mails) == 2 and len(provider.mails) == 9)
+        assert sorted(m.rcpts[0] for m in sink.mails) == ["alice@example.org", "robot@example.org"]
+    for wrong, pairs in (("local", [("", senders[0]), ("bob@far.example", "info@example.org"), ("", "alice@example.org"), ("", tagged)]),
+                         ("exclude", [("bob@far.example", "info@example.org"), ("", "alice@example.org"), ("alice@example.org", "bob@far.example")]),
+                         ("lists", [("alice@example.org", "bob@far.example")])):
+        with Sink() as sink, Sink() as provider, asked(sink, provider, wrong) as t:
+            for sender, rcpt in pairs:
+                code, text = reply_to(t, sender, rcpt)
+                assert code == 451 and text.startswith("4.3.0"), (wrong, sender, rcpt, code, text)
+            wait_for(lambda: "the table of %s did not answer" % ("untagged_to" if wrong == "lists" else wrong) in t.log_text())
+            assert not sink.mails and not provider.mails
+
+
 def test_configurations_that_are_wrong():
     for options, want in (("hash_length: 4, hash_min: 5", "hash_min: is above hash_length"), ("classes: [strangers]", 'not "strangers"'),
                           ("max_age: 2h", "max_age"), ("separator: x", "separator"), ("hash_length: 3", "hash_length")):
@@ -205,5 +292,5 @@ def test_configurations_that_are_wrong():
 
 
 if __name__ == "__main__":
-    run([test_postsrsd, test_mail_srs, test_a_bounce_comes_back, test_refused_at_once, test_a_copy_at_home, test_rotation,
-         test_configurations_that_are_wrong])
+    run([test_postsrsd, test_mail_srs, test_a_bounce_comes_back, test_refused_at_once, test_two_forwarders, test_a_copy_at_home, test_rotation,
+         test_tables_in_a_database, test_configurations_that_are_wrong])

@@ -80,7 +80,7 @@ static void gather_dkim(tern_call *call, struct dmarc_input *in)
     struct authres_reader reader;
     struct dmarc_judged_dkim one;
 
-    authres_open_text(&reader, tern->result(call, "dkim_detail"), true, tern->is_smtputf8(call));
+    authres_open_text(&reader, tern->result(call, "dkim_detail"), false, true);
     while (dmarc_signature_next(&reader, &one))
         if (is(one.result, "pass") || is(one.result, "temperror"))
             add(in, lowered(call, one.domain), true, is(one.result, "temperror"));

@@ -152,7 +152,7 @@ static void add_signatures(tern_call *call, struct dmarc_judged *j)
 {
     struct authres_reader reader;
 
-    authres_open_text(&reader, tern->result(call, "dkim_detail"), true, tern->is_smtputf8(call));
+    authres_open_text(&reader, tern->result(call, "dkim_detail"), false, true);
     while (j->dkim_count < DMARC_REPORTED_SIGNATURES_MAX && dmarc_signature_next(&reader, &j->dkim[j->dkim_count]))
         j->dkim_count++;
 }

@@ -17,7 +17,8 @@ static bool put(struct authres_text *t, const char *octets, size_t count)
 {
     if (count >= t->room - t->len)
         return false;
-    memcpy(t->at + t->len, octets, count);
+    if (count > 0) /* an empty string may be NULL */
+        memcpy(t->at + t->len, octets, count);
     t->len += count;
     t->at[t->len] = '\0';
     return true;

@@ -120,8 +120,10 @@ def test_signatures():
         ("a.test", ["down.a.test"], "", "temperror"),
         ("a.test", ["down.test"], "", "fail"),
         ("a.test", ["down.a.test", "a.test"], "", "pass"),
+        ("x_y.a.test", ["x_y.a.test"], "", "pass"),
+        ("a.test", ["c.test!", "x_y.a.test"], "", "pass"),
     ]
-    with Server(zone(rows, ["a.test", "mail.a.test", "y.a.test", "c.test", "b.test", "mail.b.test"])) as dns, \
+    with Server(zone(rows, ["a.test", "mail.a.test", "y.a.test", "c.test", "b.test", "mail.b.test", "x_y.a.test"])) as dns, \
             server(dns, "exempt: []") as t:
         for author, signers, sender, wanted in cases:
             got = send(t, mail(author, *signers), sender=sender or "bob@spf.test")

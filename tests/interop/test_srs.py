@@ -4,10 +4,14 @@ come back from a Postfix."""
 import email
 import os
 import re
+import shutil
 import sqlite3
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from arcpeers import Dkimpy as DkimpyArc
+from dkimpeers import Dkimpy, Dns, Key, crlf, need_peers
 from peers import Postfix, Sink
 from srs import Postsrsd, mail_srs
 from ternlib import MODULES, ROOT, Client, Tern, need, queue_id, run, wait_for
@@ -21,6 +25,17 @@ SENDERS = ["user%d@far.example" % i for i in range(60)] + ["A.b+c@Far.Example", 
                                                            "SRS1=AAAA=x.example==BBBB=7G=y.example=z@second.example"]
 
 
+FOLDER = tempfile.mkdtemp(prefix="tern-srs-")
+KEYS = {}
+DNS = None  # of all tests
+
+
+def key(name):
+    if name not in KEYS:
+        KEYS[name] = Key(FOLDER, name)
+    return KEYS[name]
+
+
 def recipe(srs="", provider="{provider}"):
     """The configuration of the page, for a test's ports and folders; mail for provider.example and for all others has a port."""
     with open(os.path.join(ROOT, "docs", "forwarding.md")) as f:
@@ -30,11 +45,17 @@ def recipe(srs="", provider="{provider}"):
                      ("  - { transport: smtp }", '  - { domain: [provider.example], to: ["127.0.0.1:%s"] }\n  - { to: ["127.0.0.1:{sink}"] }' % provider)):
         assert old in config, old
         config = config.replace(old, new)
-    return config
+    return 'dns: { servers: ["127.0.0.1:{dns}"], timeout: 500ms, tries: 1 }\n' + config
+
+
+def make(config, files=FILES, **values):
+    t = Tern(config, files=files, dns=DNS.port, **values)
+    os.chmod(t.write("keys/arc1.pem", key("arc1").pem), 0o600)
+    return t
 
 
 def server(sink, provider, srs="", files=FILES):
-    return Tern(recipe(srs), files=files, sink=sink.port, provider=provider.port).start()
+    return make(recipe(srs), files, sink=sink.port, provider=provider.port).start()
 
 
 def send(t, sender, rcpt, body="From: bob@far.example\nSubject: hello\n\nhello\n"):
@@ -119,7 +140,7 @@ def test_a_bounce_comes_back():
     """A Postfix takes the mail, is refused by the hop behind it, and bounces it to the SRS address; the writer gets it."""
     need("postfix")
     with Sink({"*": "550 5.2.2 the mailbox is full"}) as behind, Sink() as sink:
-        with Tern(recipe(), files=FILES, sink=sink.port, provider=1) as t:
+        with make(recipe(), files=FILES, sink=sink.port, provider=1) as t:
             more = "transport_maps = inline:{ { provider.example = smtp:[127.0.0.1]:%d } }" % behind.port
             with Postfix("smtp", t.port, more) as p:
                 t.values["provider"] = p.port
@@ -155,9 +176,9 @@ def test_two_forwarders():
     second_files = {"hosted.txt": "provider.example\n", "mailboxes.txt": "", "srs.secrets": "a secret of the other one\n",
                     "aliases.txt": "bob@provider.example: carol@third.example\n"}
     with Sink({"carol@third.example": "550 5.1.1 nobody of that name"}) as third, Sink() as sink, \
-            Tern(recipe(), files=FILES, sink=sink.port, provider=1) as first:
+            make(recipe(), files=FILES, sink=sink.port, provider=1) as first:
         text = recipe(provider="{third}").replace("srs.example.org", "srs.provider.example").replace("[provider.example]", "[third.example]")
-        with Tern(text, files=second_files, sink=first.port, third=third.port) as second:
+        with make(text, files=second_files, sink=first.port, third=third.port) as second:
             second.start()
             first.values["provider"] = second.port
             first.write_config(recipe())
@@ -271,26 +292,88 @@ def test_tables_in_a_database():
 def test_configurations_that_are_wrong():
     for options, want in (("hash_length: 4, hash_min: 5", "hash_min: is above hash_length"), ("classes: [strangers]", 'not "strangers"'),
                           ("max_age: 2h", "max_age"), ("separator: x", "separator"), ("hash_length: 3", "hash_length")):
-        t = Tern(recipe(options), files=FILES, sink=1, provider=1)
+        t = make(recipe(options), files=FILES, sink=1, provider=1)
         with t:
             r = t.cli("check", check=False)
             assert r.returncode == 1 and want in r.stderr, (options, r.stderr)
     for files, want in (({"srs.secrets": "\n\n"}, "srs.secrets"), ({"srs.secrets": "x\n" * 9}, "at most 8 secrets")):
-        with Tern(recipe(), files=dict(FILES, **files), sink=1, provider=1) as t:
+        with make(recipe(), files=dict(FILES, **files), sink=1, provider=1) as t:
             r = t.cli("check", check=False)
             assert r.returncode == 1 and want in r.stderr, r.stderr
-    with Tern(recipe(), files=dict(FILES, **{"srs.secrets": "short\n" * 8}), sink=1, provider=1) as t:
+    with make(recipe(), files=dict(FILES, **{"srs.secrets": "short\n" * 8}), sink=1, provider=1) as t:
         r = t.cli("check")
         assert "shorter than 16 octets" in r.stderr and '"short"' not in r.stderr, r.stderr
     config = recipe()
     step = next(l for l in config.splitlines() if l.strip().startswith("- srs:"))
     after = config.replace(step + "\n", "").replace("    - dkim_verify\n", step + "\n    - dkim_verify\n")
     for text, want in ((after, "must stand before step domains"), (config.replace("domain: srs.example.org", "domain: 'nö such'"), "expected a domain in ASCII")):
-        with Tern(text, files=FILES, sink=1, provider=1) as t:
+        with make(text, files=FILES, sink=1, provider=1) as t:
             r = t.cli("check", check=False)
             assert r.returncode == 1 and want in r.stderr, r.stderr
 
 
+PROVIDER = """
+hostname: mx.provider.example
+dns: { servers: ["127.0.0.1:{dns}"], timeout: 500ms, tries: 1 }
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
+policies:
+  inbound:
+    - spf: { exempt: [] }
+    - domains: { local: [provider.example] }
+    - dkim_verify
+    - arc_verify: { trusted_sealers: [example.org] }
+    - dmarc: { exempt: [], enforce: true }
+transports: { mailboxes: { type: maildir, path: "{dir}/mail/%{user}" } }
+routes: [{ class: local, transport: mailboxes }]
+"""
+
+
+def from_far(t, message):
+    """As the host that far.example's SPF record has."""
+    c = Client(t.port, greet=False)
+    c.send("PROXY TCP4 203.0.113.7 127.0.0.1 40000 25\r\n")
+    assert c.reply()[0] == 220
+    code, text = c.mail("bob@far.example", ["info@example.org"], message)
+    c.close()
+    assert code == 250, text
+
+
+def test_a_provider_that_enforces_dmarc():
+    """Mail of p=reject without a signature: SPF passes by SRS, DMARC is excused by the seal; neither without it. A signature is enough."""
+    records = {"far.example": "v=spf1 ip4:203.0.113.7 -all", "_dmarc.far.example": "v=DMARC1; p=reject", DOMAIN: "v=spf1 ip4:127.0.0.1 -all",
+               "arc1._domainkey.example.org": key("arc1").record, "s1._domainkey.far.example": key("far").record}
+    plain = crlf("From: bob@far.example\nTo: info@example.org\nSubject: hello\nDate: Mon, 02 Mar 2026 10:00:00 +0000\nMessage-ID: <1@far.example>\n\nhello\n")
+    config = recipe().replace("policy: inbound }", "policy: inbound, proxy: [127.0.0.0/8] }")
+    seal = next(l for l in config.splitlines() if "- arc_seal" in l) + "\n"
+    for name, text in records.items():
+        DNS.put(name, text)
+    with Sink() as sink, Tern(PROVIDER, dns=DNS.port) as provider:
+        provider.start()
+        with make(config, sink=sink.port, provider=provider.port) as t:
+            t.start()
+            from_far(t, plain)
+            wait_for(lambda: provider.maildir("bob"), 60)
+            mail = provider.maildir("bob")[0]
+            assert b"Return-Path: <SRS0=" in mail
+            sealed = crlf(mail[mail.index(b"ARC-Seal:"):])
+            assert DkimpyArc.verify(sealed, records) == ("pass", "success"), mail
+            aar = re.sub(rb"\s+", b" ", re.search(rb"(?s)ARC-Authentication-Results:.*?\r?\n(?![ \t])", mail).group(0))
+            assert b"mx1.hoster.example" in aar and b"spf=pass" in aar and b"dmarc=pass" in aar, aar
+        with make(config.replace(seal, ""), sink=sink.port, provider=provider.port) as t:
+            t.start()
+            from_far(t, plain)
+            wait_for(lambda: sink.got("bob@far.example"), 60)
+            assert b"550 5.7.1" in sink.mails[0].data and b"DMARC" in sink.mails[0].data, sink.mails[0].data
+            from_far(t, Dkimpy.sign(plain, key("far"), "far.example"))
+            wait_for(lambda: len(provider.maildir("bob")) == 2, 60)
+            assert len(sink.mails) == 1
+
+
 if __name__ == "__main__":
-    run([test_postsrsd, test_mail_srs, test_a_bounce_comes_back, test_refused_at_once, test_two_forwarders, test_a_copy_at_home, test_rotation,
-         test_tables_in_a_database, test_configurations_that_are_wrong])
+    need_peers()
+    try:
+        with Dns() as DNS:
+            run([test_postsrsd, test_mail_srs, test_a_bounce_comes_back, test_refused_at_once, test_two_forwarders, test_a_copy_at_home, test_rotation,
+                 test_tables_in_a_database, test_a_provider_that_enforces_dmarc, test_configurations_that_are_wrong])
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)

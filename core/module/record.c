@@ -89,6 +89,7 @@ static void add_journal(struct buf *out, const struct journal *j, tern_verdict v
 
     if (j == NULL)
         return;
+    (void)buf_reserve(&text, RECORD_OCTETS_GUESSED);
     if (verdict != TERN_ERROR && journal_print(j, &text)) {
         buf_add_cstr(out, ",\"did\":");
         buf_add(out, buf_slice(&text));

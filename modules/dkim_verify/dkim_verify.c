@@ -165,8 +165,11 @@ static int cut_header(tern_call *call, struct verify_work *w)
 static void look_at_fields(tern_call *call, const struct verify_conf *c, struct verify_work *w)
 {
     const char *trouble = header_trouble(w);
+    unsigned count = dkim_fields_named(w->fields, w->field_count, "dkim-signature");
 
-    for (size_t i = 0; i < w->field_count && w->look_count < c->signatures; i++) {
+    count = count < c->signatures ? count : c->signatures;
+    w->looks = tern->alloc(call, count * sizeof(w->looks[0]));
+    for (size_t i = 0; w->look_count < count; i++) {
         if (!dkim_equal_nocase(w->fields[i].name, TERN_STR("dkim-signature")))
             continue;
         struct verify_look *look = &w->looks[w->look_count++];

@@ -74,11 +74,12 @@ static int want_body(tern_call *call, struct evaluation *e, struct ready *r)
 
 static int hash_bodies(tern_call *call, struct evaluation *e)
 {
-    char *buffer = tern->alloc(call, READ_OCTETS);
-    uint64_t at = 0;
+    uint64_t octets = tern->body_octets(call), at = 0;
+    size_t room = octets < READ_OCTETS ? (size_t)octets + 1 : READ_OCTETS;
+    char *buffer = tern->alloc(call, room);
     int64_t n;
 
-    while ((n = tern->body_read(call, at, buffer, READ_OCTETS)) > 0) {
+    while ((n = tern->body_read(call, at, buffer, room)) > 0) {
         for (unsigned i = 0; i < e->body_count; i++)
             dkim_body_add(&e->bodies[i]->canon, buffer, (size_t)n);
         at += (uint64_t)n;

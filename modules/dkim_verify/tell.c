@@ -45,7 +45,7 @@ static bool is_told_before(const struct verify_work *w, unsigned index)
 
 tern_str verify_domains(tern_call *call, const struct verify_work *w)
 {
-    char *out = tern->alloc(call, VERIFY_SIGNATURES_MAX * (DKIM_NAME_OCTETS_MAX + 1) + 1);
+    char *out = tern->alloc(call, w->look_count * (DKIM_NAME_OCTETS_MAX + 1) + 1);
     size_t n = 0;
 
     for (unsigned i = 0; i < w->look_count; i++) {

@@ -52,7 +52,7 @@ struct verify_work {
     tern_str header;
     struct dkim_field *fields;
     size_t field_count;
-    struct verify_look looks[VERIFY_SIGNATURES_MAX];
+    struct verify_look *looks; /* as many as are looked at */
     unsigned look_count, waiting;
     enum verify_outcome sum; /* without looks: what is told */
 };

@@ -272,6 +272,8 @@ static void end_line(struct dkim_body *b)
     b->blank = false; /* blanks at the end of a line count for nothing */
 }
 
+static const bool is_special[256] = { [' '] = true, ['\t'] = true, ['\r'] = true };
+
 /* Octets from `p` on that are themselves. */
 static size_t plain_octets(const struct dkim_body *b, const char *p, size_t count)
 {
@@ -282,9 +284,12 @@ static size_t plain_octets(const struct dkim_body *b, const char *p, size_t coun
         return cr != NULL ? (size_t)(cr - p) : count;
     }
     /* A single blank between others is itself, so that a line is one piece, and not each of its words. */
-    while (n < count && p[n] != '\t' && p[n] != '\r' &&
-           (p[n] != ' ' || (n > 0 && n + 1 < count && !is_blank(p[n + 1]) && p[n + 1] != '\r')))
-        n++;
+    for (;; n++) {
+        while (n < count && !is_special[(unsigned char)p[n]])
+            n++;
+        if (n == 0 || n + 1 >= count || p[n] != ' ' || is_special[(unsigned char)p[n + 1]])
+            break;
+    }
     return n;
 }
 

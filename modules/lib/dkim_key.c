@@ -207,10 +207,12 @@ bool dkim_verify_hash(struct dkim_key *key, const uint8_t hash[DKIM_HASH_OCTETS]
 
 /* ---- keys seen before ---- */
 
-#define KEYS_WAYS 4 /* places where one key may be */
+#define KEYS_WAYS     4 /* places where one key may be */
+#define KEY_ID_OCTETS crypto_shorthash_siphashx24_BYTES
 
+/* By what they are: a hash of the record that nobody outside can foresee, so that no two can be made alike. */
 struct slot {
-    uint8_t id[DKIM_HASH_OCTETS];
+    uint8_t id[KEY_ID_OCTETS];
     struct dkim_key *key;
     uint64_t used;
 };
@@ -218,6 +220,7 @@ struct dkim_keys {
     pthread_mutex_t lock;
     unsigned sets;
     uint64_t clock;
+    uint8_t secret[2][crypto_shorthash_siphashx24_KEYBYTES]; /* for RSA, for Ed25519 */
     struct slot slots[];
 };
 
@@ -229,6 +232,7 @@ struct dkim_keys *dkim_keys_new(unsigned entries_max)
     if (k == NULL)
         return NULL;
     pthread_mutex_init(&k->lock, NULL);
+    randombytes_buf(k->secret, sizeof(k->secret));
     k->sets = sets;
     return k;
 }
@@ -257,7 +261,7 @@ static struct dkim_key *look(struct dkim_keys *k, const uint8_t *id)
 
     pthread_mutex_lock(&k->lock);
     for (unsigned i = 0; i < KEYS_WAYS && found == NULL; i++) {
-        if (set[i].key == NULL || memcmp(set[i].id, id, DKIM_HASH_OCTETS) != 0)
+        if (set[i].key == NULL || memcmp(set[i].id, id, KEY_ID_OCTETS) != 0)
             continue;
         set[i].used = ++k->clock;
         found = key_ref(set[i].key);
@@ -275,7 +279,7 @@ static void keep(struct dkim_keys *k, const uint8_t *id, struct dkim_key *key)
         if (set[i].used < oldest->used)
             oldest = &set[i];
     dkim_key_unref(oldest->key);
-    memcpy(oldest->id, id, DKIM_HASH_OCTETS);
+    memcpy(oldest->id, id, KEY_ID_OCTETS);
     oldest->key = key_ref(key);
     oldest->used = ++k->clock;
     pthread_mutex_unlock(&k->lock);
@@ -283,14 +287,9 @@ static void keep(struct dkim_keys *k, const uint8_t *id, struct dkim_key *key)
 
 const char *dkim_keys_get(struct dkim_keys *k, const struct dkim_record *record, struct dkim_key **ret)
 {
-    uint8_t id[DKIM_HASH_OCTETS];
-    struct dkim_hash hash;
+    uint8_t id[KEY_ID_OCTETS];
 
-    if (dkim_hash_init(&hash) < 0)
-        return "no memory";
-    dkim_hash_add(&hash, record->ed25519 ? "e" : "r", 1);
-    dkim_hash_add(&hash, record->key.ptr, record->key.len);
-    dkim_hash_end(&hash, id);
+    (void)crypto_shorthash_siphashx24(id, (const uint8_t *)record->key.ptr, record->key.len, k->secret[record->ed25519]);
     *ret = look(k, id);
     if (*ret != NULL)
         return NULL;

@@ -65,6 +65,7 @@ void milter_rcpts_clear(struct milter_rcpts *r); /* frees */
 struct milter_edits {
     struct buf packets;
     bool discard, held;
+    struct slice reason; /* of held; the engine's */
     const char *missing; /* what the MTA does not let us do, or NULL; then there is nothing else */
 };
 /* `before`: the transaction as it came. 0, or a negative errno: the mail cannot be read. */

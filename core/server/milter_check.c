@@ -47,12 +47,13 @@ static void look(void *arg, const char *step, const struct place *place, unsigne
     for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
         lost |= 1u << theirs[i].point;
     for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++) {
-        if ((hooks & (1u << theirs[i].point)) == 0)
-            continue;
+        bool nothing = (hooks & ~lost & ~seldom) == 0;
+        if ((hooks & (1u << theirs[i].point)) == 0 || (theirs[i].point == TERN_HOOK_VRFY && !nothing))
+            continue; /* who answers VRFY beside something else is missed by nobody */
         config_warning_at(c->errors, place, "step %s is not asked at hook %s for listener \"%.*s\" (protocol: "
                           "milter): that is the mail server's, %s%s", step, descriptor_hook_name(theirs[i].point),
                           (int)c->listener->name.len, c->listener->name.ptr, theirs[i].whose,
-                          (hooks & ~lost & ~seldom) == 0 ? "; it does nothing there" : "");
+                          nothing ? "; it does nothing there" : "");
     }
 }
 

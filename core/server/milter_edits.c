@@ -133,8 +133,9 @@ static int put_header(struct edits *e, const struct engine_group *g)
 static void put_quarantine(struct edits *e, const struct engine_group *g)
 {
     e->out->held = true;
+    e->out->reason = g->hold_reason.len > 0 ? g->hold_reason : g->hold_step;
     if (may(e, MILTER_QUARANTINE, "put a mail in quarantine"))
-        milter_put_string(&e->out->packets, 'q', g->hold_reason.len > 0 ? g->hold_reason : g->hold_step);
+        milter_put_string(&e->out->packets, 'q', e->out->reason);
 }
 
 int milter_edits_make(const struct milter_session *session, const struct txn_facts *before,

@@ -93,6 +93,8 @@ static void log_taken(const struct milter_policy *p, const struct milter_edits *
     log_common(&l, p);
     log_uint(&l, "rcpts", p->rcpts.count);
     log_uint(&l, "size", p->octets);
+    if (edits->held) /* Postfix does not tell it */
+        log_str(&l, "reason", edits->reason);
     log_end(&l);
 }
 

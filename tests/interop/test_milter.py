@@ -2,19 +2,23 @@
 """tern milter behind a real Postfix: what the policy says reaches the client, what it does reaches the next hop."""
 import os
 import re
+import shutil
+import smtplib
+import ssl
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from peers import Postfix, Sink, program
-from ternlib import SLOW, Client, Tern, need, run, wait_for
+from ternlib import ROOT, SLOW, Client, Tern, can_connect, free_port, need, run, wait_for
 
 CONFIG = """
 hostname: mx.test
 control: {dir}/control
 log: { decisions: {dir}/decisions }
 temp: {dir}
-listeners: { postfix: { protocol: milter, bind: ["127.0.0.1:{port}", "unix:{dir}/milter"], policy: inbound } }
+listeners: { postfix: { protocol: milter, bind: ["127.0.0.1:{port}", "unix:{dir}/milter"], socket_group: postfix, policy: inbound } }
 policies:
   inbound:
     - lua: { script: filter.lua }
@@ -95,6 +99,351 @@ def test_one_mail():
         assert code == 451 and text.startswith("4.7.3 A subject for later"), (code, text)
         ident = re.search(r"\[(\w+)\]", text).group(1)
         assert any(r["steps"] for r in t.why(ident)), t.why(ident)
+
+
+# ---- refusals at each stage, by a C module and a script ----
+
+TRACE = CONFIG.replace("    - lua: { script: filter.lua }\n", "{steps}").replace("control:", "module_path: {dir}/modules\ncontrol:")
+
+
+def traced(kind, acts):
+    import test_hooks
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "trace.lua")) as f:
+        script = f.read()
+    t = Tern(TRACE.replace("{steps}", test_hooks.step(kind, acts)), files={"trace.lua": script}, command="milter")
+    folder = os.path.join(t.dir, "modules")
+    os.mkdir(folder, 0o755)
+    for so in test_hooks.Built.modules():
+        shutil.copy(so, folder)
+    return t.start()
+
+
+def stages(p):
+    """The first refusal of a mail and the stage that it came at, or the reply at the dot."""
+    c = Client(p.port, greet=False)
+    try:
+        for stage, line in (("connect", None), ("ehlo", "EHLO client.example"), ("mail", "MAIL FROM:<a@client.example>"),
+                            ("rcpt", "RCPT TO:<bob@home.example>"), ("data", "DATA")):
+            code, text = c.reply() if line is None else c.cmd(line)
+            if code >= 400:
+                return stage, code, text
+        c.send(b"Subject: x\r\nX-Remove: a\r\nX-Remove: b\r\n\r\nHello\r\n.\r\n")
+        return ("dot",) + c.reply()
+    finally:
+        c.close()
+
+
+# Where it is refused, when it is refused there. What is refused before RCPT is kept until then (DESIGN 3.2).
+HEARD = {"connect": "rcpt", "ehlo": "rcpt", "mail": "rcpt", "rcpt": "rcpt", "data": "data", "message": "dot", "queue": "dot"}
+
+
+def test_refused_at_each_stage():
+    """reject, defer and close at each hook, by a C module and a Lua script: code and text as the step said."""
+    need("postfix", "gcc")
+    with Sink() as sink:
+        for kind in ("c", "lua"):
+            with traced(kind, {}) as t, postfix(t, sink) as p:
+                def ask(acts):
+                    import test_hooks
+                    t.write_config(TRACE.replace("{steps}", test_hooks.step(kind, acts)))
+                    t.cli("reload")
+                    return stages(p)
+                for hook, heard in HEARD.items():
+                    for act, code in (("reject", 550), ("defer", 451), ("close", 421)):
+                        if act == "close" and hook in ("message", "queue"):
+                            continue  # CLOSE is none of their answers
+                        got = ask({hook: act})
+                        if act == "close":  # at once, not at RCPT; Postfix ends the session at connect with 421, too
+                            heard_here = hook
+                        else:
+                            heard_here = heard
+                        text = "Service unavailable" if (hook, act) == ("connect", "close") else "trace %ss at %s" % (act, hook)
+                        assert got[0] == heard_here and got[1] == code and text in got[2], (kind, hook, act, got)
+                got = ask({"sign": "defer"})
+                assert got[:2] == ("dot", 451), got
+                assert ask({})[1] == 250
+                assert t.metric("tern_messages_accepted_total") >= 1 and t.metric("tern_replies_total{class=\"5xx\"}") is not None
+
+
+def test_edits():
+    """Header fields added, changed and removed; sender, recipients and subject as the next hop gets them."""
+    need("postfix", "gcc")
+    body = b"X-Remove: stays\r\nSubject: one\r\nReceived: from far.example by x; Mon, 2 Mar 2026 10:00:00 +0000\r\n" \
+           b"X-Remove: goes\r\n\r\nHello\r\n"
+    for kind in ("c", "lua"):
+        acts = {"mail": "rewrite", "rcpt": "expand", "message": "add"}
+        with Sink() as sink, traced(kind, acts) as t, postfix(t, sink) as p:
+            c = Client(p.port)
+            assert c.mail("a@client.example", ["bob@home.example"], body)[0] == 250
+            wait_for(lambda: sorted(r for m in sink.mails for r in m.rcpts) ==
+                     ["added@home.example", "one@home.example", "two@home.example"], 30)
+            assert {m.sender for m in sink.mails} == {"rewritten@home.example"}
+            c.close()
+        with Sink() as sink, traced(kind, {"message": "edit", "sign": "header"}) as t, postfix(t, sink) as p:
+            c = Client(p.port)
+            assert c.mail("a@client.example", ["bob@home.example"], body)[0] == 250
+            data = arrived(sink, "bob@home.example")[0].data.decode()
+            names = re.findall(r"^([\w-]+): ?(.*?)\r?$", data.split("\r\n\r\n")[0], re.M)
+            assert [n for n, _ in names[:3]] == ["X-Signature", "X-Top", "Received"], names
+            assert [v for n, v in names if n == "X-Remove"] == ["stays"], names
+            assert [v for n, v in names if n == "Subject"] == ["replaced"], names
+            assert ("X-Bottom", "last") in names and "from far.example" in data, names
+            c.close()
+
+
+EDITOR = r"""
+local tern = require "tern"
+local function each(txn, name, f)
+  local i = 1
+  for word in (txn:header(name) or ""):gmatch("%S+") do f(word) end
+end
+tern.on("message", function(txn)
+  for word in (txn:header("X-Do") or ""):gmatch("%S+") do
+    local act, name, nth = word:match("^(%a+),([%w-]+),?(%d*)$")
+    nth = tonumber(nth) or 1
+    if act == "add" then txn:add_header(name, "on top " .. nth)
+    elseif act == "append" then txn:append_header(name, "at the end\r\n\tfolded " .. nth)
+    elseif act == "replace" then txn:replace_header(name, "replaced " .. nth, nth)
+    elseif act == "remove" then txn:remove_header(name, nth) end
+  end
+end)
+"""
+
+
+def test_edits_are_those_of_tern_itself():
+    """The same script on the same mails, behind Postfix and in a server of its own: the header that arrives is equal."""
+    need("postfix")
+    orders = ["add,X-A", "add,X-A,1 add,X-B,2 add,X-A,3", "remove,X-R,1 remove,X-R,1", "remove,X-R,3 replace,X-R,2", "replace,X-R,2 remove,X-R,1",
+              "append,X-R,4 remove,X-R,1 replace,X-R,3", "add,X-R,9 replace,X-R,1 remove,X-R,2", "add,X-R add,X-R remove,X-R,1",
+              "append,X-Z,1 append,X-Z,2 remove,X-Z,1", "remove,X-Do remove,Subject,1 add,Subject", "replace,Subject,1 replace,Subject,1",
+              "remove,X-None replace,X-None append,X-New", "remove,X-R,2 add,X-T append,X-E remove,X-T"]
+    direct = CONFIG.split("listeners:")[0].replace("control: {dir}/control\n", "") + """
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
+policies: { inbound: [ domains: { networks: [127.0.0.0/8] }, lua: { script: filter.lua } ] }
+transports: { far: { type: smtp, to: ["127.0.0.1:{sink}"] } }
+routes: [{ transport: far }]
+"""
+    def fields(data):
+        """Without Received and what a server adds by itself."""
+        head = data.decode().split("\r\n\r\n")[0]
+        head = re.sub(r"\r\n([ \t])", r"~\1", head)
+        return [f for f in head.split("\r\n") if not re.match(r"(Received|Date|Message-Id|From):", f, re.I)]
+    with Sink() as sink, Tern(direct, files={"filter.lua": EDITOR}, sink=sink.port).start() as d, Sink() as second, \
+            server(files={"filter.lua": EDITOR}) as t, postfix(t, second) as p:
+        for i, order in enumerate(orders):
+            body = "X-R: a\nSubject: %d\nX-Do: %s\nX-R:  b\n\twith a fold\nx-r: c\nFrom: a@client.example\n" \
+                   "Date: Mon, 2 Mar 2026 10:00:00 +0000\nMessage-Id: <%d@x>\n\nHello\n" % (i, order, i)
+            for port in (d.port, p.port):
+                c = Client(port)
+                assert c.mail("a@client.example", ["r%d@far.example" % i], body)[0] == 250, order
+                c.close()
+            want, got = (fields(arrived(s, "r%d@far.example" % i)[0].data) for s in (sink, second))
+            assert want == got, "%s:\n%s\n%s" % (order, "\n".join(want), "\n".join(got))
+
+
+def test_hold_and_discard():
+    """HOLD is in Postfix's hold queue with its reason; DISCARD is 250 and nothing arrives."""
+    need("postfix")
+    with Sink() as sink, server() as t, postfix(t, sink) as p:
+        assert send(p, body="Subject: hold this\n\nx\n")[0] == 250
+        queue = lambda: subprocess.run([program("postqueue"), "-c", p.conf, "-p"], capture_output=True, text=True).stdout
+        wait_for(lambda: re.search(r"^\w+!", queue(), re.M), 20)
+        assert "milter triggers HOLD action" in p.log_text(), p.log_text()  # which does not tell the reason
+        assert send(p, body="Subject: lose this\n\nx\n")[0] == 250
+        wait_for(lambda: "discard" in p.log_text(), 20)
+        assert send(p, rcpts=["last@example.org"])[0] == 250
+        arrived(sink, "last@example.org")
+        assert len(sink.mails) == 1
+        log = t.log_text()
+        assert re.search(r" held client=127\.0\.0\.1 .*mta_id=\w+ .*reason=\"smells of ham\"", log) and " discarded " in log and " accepted " in log, log
+
+
+# ---- many mails, many connections, reload, stop ----
+
+def test_one_connection_after_the_other():
+    """Mails, RSET and refusals on one connection; several connections at once; more than memory holds."""
+    need("postfix")
+    with Sink() as sink, server() as t, postfix(t, sink) as p:
+        c = Client(p.port)
+        c.cmd("EHLO client.example")
+        for i in range(3):
+            assert c.cmd("MAIL FROM:<a@client.example>")[0] == 250
+            assert c.cmd("RCPT TO:<nobody@example.org>")[0] == 550
+            assert c.cmd("RCPT TO:<u%d@example.org>" % i)[0] == 250
+            assert c.cmd("RSET")[0] == 250
+            assert c.cmd("MAIL FROM:<nodata@client.example>")[0] == 250
+            assert c.cmd("RCPT TO:<u%d@example.org>" % i)[0] == 250
+            assert c.cmd("DATA")[0] == 554
+            assert c.cmd("RSET")[0] == 250
+            assert c.cmd("MAIL FROM:<now@client.example>")[0] == 250
+            code, text = c.cmd("RCPT TO:<u%d@example.org>" % i)
+            assert code == 550 and text.startswith("5.7.9 No mail from there"), (code, text)
+            assert c.cmd("RSET")[0] == 250
+            assert c.mail("a@client.example", ["u%d@example.org" % i], "Subject: %d\n\nx\n" % i, helo=None)[0] == 250
+        assert c.cmd("EHLO bad.example")[0] == 250
+        assert c.cmd("MAIL FROM:<a@client.example>")[0] == 250
+        code, text = c.cmd("RCPT TO:<u@example.org>")
+        assert code == 550 and "HELO 100% bad" in text, (code, text)
+        c.cmd("RSET")
+        assert c.mail("a@client.example", ["late@example.org"], "Subject: x\n\nx\n")[0] == 250
+        c.close()
+        clients = [Client(p.port) for _ in range(5)]
+        for i, c in enumerate(clients):
+            c.cmd("EHLO client.example")
+            assert c.cmd("MAIL FROM:<a@client.example>")[0] == 250
+        for i, c in enumerate(clients):
+            assert c.cmd("RCPT TO:<c%d@example.org>" % i)[0] == 250
+            assert c.cmd("DATA")[0] == 354
+        for i, c in enumerate(clients):
+            c.send(b"Subject: %d\r\n\r\n" % i + b"x" * 70 + b"\r\n.\r\n")
+        for c in clients:
+            assert c.reply()[0] == 250
+            c.close()
+        big = "Subject: big\n\n" + ("0123456789" * 7 + "\n") * 40000
+        assert send(p, rcpts=["big@example.org"], body=big)[0] == 250
+        assert len(arrived(sink, "big@example.org")[0].data) > 2800000
+        assert not [f for f in os.listdir(t.dir) if f.startswith("body")]
+        for r in ["u0", "u1", "u2", "late"] + ["c%d" % i for i in range(5)]:
+            arrived(sink, r + "@example.org")
+    for word in ("assert", "milter_state", "error - milter"):
+        assert word not in t.log_text()
+
+
+def test_reload_and_stop():
+    """A session that is open during a reload keeps its policy; without Tern Postfix does what milter_default_action says."""
+    need("postfix")
+    with Sink() as sink, server() as t, postfix(t, sink) as p:
+        old = Client(p.port)
+        old.cmd("EHLO client.example")
+        old.cmd("MAIL FROM:<a@client.example>")
+        t.write("filter.lua", FILTER.replace("No such user here, 50% sure", "Nobody of that name"))
+        t.cli("reload")
+        assert "50% sure" in old.cmd("RCPT TO:<nobody@example.org>")[1]
+        new = Client(p.port)
+        new.cmd("EHLO client.example")
+        new.cmd("MAIL FROM:<a@client.example>")
+        assert "Nobody of that name" in new.cmd("RCPT TO:<nobody@example.org>")[1]
+        new.close()
+        assert old.cmd("RCPT TO:<old@example.org>")[0] == 250
+        old.cmd("DATA")
+        old.send(b"Subject: old\r\n\r\nx\r\n.\r\n")
+        assert old.reply()[0] == 250
+        assert t.stop() == 0
+        assert old.cmd("MAIL FROM:<a@client.example>")[0] == 451
+        old.close()
+        code, text = send(p)
+        assert code == 451, (code, text)
+        t.start()
+        wait_for(lambda: send(p)[0] == 250, 30)
+
+
+def test_what_postfix_tells():
+    """By a unix socket: login, TLS, queue id, the server's name and the address of XCLIENT are what steps see."""
+    need("postfix", "openssl")
+    script = r"""
+local tern = require "tern"
+tern.on("message", function(txn)
+  local s = txn.session
+  txn:add_header("X-Told", table.concat({ s.client, s.helo, s.user or "nobody", s.tls and s.tls_version or "clear", s.tls and s.tls_cipher or "clear",
+    s.vars.mta_name or "-", s.vars.mta_daemon or "-", s.vars.mta_version or "-", txn.vars.mta_id or "-" }, "|"))
+end)
+"""
+    def told(sink, rcpt):
+        return re.search(r"^X-Told: (.*)\r$", arrived(sink, rcpt)[0].data.decode(), re.M).group(1).split("|")
+    with Sink() as sink, server(files={"filter.lua": script}) as t:
+        more = "smtpd_authorized_xclient_hosts = 127.0.0.1\nsmtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s/c.pem\n" \
+               "smtpd_tls_key_file = %s/k.pem\nmynetworks = 127.0.0.0/8 192.0.2.0/24" % (t.dir, t.dir)
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
+                        "/CN=postfix.test", "-keyout", t.dir + "/k.pem", "-out", t.dir + "/c.pem"], check=True, capture_output=True, timeout=60 * SLOW)
+        with postfix(t, sink, more, where="unix:%s/milter" % t.dir) as p:
+            assert send(p)[0] == 250
+            got = told(sink, "alice@example.org")
+            assert got[:5] == ["127.0.0.1", "client.example", "nobody", "clear", "clear"], got
+            assert got[5:7] == ["postfix.test", "postfix.test"] or got[5] == "postfix.test", got
+            assert got[7].startswith("Postfix 3."), got
+            assert got[8] in p.log_text() and got[8] in t.log_text(), got
+            c = Client(p.port)
+            c.cmd("EHLO proxy.example")
+            assert c.cmd("XCLIENT ADDR=192.0.2.77 NAME=far.example LOGIN=carol@example.org")[0] == 220
+            assert c.mail("a@client.example", ["two@example.org"], "Subject: x\n\nx\n")[0] == 250
+            c.close()
+            got = told(sink, "two@example.org")
+            assert got[:3] == ["192.0.2.77", "client.example", "carol@example.org"], got
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with smtplib.SMTP("127.0.0.1", p.port, "tls.example", 60 * SLOW) as c:
+                c.ehlo()
+                c.mail("later@client.example")  # refused at RCPT, and nothing of it is left behind TLS
+                c.rset()
+                c.starttls(context=context)
+                c.sendmail("a@client.example", ["three@example.org"], "Subject: x\r\n\r\nx\r\n")
+            got = told(sink, "three@example.org")
+            assert got[1] == "tls.example" and got[3].startswith("TLSv1.") and "_" in got[4] or "-" in got[4], got
+
+
+def test_signed_and_verified():
+    """dkim_sign, dkim_verify and spf behind Postfix: what arrives is verified by dkimpy, also with a folded header."""
+    need("postfix")
+    from dkimpeers import Dkimpy, Dns, Key, need_peers
+    need_peers()
+    config = CONFIG.replace("    - lua: { script: filter.lua }\n", """    - spf: { networks: [] }
+    - dkim_verify
+    - dkim_sign: { selector: s1, key: "s1.pem", canonicalization: %s }
+""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\ntemp:')
+    with tempfile.TemporaryDirectory() as folder, Dns({}) as dns:
+        k = Key(folder, "s1")
+        dns.put("s1._domainkey.example.net", k.record)
+        for canon in ("simple/simple", "relaxed/relaxed"):
+            with Sink() as sink:
+                t = Tern(config.replace("%s", canon).replace("spf: { networks: [] }", "spf"), files={}, command="milter", dns=dns.port)
+                os.chmod(t.write("s1.pem", k.pem), 0o600)
+                with t.start(), postfix(t, sink) as p:
+                    body = "From: Bob <bob@example.net>\nSubject:  two  blanks\n and a fold\nTo:alice@example.org\n" \
+                           "Date: Mon, 02 Mar 2026 10:00:00 +0000\nMessage-ID: <1@example.net>\n\nHello  \n\n. x\n\n\n"
+                    assert send(p, sender="bob@example.net", body=body)[0] == 250
+                    data = arrived(sink, "alice@example.org")[0].data
+                    assert data.startswith(b"DKIM-Signature:"), data[:200]
+                    assert Dkimpy.verify(data, {"s1._domainkey.example.net": k.record})[0] is True, data
+                    # What has just been signed is verified on its way through once more.
+                    assert send(p, sender="bob@example.net", rcpts=["again@example.org"], body=data.decode())[0] == 250
+                    arrived(sink, "again@example.org")
+
+
+def test_the_page():
+    """docs/milter.md: its own configuration and its own lines of main.cf and master.cf, with a mail in and one out."""
+    need("postfix")
+    from dkimpeers import Dkimpy, Dns, Key, need_peers
+    need_peers()
+    with open(os.path.join(ROOT, "docs", "milter.md")) as f:
+        page = f.read()
+    config = re.search(r"```yaml\n(.*?)```", page, re.S).group(1)
+    main = "".join(l.strip() + "\n" for l in re.search(r"`/etc/postfix/main\.cf`:\n\n((?:    .*\n)+)", page).group(1).splitlines())
+    master = re.search(r"submit their mail:\n\n((?:    .*\n)+)", page).group(1)
+    second = free_port()
+    config = config.replace(":8891", ":{port}").replace(":8892", ":{second}").replace("/var/lib/tern/", "{dir}/")
+    assert "{port}" in config and "{second}" in config and config.count("{dir}") == 2
+    config += 'temp: {dir}\ndns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\n'
+    with tempfile.TemporaryDirectory() as folder, Dns({}) as dns, Sink() as sink:
+        k = Key(folder, "s1")
+        t = Tern(config, files={"filters/attachments.lua": FILTER}, command="milter", second=second, dns=dns.port)
+        os.makedirs(t.dir + "/keys")
+        os.chmod(t.write("keys/example.net.pem", k.pem), 0o600)
+        with t.start(), Postfix("smtp", sink.port, main.replace(":8891", ":%d" % t.port)) as p:
+            r = t.cli("check")
+            assert "warning" not in r.stdout + r.stderr, r
+            # A refusal in shadow is none.
+            assert send(p, body="Subject: refuse me\n\nx\n")[0] == 250
+            arrived(sink, "alice@example.org")
+            port, rows = free_port(), master.replace(":8892", ":%d" % second).splitlines()
+            with open(os.path.join(p.conf, "master.cf"), "a") as f:
+                f.write("127.0.0.1:%d inet n - n - - smtpd\n%s\n" % (port, rows[1][2:]))
+            subprocess.run([program("postfix"), "-c", p.conf, "reload"], check=True, capture_output=True)
+            wait_for(lambda: can_connect(port), 20)
+            c = Client(port)
+            assert c.mail("bob@example.net", ["carol@example.org"], "From: bob@example.net\nSubject: out\n\nx\n")[0] == 250
+            c.close()
+            data = arrived(sink, "carol@example.org")[0].data
+            assert Dkimpy.verify(data, {"s1._domainkey.example.net": k.record})[0] is True, data
 
 
 if __name__ == "__main__":

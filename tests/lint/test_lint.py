@@ -295,7 +295,7 @@ def test_yaml_blocks():
             for line, language, words, before, text in blocks(path):
                 if language not in ("yaml", "yml") or is_excerpt(words, before):
                     continue
-                if not (re.search(r"^listeners:", text, re.M) and re.search(r"^spool:", text, re.M)):
+                if not (re.search(r"^listeners:", text, re.M) and re.search(r"^spool:|protocol: milter", text, re.M)):
                     continue
                 whole += 1
                 file = os.path.join(folder, "tern.yaml")

@@ -17,6 +17,8 @@ all="$all libxml2-utils"
 all="$all python3-spf python3-dnspython python3-yaml python3-authres libmail-authenticationresults-perl"
 # Other people's DMARC, and the list of suffixes.
 all="$all libopendmarc2 publicsuffix"
+# Other people's end of a milter.
+all="$all miltertest"
 # Other people's SRS.
 all="$all postsrsd srs libmail-srs-perl"
 case "${1:-all}" in build) want=$build ;; *) want=$all ;; esac

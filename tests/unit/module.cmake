@@ -14,6 +14,7 @@ set(engine_fixture engine_fixture.c ${PROJECT_SOURCE_DIR}/tests/support/testplan
 tern_unit_test(test_engine SOURCES test_engine.c ${engine_fixture} LIBS tern_module dep::jansson)
 tern_unit_test(test_engine_auth SOURCES test_engine_auth.c ${engine_fixture} LIBS tern_module)
 tern_unit_test(test_engine_message SOURCES test_engine_message.c ${engine_fixture} LIBS tern_module)
+tern_unit_test(test_header_changes LIBS tern_module)
 tern_unit_test(test_engine_rules SOURCES test_engine_rules.c ${engine_fixture} LIBS tern_module)
 tern_unit_test(test_engine_vrfy SOURCES test_engine_vrfy.c ${engine_fixture} LIBS tern_module)
 tern_unit_test(test_engine_enqueue SOURCES test_engine_enqueue.c ${engine_fixture} LIBS tern_module)

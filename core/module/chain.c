@@ -71,6 +71,17 @@ static struct slice keep_text(struct run *run, struct slice text)
     return slice_make(copy, text.len);
 }
 
+/* The session's record has them; a refusal that is given later takes them along into that of the transaction. */
+static struct slice inputs_of(struct run *run, const struct journal *journal)
+{
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    if (journal == NULL || (run->point != TERN_HOOK_CONNECT && run->point != TERN_HOOK_EHLO) ||
+        !journal_print_notes(journal, &text))
+        return slice_make(NULL, 0);
+    return slice_make(arena_dup(&run->memory->arena, buf_slice(&text)), text.len);
+}
+
 static struct refusal refusal_of(struct run *run, const tern_call *call, tern_verdict verdict)
 {
     const struct journal *j = &call->journal;
@@ -89,6 +100,7 @@ static struct refusal refusal_of(struct run *run, const tern_call *call, tern_ve
     else
         r = refusal_make(verdict, 451, "4.7.1", SLICE("not now, please try again later"), false);
     r.step = call->step;
+    r.inputs = inputs_of(run, j);
     return r;
 }
 
@@ -209,6 +221,7 @@ static void step_failed(struct run *run, const tern_call *call, const char *erro
         return;
     }
     struct refusal r = on_error(run, step);
+    r.inputs = inputs_of(run, journal);
     note_step(run, step, TERN_ERROR, us, &r, journal, error);
     refuse(run, &r);
 }

@@ -22,6 +22,7 @@ struct refusal {
     struct slice text;
     const struct plan_step *step; /* NULL: the core */
     bool failed;                  /* hook vrfy: it is on_error's, not the step's */
+    struct slice inputs;          /* hooks connect and ehlo: what the step noted, as the record prints it */
 };
 
 /* RUN_CLAIMS, at rcpt: those that may claim; that none did is no refusal then. */

@@ -97,6 +97,7 @@ struct engine_txn {
     const struct plan *plan; /* policy and user: mail, data, ONCE steps */
     struct kept_refusal *kept, **kept_end;
     uint16_t kept_count;
+    bool kept_told; /* what the step of a kept refusal noted is in the record */
     struct record record;
     struct group_key groups[ENGINE_GROUPS_MAX];
     unsigned group_count, families;

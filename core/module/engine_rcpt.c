@@ -218,8 +218,10 @@ static bool give_kept(struct engine_session *s)
                               .enhanced = kept->refusal.enhanced,
                               .text = kept->refusal.text,
                               .kept_from = descriptor_hook_name(kept->point),
+                              .inputs = s->txn->kept_told ? slice_make(NULL, 0) : kept->refusal.inputs,
                               .rcpt = slice_of(s->txn->rcpt->view.original.address) };
     record_step(&s->txn->record, &e);
+    s->txn->kept_told = true;
     refuse(s, &kept->refusal);
     return true;
 }

@@ -82,6 +82,15 @@ static void add_step(struct buf *out, const struct plan_step *step)
     buf_add_json(out, slice_head(buf_slice(&at), 2 * WORD_OCTETS_MAX));
 }
 
+static void add_inputs(struct buf *out, struct slice printed)
+{
+    if (printed.len == 0)
+        return;
+    buf_add_cstr(out, ",\"inputs\":{");
+    buf_add(out, printed);
+    buf_add_char(out, '}');
+}
+
 /* A step that failed did nothing, but may have said why. */
 static void add_journal(struct buf *out, const struct journal *j, tern_verdict verdict)
 {
@@ -95,11 +104,8 @@ static void add_journal(struct buf *out, const struct journal *j, tern_verdict v
         buf_add(out, buf_slice(&text));
         buf_clear(&text);
     }
-    if (journal_print_notes(j, &text)) {
-        buf_add_cstr(out, ",\"inputs\":{");
-        buf_add(out, buf_slice(&text));
-        buf_add_char(out, '}');
-    }
+    if (journal_print_notes(j, &text))
+        add_inputs(out, buf_slice(&text));
 }
 
 /* Whether a NEXT is worth a line of its own. */
@@ -139,6 +145,7 @@ static void print_entry(const struct record_entry *e, struct buf *out)
     add_key(out, "us");
     buf_add_uint(out, e->us);
     add_journal(out, e->journal, e->verdict);
+    add_inputs(out, e->inputs);
     buf_add_cstr(out, "}\n");
 }
 

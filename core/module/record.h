@@ -43,6 +43,7 @@ struct record_entry {
     const struct journal *journal; /* or NULL */
     bool shadow;
     const char *kept_from; /* a refusal kept from that hook, or NULL */
+    struct slice inputs;   /* of that one: printed notes, or empty */
     struct slice rcpt;     /* or empty */
     const char *error;     /* or NULL */
 };

@@ -27,6 +27,15 @@ static void add_helo(struct buf *out, struct slice helo)
     }
 }
 
+/* As a proxy or a mail server in front has told it; else as a step has found that it is (RFC 8601 3). */
+static struct slice client_name(const struct session_facts *session)
+{
+    if (session->relayed->client_name.len > 0)
+        return slice_of(session->relayed->client_name);
+    tern_str found = notes_get(session->results, SLICE("iprev_name"));
+    return found.ptr != NULL ? slice_of(found) : slice_make(NULL, 0);
+}
+
 void received_add(struct buf *out, const struct session_facts *session, const struct txn_facts *txn,
                   const char *hostname, uint64_t wall_ms)
 {
@@ -35,8 +44,9 @@ void received_add(struct buf *out, const struct session_facts *session, const st
     buf_add_cstr(out, "Received: from ");
     add_helo(out, slice_of(session->helo));
     buf_add_cstr(out, " (");
-    if (session->relayed->client_name.len > 0) {
-        add_helo(out, slice_of(session->relayed->client_name));
+    struct slice name = client_name(session);
+    if (name.len > 0) {
+        add_helo(out, name);
         buf_add_char(out, ' ');
     }
     buf_add_cstr(out, session->client.family == 6 ? "[IPv6:" : "[");

@@ -113,7 +113,6 @@ static void add_ours(tern_call *call, const struct auth_results_conf *c)
                   left_out);
     }
     (void)tern->header_prepend(call, FIELD_NAME, (tern_str){ value, len });
-    tern->note(call, "field", (tern_str){ value, len });
 }
 
 static tern_verdict on_message(tern_call *call, const void *conf)

@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <lib/address.h>
+
 #define ZONES_MAX 32
 #define NAME_MAX_ 255
 
@@ -38,44 +40,12 @@ struct fan {
     struct asked asked[ZONES_MAX];
 };
 
-static size_t reversed_v4(const uint8_t *o, char *out, size_t size)
-{
-    return (size_t)snprintf(out, size, "%u.%u.%u.%u.", o[3], o[2], o[1], o[0]);
-}
-
-static size_t reversed_v6(const uint8_t *o, char *out)
-{
-    static const char hex[] = "0123456789abcdef";
-    size_t n = 0;
-
-    for (unsigned i = 16; i-- > 0;) {
-        out[n++] = hex[o[i] & 15];
-        out[n++] = '.';
-        out[n++] = hex[o[i] >> 4];
-        out[n++] = '.';
-    }
-    out[n] = '\0';
-    return n;
-}
-
 static bool make_name(const tern_address *client, tern_str zone, char *out, size_t size)
 {
-    char reversed[72];
-    size_t n = client->family == 4 ? reversed_v4(client->octets, reversed, sizeof(reversed))
-                                   : reversed_v6(client->octets, reversed);
+    char reversed[ADDRESS_DOTTED_OCTETS];
 
-    return snprintf(out, size, "%.*s%s", (int)n, reversed, zone.ptr) < (int)size;
-}
-
-static bool parse_v4(tern_str text, tern_address *ret)
-{
-    unsigned a, b, c, d;
-    char more;
-
-    if (sscanf(text.ptr, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &more) != 4 || (a | b | c | d) > 255)
-        return false;
-    *ret = (tern_address){ .family = 4, .octets = { (uint8_t)a, (uint8_t)b, (uint8_t)c, (uint8_t)d } };
-    return true;
+    (void)address_dotted(client, true, reversed);
+    return snprintf(out, size, "%s.%s", reversed, zone.ptr) < (int)size;
 }
 
 enum meaning { CLEAR, LISTED, NO_ANSWER };
@@ -88,7 +58,7 @@ static enum meaning judge(const struct dnsbl_conf *c, const struct tern_dns_answ
         return NO_ANSWER;
     for (size_t i = 0; answer->status == TERN_FOUND && i < answer->count; i++) {
         tern_address a;
-        if (!parse_v4(answer->records[i].text, &a) || a.octets[0] != 127)
+        if (!address_parse(answer->records[i].text, 4, &a) || a.octets[0] != 127)
             return NO_ANSWER; /* a parked domain answers with any address: not a list any more */
         if (a.octets[1] == 255 && a.octets[2] == 255)
             return NO_ANSWER;

@@ -13,15 +13,16 @@
 
 #include <string.h>
 
-#define SPF_NAME_OCTETS_MAX        253
-#define SPF_LABEL_OCTETS_MAX       63
+#include <lib/address.h>
+
+#define SPF_NAME_OCTETS_MAX        ADDRESS_NAME_OCTETS_MAX
 #define SPF_RECORD_OCTETS_MAX      8192 /* longer ones are permerror */
 #define SPF_SPEC_OCTETS_MAX        512  /* of a domain-spec as published */
 #define SPF_VALUE_OCTETS_MAX       512  /* of what a macro stands for; more is cut */
 #define SPF_TERMS_MAX              10   /* that ask DNS: RFC 7208 4.6.4 */
 #define SPF_VOIDS_MAX              2    /* terms whose answer is empty; the default */
 #define SPF_MX_MAX                 10   /* names of an mx: more are permerror */
-#define SPF_PTR_MAX                10   /* names of the client: more are not looked at */
+#define SPF_PTR_MAX                ADDRESS_CLIENT_NAMES_MAX   /* names of the client: more are not looked at */
 #define SPF_FRAMES_MAX             (SPF_TERMS_MAX + 1)
 #define SPF_EXPLAIN_OCTETS_MAX     2048 /* of an explanation as published; longer ones do not count */
 #define SPF_EXPLANATION_OCTETS_MAX 250  /* as told; more is cut */
@@ -56,19 +57,12 @@ enum spf_result {
 };
 tern_str spf_result_name(enum spf_result result);
 
-/* ---- names and addresses: name.c ---- */
+/* ---- names: name.c; addresses: lib/address.h ---- */
 
-/* Labels of 1 to 63 printable octets, 253 in all: what DNS can be asked for. */
-bool spf_name_is_valid(tern_str name);
 /* A domain that may have a policy: two labels at least, and no address in brackets (RFC 7208 4.3). */
 bool spf_domain_is_valid(tern_str name);
 /* `name` is `domain`, or below it. */
 bool spf_name_is_within(tern_str name, tern_str domain);
-bool spf_address_parse(tern_str text, unsigned family, tern_address *ret);
-bool spf_address_within(const tern_address *address, const tern_address *network, unsigned bits);
-/* Nibbles or octets with dots, as %{i}; from the last on if `reversed`. */
-size_t spf_address_dotted(const tern_address *address, bool reversed, char out[72]);
-size_t spf_address_text(const tern_address *address, char out[48]);
 
 /* ---- records: record.c ---- */
 

@@ -41,16 +41,12 @@ static enum outcome go_through_names(struct spf_check *c)
 
 enum outcome spf_find_client_name(struct spf_check *c, enum spf_purpose purpose)
 {
-    char dotted[72];
-
     c->purpose = purpose;
     if (c->ptr_known)
         return go_through_names(c);
     if ((purpose == SPF_FOR_TERM || purpose == SPF_FOR_REDIRECT) && !spf_count_term(c))
         return spf_end(c, SPF_PERMERROR, "more than 10 terms that ask DNS");
-    size_t n = spf_address_dotted(&c->in.client, true, dotted);
-    memcpy(c->name, dotted, n);
-    strcpy(c->name + n, c->in.client.family == 4 ? ".in-addr.arpa" : ".ip6.arpa");
+    address_reverse_name(&c->in.client, c->name);
     return spf_ask(c, SPF_ASKED_PTR, c->name, TERN_DNS_PTR);
 }
 
@@ -61,7 +57,7 @@ enum outcome spf_on_ptr(struct spf_check *c, const struct tern_dns_answer *a)
         return spf_end(c, SPF_PERMERROR, "too many terms that DNS has nothing for");
     for (size_t i = 0; a->status == TERN_FOUND && i < a->count && i < SPF_PTR_MAX; i++) {
         tern_str name = a->records[i].text;
-        if (!spf_name_is_valid(name))
+        if (!address_name_is_valid(name))
             continue;
         memcpy(c->ptr[c->ptr_count], name.ptr, name.len);
         c->ptr[c->ptr_count++][name.len] = '\0';
@@ -72,14 +68,6 @@ enum outcome spf_on_ptr(struct spf_check *c, const struct tern_dns_answer *a)
 /* 5.5: a name that DNS says nothing of is passed over. */
 enum outcome spf_on_ptr_address(struct spf_check *c, const struct tern_dns_answer *a)
 {
-    unsigned bits = c->in.client.family == 4 ? 32 : 128;
-
-    c->ptr_state[c->ptr_at] = SPF_PTR_BAD;
-    for (size_t i = 0; a->status == TERN_FOUND && i < a->count; i++) {
-        tern_address address;
-        if (spf_address_parse(a->records[i].text, c->in.client.family, &address) &&
-            spf_address_within(&c->in.client, &address, bits))
-            c->ptr_state[c->ptr_at] = SPF_PTR_GOOD;
-    }
+    c->ptr_state[c->ptr_at] = address_is_among(&c->in.client, a) ? SPF_PTR_GOOD : SPF_PTR_BAD;
     return go_through_names(c);
 }

@@ -147,7 +147,7 @@ static enum outcome leave(struct spf_check *c, enum spf_result result)
 
 static bool is_in_network(const struct spf_check *c, const struct spf_term *t, const tern_address *network)
 {
-    return spf_address_within(&c->in.client, network, network->family == 4 ? t->bits4 : t->bits6);
+    return address_within(&c->in.client, network, network->family == 4 ? t->bits4 : t->bits6);
 }
 
 static bool has_address(const struct spf_check *c, const struct tern_dns_answer *a)
@@ -156,7 +156,7 @@ static bool has_address(const struct spf_check *c, const struct tern_dns_answer 
 
     for (size_t i = 0; a->status == TERN_FOUND && i < a->count; i++) {
         tern_address address;
-        if (spf_address_parse(a->records[i].text, c->in.client.family, &address) && is_in_network(c, t, &address))
+        if (address_parse(a->records[i].text, c->in.client.family, &address) && is_in_network(c, t, &address))
             return true;
     }
     return false;
@@ -310,7 +310,7 @@ static enum outcome on_mx(struct spf_check *c, const struct tern_dns_answer *a)
     if (a->status == TERN_FOUND && a->count > SPF_MX_MAX)
         return spf_end(c, SPF_PERMERROR, "mx: a domain with more than 10 MX names");
     for (size_t i = 0; a->status == TERN_FOUND && i < a->count; i++)
-        if (spf_name_is_valid(a->records[i].text)) /* the null MX is none */
+        if (address_name_is_valid(a->records[i].text)) /* the null MX is none */
             copy_name(c->mx[c->mx_count++], a->records[i].text);
     return next_mx(c);
 }

@@ -187,8 +187,8 @@ static tern_str value_of(char letter, const struct spf_macros *m, char buffer[SP
     case 'l': return m->local;
     case 'o': return m->sender_domain;
     case 'd': return m->domain;
-    case 'i': return spf_str(buffer, spf_address_dotted(&m->client, false, buffer));
-    case 'c': return spf_str(buffer, spf_address_text(&m->client, buffer));
+    case 'i': return spf_str(buffer, address_dotted(&m->client, false, buffer));
+    case 'c': return spf_str(buffer, address_text(&m->client, buffer));
     case 'p': return m->client_name;
     case 'v': return m->client.family == 4 ? TERN_STR("in-addr") : TERN_STR("ip6");
     case 'h': return m->helo;
@@ -260,7 +260,7 @@ bool spf_macro_expand_name(tern_str text, const struct spf_macros *m, char out[S
             return false;
         name = spf_str(dot + 1, name.len - (size_t)(dot + 1 - name.ptr));
     }
-    if (!spf_name_is_valid(name))
+    if (!address_name_is_valid(name))
         return false;
     for (size_t i = 0; i < name.len; i++)
         out[i] = spf_lower(name.ptr[i]);

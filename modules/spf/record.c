@@ -129,7 +129,7 @@ static const char *parse_network(tern_str value, struct spf_term *ret)
     value = from(value, 1);
     if (take_bits(&value, bits, &bits) < 0)
         return "the length of a network is malformed";
-    if (!spf_address_parse(value, four ? 4 : 6, &ret->network))
+    if (!address_parse(value, four ? 4 : 6, &ret->network))
         return "ip4: or ip6: with what is no address";
     ret->bits4 = ret->bits6 = bits;
     return NULL;

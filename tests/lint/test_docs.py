@@ -161,6 +161,7 @@ SETUP = {  # the policy that the dialogue of a module's page is talked with
     "relay_authenticated": '- lua: { script: %s/tests/dialogue/auth.lua }\n      - relay_authenticated' % ROOT,
     "sender_login": '- lua: { script: %s/tests/dialogue/auth.lua }\n      - sender_login\n      - relay_authenticated' % ROOT,
     "auth_results": '- spf\n      - domains: { local: [example.org] }\n      - auth_results',
+    "iprev": '- iprev: { permerror: reject }\n      - domains: { local: [example.org] }',
     "dkim_verify": '- domains: { local: [example.org] }\n      - dkim_verify: { temperror: defer }',
     "arc_verify": '- domains: { local: [example.org] }\n      - arc_verify: { temperror: defer }',
     "arc_seal": '- domains: { local: [example.org] }\n      - arc_verify\n      - arc_seal: { domain: a.example, selector: s1, key: /nowhere/arc.pem, classes: [local] }',

@@ -12,6 +12,7 @@ from ternlib import MODULES
 # In the order of the policy: module, its options.
 STEPS = [
     ("dnsbl", "{ zones: [list.example], exempt: [] }"),
+    ("iprev", "{ exempt: [] }"),
     ("spf", "{ exempt: [], header: true, lookup_time: 5s }"),
     ("srs", "{ domain: srs.signer.test, secrets: a secret that nobody knows, classes: [client], local: [far.example] }"),
     ("batv", "{ local: [far.example, client.example], secrets: a secret that nobody knows }"),

@@ -119,9 +119,9 @@ static void test_long_names(void)
     struct spf_macros m = { .domain = TERN_STR("example.org") };
 
     memset(label, 'a', sizeof(label));
-    (void)snprintf(text, sizeof(text), "%.*s.%%{d}", SPF_LABEL_OCTETS_MAX, label);
+    (void)snprintf(text, sizeof(text), "%.*s.%%{d}", ADDRESS_LABEL_OCTETS_MAX, label);
     CU_ASSERT_TRUE(spf_macro_expand_name(zone_str(text), &m, name));
-    (void)snprintf(text, sizeof(text), "%.*s.%%{d}", SPF_LABEL_OCTETS_MAX + 1, label);
+    (void)snprintf(text, sizeof(text), "%.*s.%%{d}", ADDRESS_LABEL_OCTETS_MAX + 1, label);
     CU_ASSERT_FALSE(spf_macro_expand_name(zone_str(text), &m, name));
     struct spf_text t = { .at = text, .room = sizeof(text) };
     for (unsigned i = 0; i < 40; i++)
@@ -151,7 +151,7 @@ static enum spf_result ask_for(const char *client)
                             .helo = TERN_STR("client.example"), .receiver = TERN_STR("mx.test"),
                             .voids_max = SPF_VOIDS_MAX, .explain = true };
 
-    CU_ASSERT_TRUE_FATAL(spf_address_parse(zone_str(client), strchr(client, ':') != NULL ? 6 : 4, &in.client));
+    CU_ASSERT_TRUE_FATAL(address_parse(zone_str(client), strchr(client, ':') != NULL ? 6 : 4, &in.client));
     return zone_check(&zone, &check, in);
 }
 

@@ -146,7 +146,7 @@ static bool run_case(yaml_document_t *d, tern_str name, yaml_node_t *test)
         in.sender_domain = helo;
     }
     in.domain = in.sender_domain;
-    CU_ASSERT_TRUE_FATAL(spf_address_parse(host, memchr(host.ptr, ':', host.len) != NULL ? 6 : 4, &in.client));
+    CU_ASSERT_TRUE_FATAL(address_parse(host, memchr(host.ptr, ':', host.len) != NULL ? 6 : 4, &in.client));
     tern_str got = spf_result_name(zone_check(&zone, &check, in));
     tern_str said = zone_str(check.explanation[0] != '\0' ? check.explanation : "DEFAULT");
     bool good = is_wanted(d, member(d, test, "result"), got);
@@ -229,7 +229,7 @@ static void test_libspf2(void)
         if (l.len > 8 && memcmp(l.ptr, "spfquery", 8) == 0) {
             macros = between(l, "explanation=\"", '"');
             tern_str ip = between(l, "-ip=", ' ');
-            CU_ASSERT_TRUE(spf_address_parse(ip, memchr(ip.ptr, ':', ip.len) != NULL ? 6 : 4, &m.client));
+            CU_ASSERT_TRUE(address_parse(ip, memchr(ip.ptr, ':', ip.len) != NULL ? 6 : 4, &m.client));
         }
         if (l.len < 12 || memcmp(l.ptr, "smtp-comment", 12) != 0)
             continue;

@@ -129,7 +129,7 @@ struct dmarc_check {
     struct dmarc_walk walk;
     unsigned at; /* the identifier in question */
     bool walking;
-    struct dmarc_seen *seen[DMARC_QUESTIONS_MAX];
+    struct dmarc_seen *seen[DMARC_QUESTIONS_MAX], *pending;
     unsigned seen_count;
 };
 

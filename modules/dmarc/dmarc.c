@@ -15,6 +15,8 @@
 const struct tern_api *dmarc_api;
 #define tern dmarc_api
 
+#define FIELD_NAME_OCTETS_MAX 76 /* so that it stands in one line */
+
 static void *counters[DMARC_RESULT_COUNT];
 static void *dispositions[DMARC_REJECT + 1];
 
@@ -181,6 +183,14 @@ static tern_verdict on_message(tern_call *call, const void *conf)
     return go_on(call, c, w, dmarc_start(w->check, &in));
 }
 
+static bool is_field_name(tern_str name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (name.ptr[i] <= ' ' || name.ptr[i] > '~' || name.ptr[i] == ':')
+            return false;
+    return name.len <= FIELD_NAME_OCTETS_MAX;
+}
+
 static int check(void *conf, struct tern_config *config)
 {
     const struct dmarc_conf *c = conf;
@@ -190,6 +200,8 @@ static int check(void *conf, struct tern_config *config)
         tern->config_error(config, "compat", "rfc7489 %s", trouble);
     if (c->quarantine == DMARC_QUARANTINE_HOLD && !c->enforce)
         tern->config_error(config, "quarantine", "hold needs enforce: true");
+    if (!is_field_name(c->header))
+        tern->config_error(config, "header", "is no name of a header field");
     bool spf = tern->config_has_result(config, "spf"), dkim = tern->config_has_result(config, "dkim");
     if (!spf && !dkim)
         tern->config_error(config, NULL, "needs spf and dkim_verify before it: it compares From with what they find");

@@ -45,6 +45,12 @@ enum dmarc_look dmarc_look(struct dmarc_check *check, tern_str domain, unsigned 
     seen->domain = domain;
     seen->type = type;
     check->seen[check->seen_count++] = seen;
+    if (type == TERN_DNS_TXT && domain.len > DMARC_NAME_OCTETS_MAX - strlen("_dmarc.")) {
+        seen->absent_name = true; /* DNS has no name so long; what stands above it counts all the same */
+        *ret = seen;
+        return DMARC_LOOK_SEEN;
+    }
+    check->pending = seen;
     (void)snprintf(check->name, sizeof(check->name), "%s%.*s", type == TERN_DNS_TXT ? "_dmarc." : "",
                    (int)domain.len, domain.ptr);
     check->type = type;
@@ -247,13 +253,12 @@ static bool align(struct dmarc_check *c)
 /* True: there is a question. Each round asks one, or goes to a later phase. */
 static bool go_on(struct dmarc_check *c)
 {
-    for (;;) {
-        unsigned asked = c->seen_count;
+    for (c->pending = NULL;;) {
         bool more = c->phase == DMARC_PHASE_AUTHOR ? look_at_author(c)
                     : c->phase == DMARC_PHASE_WALK ? walk(c)
                     : c->phase == DMARC_PHASE_ALIGN ? align(c)
                                                     : check_existence(c);
-        if (!more || c->seen_count > asked)
+        if (!more || c->pending != NULL)
             return more;
     }
 }
@@ -269,6 +274,6 @@ bool dmarc_answer(struct dmarc_check *check, const struct tern_dns_answer *answe
 {
     if (check->phase == DMARC_PHASE_END)
         return false;
-    keep(check, check->seen[check->seen_count - 1], answer);
+    keep(check, check->pending, answer);
     return go_on(check);
 }

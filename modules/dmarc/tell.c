@@ -125,21 +125,31 @@ static void write_header(tern_call *call, const struct dmarc_conf *c, const stru
         count++;
     while (count > 0)
         (void)tern->header_remove(call, c->header.ptr, --count);
-    if (w->disposition == DMARC_QUARANTINE)
+    if (w->bad_from == NULL && w->disposition == DMARC_QUARANTINE)
         (void)tern->header_prepend(call, c->header.ptr, detail_of(call, w, w->check->result));
 }
 
-tern_verdict dmarc_apply(tern_call *call, const struct dmarc_conf *c, const struct dmarc_work *w)
+/* NEXT: it is taken. */
+static tern_verdict refuse(tern_call *call, const struct dmarc_conf *c, const struct dmarc_work *w)
 {
-    if (w->bad_from != NULL && c->bad_from == DMARC_BAD_FROM_NEXT)
-        return TERN_NEXT;
-    if (w->bad_from != NULL)
+    if (w->bad_from != NULL && c->bad_from == DMARC_BAD_FROM_REJECT)
         return tern->reply(call, TERN_REJECT, 550, "5.7.1", "DMARC needs one From with one domain: %s", w->bad_from);
+    if (w->bad_from != NULL)
+        return TERN_NEXT;
     if (w->check->result == DMARC_RESULT_TEMPERROR && c->temperror == DMARC_TEMPERROR_DEFER)
         return tern->reply(call, TERN_DEFER, 451, "4.7.1",
                            "The DMARC policy of %s cannot be looked up now, try again later", w->author.ptr);
     if (w->disposition == DMARC_REJECT)
         return tern->reply(call, TERN_REJECT, 550, "5.7.1", "Email rejected per DMARC policy for %s", w->author.ptr);
+    return TERN_NEXT;
+}
+
+tern_verdict dmarc_apply(tern_call *call, const struct dmarc_conf *c, const struct dmarc_work *w)
+{
+    tern_verdict verdict = refuse(call, c, w);
+
+    if (verdict != TERN_NEXT)
+        return verdict;
     write_header(call, c, w);
     if (w->disposition == DMARC_QUARANTINE && c->enforce && c->quarantine == DMARC_QUARANTINE_HOLD)
         return tern->hold(call, "DMARC policy of %s", w->author.ptr);

@@ -131,6 +131,15 @@ def test_signatures():
             assert "header.from=" + author.lower() in got.detail, got
 
 
+def test_eight_signatures():
+    """The last of eight vouches; a ninth is not looked at. Behind SPF, which has nothing to say."""
+    rows = {"_dmarc.a.test": "v=DMARC1; p=reject", "spf.test": PASS}
+    others = ["o%d.test" % i for i in range(8)]
+    with Server(zone(rows, ["a.test"] + others)) as dns, server(dns, "exempt: []") as t:
+        assert send(t, mail("a.test", "a.test", *others[:7])).result == "pass"  # the first to sign is the lowest
+        assert send(t, mail("a.test", "a.test", *others)).result == "fail"
+
+
 def test_enforced():
     """What is refused says so in the reply, in tern why, and in the counters."""
     rows = {"_dmarc.a.test": "v=DMARC1; p=none; sp=reject", "spf.test": PASS}
@@ -279,6 +288,9 @@ def test_the_recipe():
 
 def test_configurations_that_are_wrong():
     rows = [("- spf\n    - dkim_verify\n    - dmarc: { quarantine: hold }", "hold needs enforce: true", 1),
+            ("- spf\n    - dkim_verify\n    - dmarc: { header: 'X: Y' }", "is no name of a header field", 1),
+            ("- spf\n    - dkim_verify\n    - dmarc: { header: %s }" % ("x" * 77), "is no name of a header field", 1),
+            ("- spf\n    - dkim_verify\n    - dmarc: { header: %s }" % ("x" * 76), "ok", 0),
             ("- dmarc", "needs spf and dkim_verify before it", 1),
             ("- dmarc\n    - spf\n    - dkim_verify", "dmarc", 1),
             ("- spf\n    - dmarc", "without dkim_verify before it no message ever fails", 0),
@@ -393,7 +405,7 @@ if __name__ == "__main__":
         print("SKIP: %s" % e)
         sys.exit(77)
     try:
-        run([test_signatures, test_enforced, test_time, test_arc, test_lists_in_a_database, test_the_recipe,
+        run([test_signatures, test_eight_signatures, test_enforced, test_time, test_arc, test_lists_in_a_database, test_the_recipe,
              test_configurations_that_are_wrong, test_spamassassin, test_opendmarc, test_suffixes])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -149,7 +149,7 @@ def test_nothing_is_left_for_later():
 
 
 def vectors():
-    """Domains, selectors and names of files that only the vectors of DKIM, ARC, SPF and SRS know."""
+    """Domains, selectors and names of files that only the vectors of DKIM, ARC, SPF, DMARC and SRS know."""
     folder = os.path.join(SHARED, "corpora", "dkim")
     found = set()
     for path, _, names in os.walk(folder):
@@ -172,6 +172,12 @@ def vectors():
         found.update(re.findall(r'(?m)^  "?([\w.-]+\.\w+)"?:$', f.read()))
     with open(os.path.join(SHARED, "corpora", "vectors", "srs", "postsrsd.tsv")) as f:
         found.update(re.findall(r"[@=]([\w-]+\.\w+)", f.read()))
+    for path, _, names in os.walk(os.path.join(SHARED, "corpora", "dmarc")):
+        for n in names if "vectors" in path or "spamassassin" in path else ():
+            with open(os.path.join(path, n), encoding="latin-1") as f:
+                text = f.read()
+            found.update(re.findall(r"(?m)^From: .*@([\w.-]+\.\w+)", text))
+            found.update(re.findall(r'"_dmarc\.([\w.-]+)": \{', text))
     # Words of English and of the protocol, and the names that are for examples, are anybody's.
     return {v for v in found if len(v) > 3 and re.search(r"[._0-9]", v)
             and not re.match(r"((mail|mx|smtp)\.)?example\.(org|net|com)$", v)}

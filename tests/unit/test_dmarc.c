@@ -335,6 +335,28 @@ static void test_questions(void)
     CU_ASSERT_FALSE(check.in.identifiers[7].aligned);
 }
 
+/* A name for which `_dmarc.` has no room is not asked for, and what stands above it counts; one octet less is. */
+static void test_long_names(void)
+{
+    char name[DMARC_NAME_OCTETS_MAX + 1];
+
+    for (size_t len = DMARC_NAME_OCTETS_MAX - 7; len <= DMARC_NAME_OCTETS_MAX; len += 7) {
+        struct dmarc_input in = { .author = { name, len } };
+        for (size_t i = 0; i < len; i++)
+            name[i] = (len - i) % 50 == 0 ? '.' : 'a';
+        memcpy(name + len - 12, ".example.com", 12);
+        zone.count = 0;
+        dmarc_zone_put(&zone, "_dmarc.example.com v=DMARC1;p=reject");
+        CU_ASSERT_EQUAL(dmarc_zone_check(&zone, &check, in), DMARC_RESULT_FAIL);
+        CU_ASSERT_EQUAL(check.asked, DMARC_REJECT);
+        unsigned wanted = 0;
+        for (tern_str at = in.author; at.len > 0; at = dmarc_walk_next(in.author, at))
+            wanted += at.len <= DMARC_NAME_OCTETS_MAX - 7;
+        CU_ASSERT_EQUAL(zone.asked, wanted);
+        CU_ASSERT_EQUAL(wanted < dmarc_labels(in.author), len == DMARC_NAME_OCTETS_MAX);
+    }
+}
+
 static void test_give_up(void)
 {
     struct dmarc_input in = { .author = TERN_STR("example.com"), .alloc = dmarc_zone_alloc, .arg = &zone };
@@ -402,6 +424,7 @@ int main(void)
     CU_add_test(suite, "names of a walk", test_walk_names);
     CU_add_test(suite, "walks, policies, alignment", test_rows);
     CU_add_test(suite, "the bound of questions", test_questions);
+    CU_add_test(suite, "long names", test_long_names);
     CU_add_test(suite, "no more answers", test_give_up);
     CU_add_test(suite, "RFC 7489", test_rfc7489);
     CU_basic_set_mode(CU_BRM_NORMAL);

@@ -289,7 +289,8 @@ const char *dkim_keys_get(struct dkim_keys *k, const struct dkim_record *record,
 {
     uint8_t id[KEY_ID_OCTETS];
 
-    (void)crypto_shorthash_siphashx24(id, (const uint8_t *)record->key.ptr, record->key.len, k->secret[record->ed25519]);
+    (void)crypto_shorthash_siphashx24(id, (const uint8_t *)record->key.ptr, record->key.len,
+                                      k->secret[record->ed25519]);
     *ret = look(k, id);
     if (*ret != NULL)
         return NULL;

@@ -240,6 +240,8 @@ def test_keys_that_are_missing_or_bad():
         os.chmod(path, 0o644)
         assert s.refused(by("x@open.example"))[0] == 451
         assert "open.example may be read or written by everybody" in s.tern.log_text()
+        os.chmod(path, 0o640)  # of the group, as docs/decisions/0012 has it
+        assert who(s.send(by("x@open.example"))) == ["open.example/s1"]
         s.tern.write("keys/bad.example", "rubbish\n")
         os.chmod(os.path.join(s.tern.dir, "keys", "bad.example"), 0o600)
         assert s.refused(by("x@bad.example"))[0] == 451

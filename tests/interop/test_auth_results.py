@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from arcpeers import Dkimpy as Sealer
 from dkimpeers import Dkimpy, Key, crlf
 from spfzone import Server, Zone
 from ternlib import SLOW, Client, Tern, queue_id, run, wait_for
@@ -32,6 +33,24 @@ STEPS = """
     - domains: { local: [example.org], recipients: [alice@example.org, bob@example.org] }
     - dkim_verify
     - auth_results
+"""
+ALL_STEPS = """
+    - iprev: { exempt: [] }
+    - spf: { exempt: [] }
+    - domains: { local: [example.org], recipients: [alice@example.org] }
+    - dkim_verify
+    - arc_verify
+    - dmarc: { exempt: [] }
+    - auth_results
+    - lua: { script: tell.lua }
+"""
+TELL = r"""
+local tern = require "tern"
+tern.on("message", function(txn)
+  for _, name in ipairs { "iprev", "spf", "dkim", "arc", "dmarc" } do
+    txn:add_header("X-" .. name, (txn.results[name .. "_detail"]:gsub("; ", ";\r\n\t")))
+  end
+end)
 """
 FOLDER = tempfile.mkdtemp(prefix="tern-authres-")
 MESSAGE = crlf("From: Bob <bob@example.net>\nTo: alice@example.org\nSubject: hello\n"
@@ -107,20 +126,93 @@ def begin_of_b(message):
     return re.sub(rb"\s", b"", re.search(rb"\bb=([^;]+)", field).group(1))[:8].decode()
 
 
+def unfolded(value):
+    return re.sub(r"\r\n\t", " ", value)
+
+
+def quoted(b):
+    return '"%s"' % b if re.search("[/=]", b) else b
+
+
 def test_all_together():
-    """The whole field, octet for octet but for the signature's; scripts and `when` read the same."""
-    with Server(zone()) as dns, server(dns) as t:
-        mail = signed("ed25519", signed())
-        ed, rsa = begin_of_b(mail), begin_of_b(signed())
-        quote = lambda b: '"%s"' % b if re.search("[/=]", b) else b  # noqa: E731
-        value, = fields(deliver(t, mail))
-        assert value.split(";\r\n\t")[:3] == [
-            "mx.test", "spf=pass (ip4:192.0.2.0/24 matched) smtp.mailfrom=example.net",
-            "spf=none (no SPF record) smtp.helo=client.example"], value
-        assert re.sub(r"\r\n\t", " ", value.split(";\r\n\t", 3)[3]).split("; ") == [
-            "dkim=pass (256-bit ed25519 key) header.d=example.net header.i=@example.net header.s=e1 header.a=ed25519-sha256 header.b=" + quote(ed),
-            "dkim=pass (2048-bit rsa key) header.d=example.net header.i=@example.net header.s=s1 header.a=rsa-sha256 header.b=" + quote(rsa)], value
+    """Every step in one policy, with real signatures and a real chain: the whole field, and what a script reads."""
+    z = zone()
+    z.put("1.2.0.192.in-addr.arpa", "PTR", "mail.example.net.")
+    z.put("mail.example.net", "A", "192.0.2.1")
+    z.put("_dmarc.example.net", "TXT", "v=DMARC1; p=reject; sp=quarantine")
+    z.put("s1._domainkey.list.test", "TXT", key("rsa").record)
+    with Server(z) as dns, server(dns, ALL_STEPS, files={"tell.lua": TELL}) as t:
+        own = signed()  # once: dkimpy signs the time
+        both = signed("ed25519", own)
+        mail = Sealer.seal(both, key("rsa"), "list.test", "spf=pass")
+        forged = b"Authentication-Results: mx.test; dmarc=pass header.from=bank.example\r\n"
+        got = deliver(t, forged + mail)
+        value, mine, _ = fields(got) + [""] * (3 - len(fields(got)))
+        want = [
+            "iprev=pass (mail.example.net) policy.iprev=192.0.2.1",
+            "spf=pass (ip4:192.0.2.0/24 matched) smtp.mailfrom=example.net",
+            "spf=none (no SPF record) smtp.helo=client.example",
+            "dkim=pass (256-bit ed25519 key) header.d=example.net header.i=@example.net header.s=e1 header.a=ed25519-sha256 header.b="
+            + quoted(begin_of_b(both)),
+            "dkim=pass (2048-bit rsa key) header.d=example.net header.i=@example.net header.s=s1 header.a=rsa-sha256 header.b="
+            + quoted(begin_of_b(own)),
+            "arc=pass (i=1) header.oldest-pass=0 smtp.remote-ip=192.0.2.1",
+            "dmarc=pass (p=reject) header.from=example.net",
+        ]
+        lines = unfolded(value).split("; ")
+        assert lines[0] == "mx.test", value
+        assert lines[1:] == want, "\n".join(["told:"] + lines + ["wanted:"] + want)
         assert all(len(l) <= 78 for l in ("%s: %s" % (NAME, value)).split("\r\n")), value
+        assert unfolded(value) == "mx.test; " + "; ".join(
+            unfolded(fields(got, "X-" + name)[0]) for name in ("iprev", "spf", "dkim", "arc", "dmarc")), got
+        assert "bank.example" not in got.decode() and mine == "", got
+        assert by_authres(value)[1] and len(by_authres(value)[1]) == 7, value
+
+
+def why_of(tern, text):
+    ident = re.search(r"\[(\w+)\]$", text).group(1)
+    return wait_for(lambda: tern.cli("why", ident, check=False).stdout, 30)
+
+
+def test_why_a_mail_was_refused():
+    """The record or key that decided, and DNS's answers, for refusals by spf, by a script that reads results.dkim, and by dmarc."""
+    z = zone()
+    z.put("_dmarc.example.net", "TXT", "v=DMARC1; p=reject")
+    other = Key(FOLDER, "other", "rsa")
+    steps = ALL_STEPS.replace("spf: { exempt: [] }", "spf: { exempt: [], fail: reject, identity: mail }")
+    with Server(z) as dns, server(dns, steps, files={"tell.lua": TELL}) as t:
+        c = connect(t, "203.0.113.1")
+        code, text = c.mail("bob@example.net", ["alice@example.org"], MESSAGE)
+        assert code == 550 and text.startswith("5.7.23"), (code, text)
+        c.cmd("RSET")
+        why = why_of(t, text)
+        assert "example.net TXT: v=spf1 ip4:192.0.2.0/24 -all" in why and "spf=fail (-all matched) smtp.mailfrom=example.net" in why, why
+        c.close()
+    lua = 'local tern = require "tern"\ntern.on("message", function(txn)\n' \
+          '  if txn.results.dkim ~= "pass" then return tern.reject(550, "5.7.20", "No good signature") end\nend)\n'
+    steps = ALL_STEPS.replace("tell.lua", "strict.lua").replace("    - auth_results\n", "")
+    with Server(z) as dns, server(dns, steps, files={"strict.lua": lua}) as t:
+        for mail, says in ((Dkimpy.sign(MESSAGE, other, selector="s1"), "dkim=fail (the header was changed"),
+                           (signed().replace(b"Hello", b"Hallo"), "dkim=fail (the body was changed"),
+                           (Dkimpy.sign(MESSAGE, other, selector="gone"), "dkim=permerror (there is no key")):
+            c = connect(t)
+            code, text = c.mail("bob@example.net", ["alice@example.org"], mail)
+            assert code == 550 and text.startswith("5.7.20"), (code, text)
+            why = why_of(t, text)
+            assert says in why and "REJECT" in why and "No good signature" in why, why
+            assert ("gone._domainkey.example.net: no TXT record" if b"gone" in mail else
+                    "s1._domainkey.example.net: " + key("rsa").record[:60]) in why, why
+            c.close()
+    steps = ALL_STEPS.replace("dmarc: { exempt: [] }", "dmarc: { exempt: [], enforce: true }")
+    with Server(z) as dns, server(dns, steps, files={"tell.lua": TELL}) as t:
+        c = connect(t, "203.0.113.1")
+        code, text = c.mail("bob@example.net", ["alice@example.org"], signed().replace(b"Hello", b"Hallo"))
+        assert code == 550 and text.startswith("5.7.1"), (code, text)
+        why = why_of(t, text)
+        for part in ("v=DMARC1; p=reject", "v=spf1 ip4:192.0.2.0/24 -all", "s1._domainkey.example.net: v=DKIM1",
+                     "dkim=fail (the body was changed", "spf=fail (-all matched)", "dmarc=fail"):
+            assert part in why, (part, why)
+        c.close()
 
 
 def test_peers_read_what_was_meant():
@@ -212,5 +304,5 @@ def test_configurations_that_are_wrong():
 
 
 if __name__ == "__main__":
-    run([test_all_together, test_peers_read_what_was_meant, test_many_forged, test_every_group_has_the_field,
+    run([test_all_together, test_why_a_mail_was_refused, test_peers_read_what_was_meant, test_many_forged, test_every_group_has_the_field,
          test_configurations_that_are_wrong])

@@ -21,11 +21,13 @@
 #define DAY_S                 86400
 #define SECRET_OCTETS_ADVISED 16
 #define RCPTS_LOOKED_UP_MAX   1000 /* of one group, in untagged_to */
+#define UNTAGGED_VAR          "batv_untagged"
+#define UNTAGGED_OCTETS_MAX   1000
 
 static const struct tern_api *tern;
 static void *tagged_count, *pass_count, *invalid_count, *untagged_count;
 
-enum answer { REPORT, REFUSE };
+enum answer { REPORT, REFUSE, REFUSE_AT_DATA };
 
 struct batv_conf {
     const struct tern_table *local, *exclude, *untagged_to;
@@ -200,6 +202,22 @@ static int found(tern_call *call, const char *result)
     return tern->set_result(call, "batv", (tern_str){ result, strlen(result) });
 }
 
+static tern_verdict refuse_untagged(tern_call *call)
+{
+    return refuse(call, "no mail left here with this sender, so that none can bounce to it");
+}
+
+/* For hook data: <address> of each that is taken without a tag. More than a few are no bounce: refused at once. */
+static tern_verdict note_untagged(tern_call *call)
+{
+    tern_str so_far = tern->var(call, UNTAGGED_VAR), address = tern->current_rcpt(call)->original.address;
+
+    if (so_far.len + address.len + 2 > UNTAGGED_OCTETS_MAX)
+        return refuse_untagged(call);
+    tern_str more = tern->format(call, "%s<%s>", so_far.len > 0 ? so_far.ptr : "", address.ptr);
+    return tern->set_var(call, UNTAGGED_VAR, more) < 0 ? TERN_ERROR : TERN_NEXT;
+}
+
 /* Ours without a tag. Some have none by right: whoever could not be tagged, and postmaster. */
 static tern_verdict on_untagged(tern_call *call, const struct batv_conf *c, const struct tern_mailbox *m)
 {
@@ -209,8 +227,8 @@ static tern_verdict on_untagged(tern_call *call, const struct batv_conf *c, cons
     if (found(call, "untagged") < 0)
         return TERN_ERROR;
     if (c->untagged == REFUSE)
-        return refuse(call, "no mail left here with this sender, so that none can bounce to it");
-    return TERN_NEXT;
+        return refuse_untagged(call);
+    return c->untagged == REFUSE_AT_DATA ? note_untagged(call) : TERN_NEXT;
 }
 
 static tern_verdict take_off(tern_call *call, const struct batv_tag *tag, tern_str domain)
@@ -276,6 +294,32 @@ static tern_verdict on_rcpt(tern_call *call, const void *conf)
     return look_up(call, conf, &w);
 }
 
+/* ---- data: who only asks whether an address takes mail has gone by now ---- */
+
+/* Of the recipients, for some may have been refused since. A name that is within another's makes no difference. */
+static bool are_all_untagged(tern_call *call)
+{
+    tern_str noted = tern->var(call, UNTAGGED_VAR);
+    const struct tern_recipient *rcpt;
+
+    if (noted.len == 0 || tern->rcpt_count(call) > UNTAGGED_OCTETS_MAX)
+        return false;
+    for (unsigned i = 0; (rcpt = tern->rcpt(call, i)) != NULL; i++)
+        if (strstr(noted.ptr, tern->format(call, "<%s>", rcpt->original.address.ptr).ptr) == NULL)
+            return false;
+    return true;
+}
+
+static tern_verdict on_data(tern_call *call, const void *conf)
+{
+    const struct batv_conf *c = conf;
+
+    if (c->untagged != REFUSE_AT_DATA || tern->sender(call)->address.len > 0 || !are_all_untagged(call))
+        return TERN_NEXT;
+    return tern->reply(call, TERN_REJECT, 550, "5.7.1",
+                       "No mail left here with this sender, so that none can bounce to it");
+}
+
 /* ---- options ---- */
 
 static int check(void *conf, struct tern_config *config)
@@ -314,6 +358,7 @@ static int init(const struct tern_api *api, void **ret_state)
 }
 
 static const char *const answers[] = { "report", "refuse", NULL };
+static const char *const untagged_answers[] = { "report", "refuse", "refuse_at_data", NULL };
 
 static const struct tern_option options[] = {
     TERN_OPTION_TABLE(struct batv_conf, local, NULL, "Our domains: senders in them are tagged, bounces checked."),
@@ -321,8 +366,8 @@ static const struct tern_option options[] = {
     TERN_OPTION_UINT(struct batv_conf, key_number, "0", 0, 9, "The number in the tag that tells keys apart."),
     TERN_OPTION_SECONDS(struct batv_conf, max_age, "7d", DAY_S, (int64_t)BATV_AGE_DAYS_MAX *DAY_S,
                         "How long after the mail a bounce may come; whole days."),
-    TERN_OPTION_ENUM(struct batv_conf, untagged, "report", answers,
-                     "A bounce to an address of ours that has no tag: results.batv says so, or 550."),
+    TERN_OPTION_ENUM(struct batv_conf, untagged, "report", untagged_answers,
+                     "A bounce to an address of ours without a tag: results.batv says so, or 550 to RCPT, or to DATA."),
     TERN_OPTION_ENUM(struct batv_conf, invalid, "refuse", answers,
                      "A bounce to a tag that is not ours or has expired: 550, or results.batv says so."),
     TERN_OPTION_TABLE(struct batv_conf, exclude, "",
@@ -334,6 +379,7 @@ static const struct tern_option options[] = {
 
 static const struct tern_hook hooks[] = {
     { TERN_HOOK(RCPT, on_rcpt), .answers = TERN_MAY_REJECT, .flags = TERN_CLAIMS },
+    { TERN_HOOK(DATA, on_data), .answers = TERN_MAY_REJECT },
     { TERN_HOOK(QUEUE, on_queue) },
     TERN_HOOKS_END,
 };

@@ -31,6 +31,9 @@ ELSEWHERE = [
     "<victim%elsewhere.example>",
     "<victim@>",
     "victim@elsewhere.example",
+    "<prvs=0461000000=victim@elsewhere.example>",
+    "<SRS0=AAAA=AA=elsewhere.example=victim@srs.example.org>",
+    "<SRS1=AAAA=elsewhere.example==AAAA=AA=elsewhere.example=victim@srs.example.org>",
     "<victim@elsewhere.example> NOTIFY=NEVER ORCPT=rfc822;alice@example.org",
 ]
 AT_OURS = [  # for a server behind that would follow it

@@ -69,3 +69,8 @@ void clock_virtual_stop(void)
 {
     atomic_store(&virtual_ms, 0);
 }
+
+bool clock_is_virtual(void)
+{
+    return atomic_load_explicit(&virtual_ms, memory_order_relaxed) != 0;
+}

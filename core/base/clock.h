@@ -6,6 +6,7 @@
 #ifndef TERN_BASE_CLOCK_H
 #define TERN_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 uint64_t clock_now_ms(void);  /* monotonic: for time-outs */
@@ -20,5 +21,6 @@ void clock_print(char out[CLOCK_TEXT_SIZE], uint64_t wall_ms);
 void clock_virtual_start(uint64_t wall_ms);
 void clock_virtual_advance(uint64_t ms);
 void clock_virtual_stop(void);
+bool clock_is_virtual(void);
 
 #endif

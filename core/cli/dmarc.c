@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dmarc.c - `tern dmarc report`: what others report about our mail. */
+/* dmarc.c - `tern dmarc`; and `tern dmarc report`: what others report about our mail. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -15,7 +15,9 @@ static int usage(void)
     (void)fprintf(stderr,
                   "usage: tern dmarc report [--json] FILE...\n"
                   "       reads aggregate reports that were received: XML, .gz, .zip, or mails that carry them;\n"
-                  "       - is standard input\n");
+                  "       - is standard input\n"
+                  "       tern dmarc send [-c FILE] [--dry-run] [--verbose]\n"
+                  "       sends what was collected on days that have ended to those who ask for it; once a day\n");
     return CLI_USAGE;
 }
 
@@ -105,5 +107,7 @@ int cmd_dmarc(int argc, char **argv)
 {
     if (argc >= 2 && strcmp(argv[1], "report") == 0)
         return dmarc_cmd_report(argc - 1, argv + 1);
+    if (argc >= 2 && strcmp(argv[1], "send") == 0)
+        return dmarc_cmd_send(argc - 1, argv + 1);
     return usage();
 }

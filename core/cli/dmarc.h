@@ -8,6 +8,7 @@
 #include "base/buf.h"
 
 int dmarc_cmd_report(int argc, char **argv);
+int dmarc_cmd_send(int argc, char **argv);
 
 /* One report read, or why not; in the order of the files. */
 struct dmarc_source {

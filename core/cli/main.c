@@ -23,7 +23,7 @@ static const struct {
     { "new", cmd_new, "write the skeleton of a module or filter" },
     { "passwd", cmd_passwd, "make the stored password of a user, for auth_file or a database" },
     { "dkim", cmd_dkim, "make a key that signs mail, or compare it with what DNS has" },
-    { "dmarc", cmd_dmarc, "read the aggregate reports that others sent about our mail" },
+    { "dmarc", cmd_dmarc, "read the reports that others sent about our mail, and send ours" },
     { "help", cmd_help, "explain a key of the configuration or a module's options" },
 };
 

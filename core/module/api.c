@@ -366,6 +366,8 @@ static const struct tern_api table = {
 
     .vrfy = api_vrfy,
     .config_has_result = config_api_has_result,
+
+    .is_rehearsal = api_is_rehearsal,
 };
 
 const struct tern_api *api_table(void)

@@ -116,6 +116,7 @@ uint64_t api_early_octets(const tern_call *call);
 
 /* engine_vrfy.c */
 const struct tern_vrfy *api_vrfy(const tern_call *call);
+bool api_is_rehearsal(const tern_call *call);
 /* api_auth.c */
 tern_str api_auth_mechanism(const tern_call *call);
 tern_str api_auth_user(const tern_call *call);

@@ -4,6 +4,7 @@
  *
  * The thread that holds the call; facts are immutable, so no lock is needed.
  */
+#include "base/clock.h"
 #include "module/api.h"
 #include "module/call.h"
 #include "module/header_edit.h"
@@ -241,4 +242,11 @@ tern_str api_outcome(const tern_call *call)
 tern_str api_outcome_text(const tern_call *call)
 {
     return text(call->view.outcome_text);
+}
+
+/* ---- the call ---- */
+
+bool api_is_rehearsal(const tern_call *call)
+{
+    return call->shadow || clock_is_virtual();
 }

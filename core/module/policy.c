@@ -191,6 +191,16 @@ void policies_free(struct policies *policies)
     mem_cleanup_free(&policies);
 }
 
+void policies_each_step(const struct policies *policies,
+                        void (*each)(void *arg, const struct tern_module *module, const void *conf), void *arg)
+{
+    for (unsigned i = 0; i < policies->count; i++) {
+        const struct plan *plan = policy_plan(policies->list[i]);
+        for (unsigned k = 0; k < plan->step_count; k++)
+            each(arg, plan->steps[k].step->module, plan->steps[k].conf);
+    }
+}
+
 const struct policy *policies_find(const struct policies *policies, struct slice name)
 {
     for (unsigned i = 0; i < policies->count; i++)

@@ -63,6 +63,9 @@ struct policies *policies_build(const struct policies_env *env);
 void policies_free(struct policies *policies);
 /* NULL if there is none; "generated" always exists. */
 const struct policy *policies_find(const struct policies *policies, struct slice name);
+/* Each step of each policy with its options, without profiles: for commands that need a module's own options. */
+void policies_each_step(const struct policies *policies,
+                        void (*each)(void *arg, const struct tern_module *module, const void *conf), void *arg);
 /* Whether a step of the policy acts at that hook. */
 bool policy_acts_at(const struct policy *policy, unsigned hook);
 /* Its steps that are not off, but for `routes:`; `hooks`: 1 << TERN_HOOK_* of those that it acts at. */

@@ -277,7 +277,11 @@ void loop_turn(struct loop *loop, bool wait)
 {
     current = loop;
     timer_wheel_run(&loop->wheel, clock_now_ms());
-    /* The heartbeat's timer is free here: it bounds the sleep. */
+    /*
+     * The heartbeat's timer is free here: it bounds the sleep. Counted from now, not from the last turn: a timer that
+     * is due already fires before the sleep, which then had no end.
+     */
+    uv_update_time(&loop->uv);
     if (wait)
         (void)uv_timer_start(&loop->beat, on_nap, 10, 0);
     (void)uv_run(&loop->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);

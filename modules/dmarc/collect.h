@@ -50,6 +50,10 @@ struct dmarc_judged {
  * Called once for each message with a record and result pass or fail, behind the decision and before the step answers,
  * on the call's loop thread. Must not block and must not answer.
  */
-void dmarc_collect(tern_call *call, const struct dmarc_judged *judged);
+struct dmarc_conf;
+void dmarc_collect(tern_call *call, const struct dmarc_conf *c, const struct dmarc_judged *judged);
+void dmarc_collect_init(const struct tern_api *api);
+/* What is wrong with the option `reports`. */
+void dmarc_collect_check(const struct dmarc_conf *c, struct tern_config *config);
 
 #endif

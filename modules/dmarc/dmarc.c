@@ -12,6 +12,10 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include <lib/dmarc_rows.h>
+
+#include "store.h"
+
 const struct tern_api *dmarc_api;
 #define tern dmarc_api
 
@@ -207,6 +211,7 @@ static int check(void *conf, struct tern_config *config)
         tern->config_error(config, NULL, "needs spf and dkim_verify before it: it compares From with what they find");
     else if (!spf || !dkim)
         tern->config_warning(config, NULL, "without %s before it no message ever fails", spf ? "dkim_verify" : "spf");
+    dmarc_collect_check(c, config);
     return 0;
 }
 
@@ -223,8 +228,15 @@ static int init(const struct tern_api *api, void **ret_state)
         (void)snprintf(done[i], sizeof(done[i]), "tern_dmarc_disposition_%s_total", dmarc_policy_name(i));
         dispositions[i] = api->counter(done[i], "Messages that failed DMARC, by what was done to them");
     }
+    dmarc_collect_init(api);
     *ret_state = NULL;
     return 0;
+}
+
+static void fini(void *state)
+{
+    (void)state;
+    store_close();
 }
 
 static const char *const quarantine_values[] = { "none", "hold", NULL };
@@ -244,7 +256,8 @@ static const struct tern_option options[] = {
                      "hold: what the domain wants in quarantine is held in the queue; with enforce."),
     TERN_OPTION_STRING(struct dmarc_conf, header, "X-DMARC-Quarantine",
                        "A field that mail gets which the domain wants in quarantine; empty: none."),
-    TERN_OPTION_ENUM(struct dmarc_conf, temperror, "next", defer_values, "defer: 451 4.7.1 when DNS does not answer."),
+    TERN_OPTION_ENUM(struct dmarc_conf, temperror, "next", defer_values,
+                     "defer: 451 4.7.1 when DNS does not answer."),
     TERN_OPTION_ENUM(struct dmarc_conf, bad_from, "next", reject_values,
                      "reject: 550 5.7.1 for a message without exactly one From of one domain."),
     TERN_OPTION_CIDRS(struct dmarc_conf, exempt,
@@ -263,6 +276,8 @@ static const struct tern_option options[] = {
                      "rfc7489: organizational domains by the public suffix list, and pct=."),
     TERN_OPTION_MS(struct dmarc_conf, lookup_time, "20s", 1000, 300000,
                    "How long the questions of a message may take; then it is temperror."),
+    TERN_OPTION_RECORDS(struct dmarc_conf, reports, dmarc_reports_options, struct dmarc_reports_conf, 0, 1,
+                        "Collect what aggregate reports say; `tern dmarc send` sends them."),
     TERN_OPTIONS_END,
 };
 
@@ -278,7 +293,8 @@ static const struct tern_note notes[] = {
 };
 
 static const struct tern_hook hooks[] = {
-    { TERN_HOOK(MESSAGE, on_message), .answers = TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_HOLD, .flags = TERN_ONCE },
+    { TERN_HOOK(MESSAGE, on_message), .answers = TERN_MAY_REJECT | TERN_MAY_DEFER | TERN_MAY_HOLD,
+      .flags = TERN_ONCE },
     TERN_HOOKS_END,
 };
 
@@ -286,4 +302,4 @@ static const char *const after[] = { "spf", "dkim_verify", "arc_verify", NULL };
 
 TERN_MODULE(.name = "dmarc", .summary = "Check whether the domain of From stands behind a message (DMARC).",
             .options = options, .hooks = hooks, .notes = notes, .conf_size = sizeof(struct dmarc_conf), .init = init,
-            .check = check, .after = after)
+            .fini = fini,            .check = check, .after = after)

@@ -24,6 +24,7 @@ struct dmarc_conf {
     const struct tern_table *forwarders, *domains, *lists;
     bool arc;
     uint64_t lookup_time_ms;
+    struct tern_records reports; /* none, or one struct dmarc_reports_conf */
 };
 
 /* Why the policy is not applied as it is asked for: the names of RFC 9990, and sampled_out of RFC 7489. */

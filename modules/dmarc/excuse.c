@@ -39,7 +39,8 @@ void dmarc_excuses(tern_call *call, const struct dmarc_conf *c, struct dmarc_wor
             add(w, c->lists, check->in.identifiers[i].domain, DMARC_OVERRIDE_MAILING_LIST, "lists");
 }
 
-static void excuse(struct dmarc_work *w, enum dmarc_override override, tern_str comment, enum dmarc_policy disposition)
+static void excuse(struct dmarc_work *w, enum dmarc_override override, tern_str comment,
+                   enum dmarc_policy disposition)
 {
     w->override = override;
     w->comment = comment;

@@ -206,5 +206,5 @@ void dmarc_report(tern_call *call, const struct dmarc_conf *c, const struct dmar
         j.envelope_to = tern->rcpt(call, 0)->original.domain;
     add_spf(call, &j);
     add_signatures(call, &j);
-    dmarc_collect(call, &j);
+    dmarc_collect(call, c, &j);
 }

@@ -168,6 +168,21 @@ static void on_stop_timer(struct loop_timer *timer)
 }
 
 /* Everything written to us comes back, although the peer reads only after it has written all. */
+/* The sleep of a turn has an end, also for one who was busy since the last turn. */
+static void test_turn_of_the_busy(void)
+{
+    struct loop *loop = loop_new(0);
+    uint64_t began = clock_now_us();
+
+    loop_turn(loop, true);
+    while (clock_now_us() < began + 100000)
+        ;
+    (void)alarm(60);
+    loop_turn(loop, true);
+    (void)alarm(0);
+    loop_free(loop);
+}
+
 static void test_echo_with_back_pressure(void)
 {
     int fds[2];
@@ -289,6 +304,7 @@ int main(void)
     suite = CU_add_suite("net", NULL, NULL);
     CU_add_test(suite, "addresses", test_addresses);
     CU_add_test(suite, "timers never fire early and not late", test_wheel_never_early);
+    CU_add_test(suite, "a turn of one who was busy ends", test_turn_of_the_busy);
     CU_add_test(suite, "4 MB echoed with back pressure", test_echo_with_back_pressure);
     CU_add_test(suite, "posts from four threads", test_posts_from_threads);
     CU_add_test(suite, "pause, half-close", test_pause_and_hang_up);

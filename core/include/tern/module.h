@@ -808,6 +808,11 @@ struct tern_api {
 
     /* check(): whether a step that stands before this one declares that result. */
     bool (*config_has_result)(struct tern_config *config, const char *name);
+    /*
+     * The step decides for the record only: it is in shadow mode, or this is `tern test`. What has an effect beyond
+     * the journal (a file, a message to somebody else) is then left out. Any thread.
+     */
+    bool (*is_rehearsal)(const tern_call *call);
 };
 
 /* True if the server's table has this function. */

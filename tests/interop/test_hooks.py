@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from dkimpeers import Dns
 from peers import Sink
 from ternlib import MODULES, ROOT, Client, Tern, dotted, need, queue_id, run, wait_for
 
@@ -410,6 +411,35 @@ def test_shadow(kind):
         assert "late rejects" in text, text
         got = transaction(t, TWO[1:])
         assert got["dot"][0] == 550, got
+
+
+WARM = """
+local tern = require "tern"
+tern.on("mail", function(txn)
+  local said = {}
+  for i = 1, 20 do
+    local there = tern.dns("one.test", "TXT")
+    local absent, why = tern.dns("two.test", "TXT")
+    said[i] = there[1] .. tostring(absent) .. why
+  end
+  return tern.reject(550, "5.7.1", said[1] .. #said .. said[20])
+end)
+"""
+
+
+def test_dns_answers_that_are_kept():
+    """What the cache has is given to the step when its handler has returned, over and over, and is asked for once by each loop."""
+    config = CONFIG.replace("{more}", 'dns: { servers: ["127.0.0.1:{dns}"], timeout: 2s }').replace("module_path: {dir}/modules\n", "")
+    config = config.replace("{steps}", "    - lua: { script: warm.lua }").replace("{marker}", "")
+    with Dns({"one.test": "1"}) as dns, Tern(config, files={"warm.lua": WARM}, dns=dns.port).start() as t:
+        for _ in range(8):
+            c = Client(t.port)
+            c.cmd("EHLO client.example")
+            assert c.cmd("MAIL FROM:<a@client.example>")[0] == 250
+            code, text = c.cmd("RCPT TO:<b@home.example>")
+            assert code == 550 and "1nilNXDOMAIN201nilNXDOMAIN" in text, (code, text)
+            c.close()
+        assert 1 <= dns.asked.count("one.test") <= 8, dns.asked  # of 160
 
 
 if __name__ == "__main__":

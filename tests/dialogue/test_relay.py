@@ -88,6 +88,8 @@ def try_all(config, where):
         with open(path, "w") as f:
             f.write(config.replace("soft_bounce: true", "soft_bounce: false"))  # 450 for 550
         talks = dialogues(config)
+        if not talks and re.search(r"^listeners:", config, re.M) and set(re.findall(r"protocol: (\w+)", config)) == {"milter"}:
+            return 0  # the mail server in front decides who may relay
         assert talks, "%s: no listener found" % where
         with open(os.path.join(d, "x.smtpt"), "w") as f:
             f.write("config tern.yaml\n" + "".join(servers(config)) + "".join(talks))

@@ -4,8 +4,8 @@
  *
  * At `sign`, behind the last edit and behind dkim_sign: what is sealed is what is sent. On a thread of the pool, as
  * dkim_sign is. Whether the chain was good when the mail came cannot be found out any more here, behind our own edits:
- * arc_verify has said so at `message`, of the same transaction. So mail that comes from nowhere (bounces, what was
- * released from hold) is not sealed; it is nothing that we have received from others.
+ * arc_verify has said so at `message`, of the same transaction. So Tern's own mail (bounces) is not sealed; it is
+ * nothing that we have received from others.
  *
  * Source: RFC 8617 (5.1).
  */

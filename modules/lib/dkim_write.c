@@ -31,8 +31,9 @@ bool dkim_write_fold(struct dkim_write *w)
 {
     if (w->line_max == SIZE_MAX)
         return false;
-    dkim_write(w, "\r\n\t", 3);
-    w->line = 8;
+    /* Blanks, not a tab: dkimpy looks for " i=" in a set of ARC. */
+    dkim_write(w, "\r\n    ", 6);
+    w->line = 4;
     return true;
 }
 
@@ -123,5 +124,5 @@ static size_t longest(struct tern_list list, size_t octets)
 
 size_t dkim_names_room(const struct dkim_names *names)
 {
-    return DKIM_WRITE_NAMES_MAX * (longest(names->headers, longest(names->oversign, 8)) + 4);
+    return DKIM_WRITE_NAMES_MAX * (longest(names->headers, longest(names->oversign, 8)) + 8);
 }

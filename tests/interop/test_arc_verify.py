@@ -275,6 +275,23 @@ def test_fifty_sets():
         assert got.arc == "fail" and "i= is not a number from 1 to 50" in got.detail, got
 
 
+def test_a_hundred_keys():
+    """Each field of each set by a key of its own: all are asked for, and one that is gone is the end of it."""
+    c, names = chain(), []
+    for n in range(50):
+        names += ["a%d" % n, "b%d" % n]
+        c.add(ams={"s": "a%d" % n}, seal={"s": "b%d" % n})
+    txt = {"%s._domainkey.list.example" % name: ed().record for name in names}
+    with Dns(txt) as dns, server(dns) as t:
+        got = Session(t).send(c.message)
+        assert got.arc == "pass" and "header.oldest-pass=0" in got.detail, got
+        assert sorted(set(dns.asked)) == sorted(txt), dns.asked
+    del txt["b7._domainkey.list.example"]
+    with Dns(txt) as dns, server(dns) as t:
+        got = Session(t).send(c.message)
+        assert got.arc == "fail" and "i=8: ARC-Seal: there is no key" in got.detail, got
+
+
 def test_weak_keys():
     rows = [(768, "1024", "fail", "the key is too short"), (1024, "1024", "pass", ""), (1024, "2048", "fail", "the key is too short"),
             (2048, "2048", "pass", "")]
@@ -347,7 +364,7 @@ if __name__ == "__main__":
     need_peers()
     try:
         run([test_peers, test_why, test_who_is_trusted, test_good_chains_that_prove_too_little, test_what_the_first_sealer_found,
-             test_tags_and_keys, test_broken_chains, test_fifty_sets, test_weak_keys, test_skew, test_dns_that_does_not_answer,
+             test_tags_and_keys, test_broken_chains, test_fifty_sets, test_a_hundred_keys, test_weak_keys, test_skew, test_dns_that_does_not_answer,
              test_large_bodies_go_to_the_pool, test_a_client_that_leaves, test_metrics])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

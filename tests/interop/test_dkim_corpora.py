@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from dkimpeers import Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, need_peers
+from dkimpeers import Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, from_fields, messages, need_peers
 from peers import Postfix, Sink
 from ternlib import SHARED, Client, Tern, need, need_shared, queue_id, run, wait_for
 
@@ -210,28 +210,12 @@ SPAMASSASSIN = {"test-pass-01.msg": SHA1}
 
 # ---- the messages corpus ----
 
-def messages():
-    """Every mail that Tern takes, with CRLF line ends; a leading "From " line of an mbox left out."""
-    folder = os.path.join(SHARED, "corpora", "messages")
-    for path, _, names in sorted(os.walk(folder)):
-        for n in sorted(names):
-            with open(os.path.join(path, n), "rb") as f:
-                data = re.sub(rb"\r?\n", b"\r\n", f.read())
-            if not data.endswith(b"\r\n"):
-                data += b"\r\n"
-            yield os.path.join(os.path.relpath(path, folder), n), data
-
-
 def signs_and_verifies(peer, data, check):
     """Whether the peer can read the mail at all: it signs, and takes its own signature."""
     try:
         return check(peer.sign(data, key()))
     except Exception:
         return False
-
-
-def from_fields(data):
-    return len(re.findall(rb"(?im)^from[ \t]*:", data.split(b"\r\n\r\n")[0]))
 
 
 def by_dkimpy(mail):

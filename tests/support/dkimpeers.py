@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from dnsserver import DnsServer
-from ternlib import SLOW
+from ternlib import SHARED, SLOW
 
 
 class Dns(DnsServer):
@@ -44,6 +44,22 @@ class Dns(DnsServer):
 def crlf(data):
     data = data if isinstance(data, bytes) else data.encode()
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def messages():
+    """Every mail that Tern takes, with CRLF line ends; a leading "From " line of an mbox left out."""
+    folder = os.path.join(SHARED, "corpora", "messages")
+    for path, _, names in sorted(os.walk(folder)):
+        for n in sorted(names):
+            with open(os.path.join(path, n), "rb") as f:
+                data = re.sub(rb"\r?\n", b"\r\n", f.read())
+            if not data.endswith(b"\r\n"):
+                data += b"\r\n"
+            yield os.path.join(os.path.relpath(path, folder), n), data
+
+
+def from_fields(data):
+    return len(re.findall(rb"(?im)^from[ \t]*:", data.split(b"\r\n\r\n")[0]))
 
 
 class Key:

@@ -11,8 +11,8 @@
 
 const char *dmarc_override_name(enum dmarc_override override)
 {
-    static const char *const names[] = { "",      "local_policy",     "mailing_list",     "other",
-                                         "policy_test_mode", "trusted_forwarder", "sampled_out" };
+    static const char *const names[] = { "", "local_policy", "mailing_list", "policy_test_mode", "trusted_forwarder",
+                                         "sampled_out" };
 
     return names[override];
 }

@@ -284,6 +284,16 @@ def test_the_recipe():
             last = next(m for m in box if queue_id(got.text).encode() in m)
             assert (b"X-DMARC-Quarantine: dmarc=fail" in last) == marked, last
             assert b"Authentication-Results: mx1.hoster.example;" in last and b"dmarc=" in last, last
+        rehearsal = recipe().replace("        enforce: true\n", "        enforce: true\n        mode: shadow\n")
+        assert "mode: shadow" in rehearsal
+        with Tern(rehearsal, files=files, dns=dns.port).start() as s:
+            got = send(s, mail("bank.test"))
+            assert got.code == 250, got
+            assert s.metric("tern_dmarc_disposition_reject_total") == 1
+            why = wait_for(lambda: s.cli("why", "--json", queue_id(got.text), check=False).stdout)
+            assert "Email rejected per DMARC policy for bank.test" in why and "shadow" in why, why
+            mails = wait_for(lambda: s.maildir("alice"), 20)
+            assert b"X-DMARC-Quarantine" not in mails[0] and b"dmarc=" not in mails[0], mails
 
 
 def test_configurations_that_are_wrong():

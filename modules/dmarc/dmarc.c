@@ -246,8 +246,9 @@ static const char *const list_values[] = { "enforce", "quarantine", "none", NULL
 static const char *const compat_values[] = { "rfc9989", "rfc7489", NULL };
 static const char *const result_values[] = { "none", "pass", "fail", "temperror", "permerror", NULL };
 static const char *const policy_values[] = { "none", "quarantine", "reject", NULL };
-static const char *const override_values[] = { "", "local_policy", "mailing_list", "policy_test_mode", "trusted_forwarder",
-                                               "sampled_out", NULL };
+static const char *const override_values[] = {
+    "", "local_policy", "mailing_list", "policy_test_mode", "trusted_forwarder", "sampled_out", NULL,
+};
 
 static const struct tern_option options[] = {
     TERN_OPTION_BOOL(struct dmarc_conf, enforce, "false",

@@ -70,12 +70,15 @@ static bool is_kept(tern_call *call, const struct auth_results_conf *c)
 
 static tern_verdict remove_forged(tern_call *call, const struct auth_results_conf *c)
 {
-    struct removal *r = tern->alloc(call, sizeof(*r));
-    tern_str header;
+    tern_str header, rest, value;
     int error = tern->header_octets(call, false, &header);
 
     if (error < 0)
         return tern->fail(call, "the header could not be read: errno %d", -error);
+    rest = header;
+    if (!forged_next(&rest, &value))
+        return TERN_NEXT;
+    struct removal *r = tern->alloc(call, sizeof(*r));
     look(c, header, r);
     if (r->count > REMOVED_MAX)
         return tern->reply(call, TERN_REJECT, 550, "5.7.1",
@@ -96,7 +99,6 @@ static tern_verdict remove_forged(tern_call *call, const struct auth_results_con
 static void add_ours(tern_call *call, const struct auth_results_conf *c)
 {
     tern_str texts[AUTHRES_METHODS_MAX];
-    char *value = tern->alloc(call, AUTHRES_FIELD_OCTETS_MAX + 1);
     struct authres_field field = {
         .name = TERN_STR(FIELD_NAME),
         .id = id_of(c),
@@ -105,6 +107,9 @@ static void add_ours(tern_call *call, const struct auth_results_conf *c)
         .utf8 = tern->is_smtputf8(call),
     };
     unsigned left_out;
+
+    field.room = authres_room(&field);
+    char *value = tern->alloc(call, field.room);
     size_t len = authres_compose(&field, value, &left_out);
 
     if (left_out > 0) {

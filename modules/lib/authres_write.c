@@ -226,9 +226,20 @@ static unsigned put_text(struct folding *f, tern_str text, bool utf8, unsigned *
     return put_count;
 }
 
+/* A fold is three octets where there were a blank or two: so each octet of a text may become two. */
+size_t authres_room(const struct authres_field *field)
+{
+    size_t room = field->before.len + 2 * field->id.len + sizeof("\"\"; none");
+
+    for (unsigned i = 0; i < field->count && room <= AUTHRES_FIELD_OCTETS_MAX; i++)
+        room += 2 * field->texts[i].len + sizeof(";\r\n\t");
+    return room <= AUTHRES_FIELD_OCTETS_MAX ? room : AUTHRES_FIELD_OCTETS_MAX + 1;
+}
+
 size_t authres_compose(const struct authres_field *field, char *out, unsigned *ret_left_out)
 {
-    struct folding f = { .text = { .at = out, .room = AUTHRES_FIELD_OCTETS_MAX + 1 } };
+    size_t room = field->room > 0 ? field->room : AUTHRES_FIELD_OCTETS_MAX + 1;
+    struct folding f = { .text = { .at = out, .room = room } };
     unsigned left_out = 0, results = 0;
 
     out[0] = '\0';

@@ -58,7 +58,14 @@ static void compose(const tern_str *texts, unsigned count, bool utf8)
     unsigned left_out, version;
     tern_str id;
 
+    /* Where it says what it needs it gets no less done. */
+    static char exact[AUTHRES_FIELD_OCTETS_MAX + 1];
+    unsigned left_out_exact;
     size_t len = authres_compose(&field, out, &left_out);
+    field.room = authres_room(&field);
+    assert(field.room <= sizeof(exact));
+    assert(authres_compose(&field, exact, &left_out_exact) == len && left_out_exact == left_out);
+    assert(memcmp(exact, out, len) == 0);
     assert(len <= AUTHRES_FIELD_OCTETS_MAX && out[len] == '\0');
     check_lines(out, len);
     assert(authres_open(&r, (tern_str){ out, len }, true, utf8, &id, &version));

@@ -58,8 +58,8 @@ struct authres_field {
 size_t authres_room(const struct authres_field *field);
 bool authres_id_is_valid(tern_str id);
 /*
- * The value, folded, without final CRLF; "none" if there is no result. `out` has 1 KB at least, or what authres_room()
- * says. Returns its length; *ret_left_out: results that are none, or for which there was no room.
+ * The value, folded, without final CRLF; "none" if there is no result. `out` has field->room octets. Returns its
+ * length; *ret_left_out: results that are none, or for which there was no room.
  */
 size_t authres_compose(const struct authres_field *field, char *out, unsigned *ret_left_out);
 

@@ -295,6 +295,10 @@ def test_configurations_that_are_wrong():
         (domains + "    - spf\n    - auth_results: { ours: [\"*x\"] }\n", 1, "neither a name"),
         (domains + "    - spf\n    - auth_results: { remove: all, ours: [a.example] }\n", 1, "counts with remove: ours only"),
         (domains + "    - spf\n    - auth_results: { remove: none, keep_from: [192.0.2.0/24] }\n", 1, "nobody's fields are removed"),
+        (domains + "    - spf\n    - auth_results: { methods: [%s] }\n" % ", ".join(["spf"] * 16), 0, None),
+        (domains + "    - spf\n    - auth_results: { methods: [%s] }\n" % ", ".join(["spf"] * 17), 1, "methods: expected 1 to 16 entries; got 17"),
+        (domains + "    - spf\n    - auth_results: { ours: [%s] }\n" % ", ".join(["a.example"] * 100), 0, None),
+        (domains + "    - spf\n    - auth_results: { ours: [%s] }\n" % ", ".join(["a.example"] * 101), 1, "ours: expected "),
         (STEPS, 0, None),
     ]
     for steps, status, says in rows:

@@ -13,6 +13,8 @@ tern_unit_test(test_arc_suite LIBS tern_module_dkim tern_module_authres tern_bas
   SOURCES test_arc_suite.c ${PROJECT_SOURCE_DIR}/modules/arc_seal/seal.c)
 tern_unit_test(test_dkim LIBS tern_module_dkim tern_base dep::jansson)
 tern_unit_test(test_authres LIBS tern_module_authres)
+tern_unit_test(test_forged LIBS tern_module_authres dep::idn
+  SOURCES test_forged.c ${PROJECT_SOURCE_DIR}/modules/auth_results/forged.c ${PROJECT_SOURCE_DIR}/modules/lib/idn.c)
 tern_unit_test(test_from LIBS tern_api
   SOURCES test_from.c ${PROJECT_SOURCE_DIR}/modules/lib/from.c)
 tern_unit_test(test_dovecot_link LIBS tern_api dep::sodium Threads::Threads

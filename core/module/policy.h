@@ -68,6 +68,8 @@ void policies_each_step(const struct policies *policies,
                         void (*each)(void *arg, const struct tern_module *module, const void *conf), void *arg);
 /* Whether a step of the policy acts at that hook. */
 bool policy_acts_at(const struct policy *policy, unsigned hook);
+/* The same of any plan of it: a step that is off acts for those whose profile turns it on. */
+bool policy_may_act_at(const struct policy *policy, unsigned hook);
 /* Its steps that are not off, but for `routes:`; `hooks`: 1 << TERN_HOOK_* of those that it acts at. */
 void policy_each_step(const struct policy *policy,
                       void (*tell)(void *arg, const char *step, const struct place *place, unsigned hooks), void *arg);

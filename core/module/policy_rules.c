@@ -134,6 +134,14 @@ void policy_rules(struct building *b, const struct policy *policy)
                                   policy->steps[i].place);
 }
 
+bool policy_may_act_at(const struct policy *policy, unsigned hook)
+{
+    for (unsigned i = 0; i < policy->step_count; i++)
+        if ((policy->sources[i].hooks & (1u << hook)) != 0)
+            return true;
+    return false;
+}
+
 void policy_each_step(const struct policy *policy,
                       void (*tell)(void *arg, const char *step, const struct place *place, unsigned hooks), void *arg)
 {

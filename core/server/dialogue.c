@@ -640,10 +640,12 @@ struct dialogue *dialogue_new(const struct dialogue_options *o)
 {
     struct dialogue *s = mem_zalloc(sizeof(*s));
     const struct server_conf *conf = &o->generation->conf;
+    bool milter = o->listener->protocol == LISTENER_MILTER; /* in `tern test`, which speaks SMTP to every policy */
     struct engine_session_options eo = {
         .policy = o->policy, .generation_ref = dialogue_ref_generation,
         .generation_unref = dialogue_unref_generation, .generation = o->generation,
-        .soft_bounce = conf->soft_bounce, .split = conf->split, .groups_max = conf->limits.groups,
+        .soft_bounce = conf->soft_bounce, .split = conf->split || milter, .groups_max = conf->limits.groups,
+        .others_deliver = milter,
         .facts = o->facts, .early = early, .early_arg = s,
         .auth = o->listener->auth != LISTENER_AUTH_OFF ? &o->listener->auth_options : NULL,
     };

@@ -610,9 +610,10 @@ struct milter_policy *milter_policy_new(const struct milter_policy_options *o)
     struct milter_policy *p = mem_zalloc(sizeof(*p));
     struct milter_session_options so = {
         .ops = &milter_ops, .owner = p,
-        .wants_data = policy_acts_at(o->policy, TERN_HOOK_DATA),
-        .wants_message = policy_acts_at(o->policy, TERN_HOOK_MESSAGE) ||
-                         policy_acts_at(o->policy, TERN_HOOK_QUEUE) || policy_acts_at(o->policy, TERN_HOOK_SIGN),
+        .wants_data = policy_may_act_at(o->policy, TERN_HOOK_DATA),
+        .wants_message = policy_may_act_at(o->policy, TERN_HOOK_MESSAGE) ||
+                         policy_may_act_at(o->policy, TERN_HOOK_QUEUE) ||
+                         policy_may_act_at(o->policy, TERN_HOOK_SIGN),
     };
 
     p->loop_engine = o->engine;

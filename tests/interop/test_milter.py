@@ -409,6 +409,63 @@ def test_signed_and_verified():
                     arrived(sink, "again@example.org")
 
 
+def test_what_is_found_out():
+    """spf, dkim_verify, dmarc and auth_results: the client is who Postfix says, its fields are replaced, DMARC refuses."""
+    need("postfix")
+    from dkimpeers import Dkimpy, Key, need_peers
+    from spfzone import Server, Zone
+    need_peers()
+    config = CONFIG.replace("    - lua: { script: filter.lua }\n", """    - spf
+    - dkim_verify
+    - dmarc: { enforce: true }
+    - auth_results
+    - hello: { greeting: seen }
+""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\ntemp:')
+    with tempfile.TemporaryDirectory() as folder, Sink() as sink:
+        k = Key(folder, "s1")
+        zone = Zone({"example.net": [{"TXT": "v=spf1 ip4:192.0.2.77 -all"}], "_dmarc.example.net": [{"TXT": "v=DMARC1; p=reject"}],
+                     "s1._domainkey.example.net": [{"TXT": k.record}], "client.example": [{"A": "192.0.2.77"}]})
+        with Server(zone) as dns, server(config, files={"x": ""}, dns=dns.port) as t, \
+                postfix(t, sink, "smtpd_authorized_xclient_hosts = 127.0.0.1\nmynetworks = 127.0.0.0/8 192.0.2.0/24") as p:
+            def say(address, rcpt, mail):
+                c = Client(p.port)
+                c.cmd("EHLO proxy.example")
+                assert c.cmd("XCLIENT ADDR=%s" % address)[0] == 220
+                got = c.mail("bob@example.net", [rcpt], mail)
+                c.close()
+                return got
+            plain = b"From: Bob <bob@example.net>\r\nTo: alice@example.org\r\nDate: Mon, 02 Mar 2026 10:00:00 +0000\r\nMessage-ID: <1@example.net>\r\n" \
+                    b"Subject:  a\r\n fold\r\nAuthentication-Results: mx.test; dmarc=pass header.from=bank.example\r\n" \
+                    b"Authentication-Results: other.example; spf=none\r\nauthentication-results:\r\n mx.test (evil) 1; spf=pass\r\n\r\nHello\r\n"
+            code, text = say("192.0.2.78", "no@example.org", plain)
+            assert code == 550 and "DMARC" in text.upper(), (code, text)
+            ident = re.search(r"\[(\w+)\]", text).group(1)
+            assert "v=DMARC1; p=reject" in t.cli("why", ident).stdout, t.cli("why", ident).stdout
+            for address, mail, want in (("192.0.2.77", plain, ["spf=pass", "dkim=none", "dmarc=pass"]),
+                                        ("192.0.2.78", Dkimpy.sign(plain, k), ["spf=fail", "dkim=pass", "dmarc=pass"])):
+                rcpt = "to-%s@example.org" % address[-2:]
+                assert say(address, rcpt, mail)[0] == 250, address
+                data = arrived(sink, rcpt)[0].data.decode()
+                head = re.sub(r"\r\n[ \t]+", " ", data.split("\r\n\r\n")[0])
+                fields = [f for f in head.split("\r\n") if f.lower().startswith("authentication-results:")]
+                assert len(fields) == 2 and fields[1].endswith("other.example; spf=none"), fields
+                assert fields[0].startswith("Authentication-Results: mx.test;") and all(w in fields[0] for w in want), fields
+                if address.endswith("78"):
+                    assert Dkimpy.verify(data.encode(), {"s1._domainkey.example.net": k.record})[0] is True, data
+
+
+def test_mail_of_local_users():
+    """non_smtpd_milters: what the sendmail command takes goes through the policy, too."""
+    need("postfix")
+    with Sink() as sink, server() as t, Postfix("smtp", sink.port, "non_smtpd_milters = inet:127.0.0.1:%d\nmilter_default_action = tempfail\n"
+                                                "milter_protocol = 6" % t.port) as p:
+        r = subprocess.run([program("sendmail"), "-C", p.conf, "-f", "a@client.example", "local@example.org"], input="Subject: by hand\n\nx\n",
+                           capture_output=True, text=True, timeout=60 * SLOW)
+        assert r.returncode == 0, r
+        data = arrived(sink, "local@example.org")[0].data.decode()
+        assert re.search(r"^X-Tern: checked true\r$", data, re.M), data
+
+
 def test_the_page():
     """docs/milter.md: its own configuration and its own lines of main.cf and master.cf, with a mail in and one out."""
     need("postfix")

@@ -139,6 +139,18 @@ def test_what_is_not_needed_is_not_sent():
             assert m.whole()[0][1].startswith(b"554 5.7.2 Not so")
 
 
+def test_a_step_that_a_profile_turns_on():
+    """It is off for all others: the mail is sent to us all the same, or it would see none."""
+    config = CONFIG.split("    - lua:")[0] + "    - lua: { script: filter.lua, name: late, mode: off }\n" \
+        "profiles: { strict: { late: { mode: enforce } } }\nprofile_for: { domain: { home.example: strict } }\n"
+    with server(config=config) as t, Mta(t.port) as m:
+        m.begin()
+        assert m.steps & 0x70 == 0, hex(m.steps)
+        assert m.whole([("Subject", " count")])[0][1].startswith(b"550 5.7.1 24 octets for 1"), "not seen"
+        assert m.mail() == m.rcpt("<x@far.example>") == (b"c", b"")
+        assert m.whole([("Subject", " count")]) == [(b"c", b"")]
+
+
 def test_hostile():
     """What is malformed or out of order closes the connection with one line in the log, and harms nobody else."""
     start = packet(b"O", struct.pack(">III", 6, 0x1FF, 0x1FFFFF))

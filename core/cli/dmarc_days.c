@@ -40,6 +40,21 @@ static int by_number(const void *left, const void *right)
 
 /* ---- files ---- */
 
+static void keep_newest(struct dmarc_days *d, int64_t day)
+{
+    unsigned oldest = 0;
+
+    if (d->day_count < DMARC_DAYS_MAX) {
+        d->days[d->day_count++] = day;
+        return;
+    }
+    for (unsigned i = 1; i < d->day_count; i++)
+        if (d->days[i] < d->days[oldest])
+            oldest = i;
+    if (d->days[oldest] < day)
+        d->days[oldest] = day;
+}
+
 static int list_days(int folder_fd, int64_t today, struct dmarc_days *d)
 {
     int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -51,13 +66,14 @@ static int list_days(int folder_fd, int64_t today, struct dmarc_days *d)
             (void)close(fd);
         return r;
     }
-    for (struct dirent *e = readdir(dir); e != NULL && d->day_count < DMARC_DAYS_MAX; e = readdir(dir)) {
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
         int64_t day = dmarc_rows_day(e->d_name);
         if (day >= 0 && day < today)
-            d->days[d->day_count++] = day;
+            keep_newest(d, day);
     }
     (void)closedir(dir);
-    qsort(d->days, d->day_count, sizeof(d->days[0]), by_number);
+    if (d->day_count > 0)
+        qsort(d->days, d->day_count, sizeof(d->days[0]), by_number);
     return 0;
 }
 
@@ -109,12 +125,14 @@ static void add_lines(struct dmarc_days *d, size_t *room, int64_t day, struct sl
     }
 }
 
-int dmarc_days_read(int folder_fd, int64_t today, struct dmarc_days *ret)
+int dmarc_days_read(int folder_fd, int64_t oldest, int64_t today, struct dmarc_days *ret)
 {
     size_t room = 0;
     int r = list_days(folder_fd, today, ret);
 
     for (unsigned i = 0; i < ret->day_count && r == 0; i++) {
+        if (ret->days[i] < oldest)
+            continue;
         r = read_day(folder_fd, ret->days[i], &ret->texts[i]);
         if (r == 0)
             add_lines(ret, &room, ret->days[i], buf_slice(&ret->texts[i]));

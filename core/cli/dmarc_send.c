@@ -50,6 +50,7 @@ struct sending {
     size_t wish_count, wish_room;
     const char *submitter, *sender;
     int64_t now_s, today_s; /* 0:00 UTC */
+    int64_t oldest;         /* day that is still reported */
     int folder_fd;
     bool dry_run, verbose, failed, waits;
 };
@@ -242,29 +243,22 @@ static void send_all(struct sending *s)
 
 /* ---- afterwards ---- */
 
-static void drop_days(struct sending *s)
+static void drop(struct sending *s, int64_t day)
 {
-    int64_t oldest = (s->now_s - (int64_t)s->conf->keep_s) / DMARC_DAY_SECONDS;
-    bool all = !s->waits && !s->failed;
     char name[DMARC_ROWS_FILE_OCTETS];
 
-    for (unsigned i = 0; i < s->days.day_count; i++) {
-        if (!all && s->days.days[i] >= oldest)
-            continue;
-        dmarc_rows_file(s->days.days[i], name);
-        if (!all)
-            (void)fprintf(
-                stderr, "tern dmarc: %s is older than `keep` and given up: not all of it could be reported\n", name);
-        if (unlinkat(s->folder_fd, name, 0) < 0)
-            (void)fprintf(stderr, "tern dmarc: %s: %s\n", name, strerror(errno));
-    }
+    dmarc_rows_file(day, name);
+    if (unlinkat(s->folder_fd, name, 0) < 0)
+        (void)fprintf(stderr, "tern dmarc: %s: %s\n", name, strerror(errno));
 }
 
 static void clean_up(struct sending *s)
 {
     int64_t since = s->today_s - (int64_t)s->conf->keep_s - 2 * DMARC_DAY_SECONDS;
 
-    drop_days(s);
+    for (unsigned i = 0; i < s->days.day_count; i++)
+        if (s->days.days[i] < s->oldest || (!s->waits && !s->failed))
+            drop(s, s->days.days[i]);
     int r = dmarc_journal_compact(&s->journal, since);
     if (r < 0) {
         (void)fprintf(stderr, "tern dmarc: the file \"sent\" cannot be written anew: %s\n", strerror(-r));
@@ -311,9 +305,12 @@ static int run(struct sending *s, const struct dmarc_config *config)
 
     if (r < 0)
         return fail("sent", strerror(-r));
-    r = dmarc_days_read(s->folder_fd, (s->now_s - SETTLE_S) / DMARC_DAY_SECONDS, &s->days);
+    r = dmarc_days_read(s->folder_fd, s->oldest, (s->now_s - SETTLE_S) / DMARC_DAY_SECONDS, &s->days);
     if (r < 0)
         return fail(s->conf->path.ptr, strerror(-r));
+    for (unsigned i = 0; i < s->days.day_count && s->days.days[i] < s->oldest; i++)
+        (void)fprintf(stderr, "tern dmarc: a day %lld days ago is older than `keep` and given up\n",
+                      (long long)(s->today_s / DMARC_DAY_SECONDS - s->days.days[i]));
     if (s->days.broken > 0)
         (void)fprintf(stderr, "tern dmarc: %zu lines of %s cannot be read: passed over\n", s->days.broken,
                       s->conf->path.ptr);
@@ -348,6 +345,7 @@ static int send_by(const struct dmarc_config *config, bool dry_run, bool verbose
 
     s.now_s = time(NULL);
     s.today_s = s.now_s / DMARC_DAY_SECONDS * DMARC_DAY_SECONDS;
+    s.oldest = (s.today_s - (int64_t)s.conf->keep_s) / DMARC_DAY_SECONDS;
     set_names(&s);
     s.folder_fd = open_folder(s.conf->path.ptr, &status);
     if (s.folder_fd < 0)

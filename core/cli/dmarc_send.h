@@ -44,8 +44,11 @@ struct dmarc_days {
     size_t line_count;
     size_t broken; /* lines that are none */
 };
-/* Files of the folder whose day is before `today`. 0 or a negative errno. */
-int dmarc_days_read(int folder_fd, int64_t today, struct dmarc_days *ret);
+/*
+ * Files of the folder whose day is before `today`; of those before `oldest` only the day, their rows are given up. Of
+ * more than DMARC_DAYS_MAX the newest. 0 or a negative errno.
+ */
+int dmarc_days_read(int folder_fd, int64_t oldest, int64_t today, struct dmarc_days *ret);
 void dmarc_days_free(struct dmarc_days *days);
 /* Lines of one domain from `at` on. */
 size_t dmarc_days_domain(const struct dmarc_days *days, size_t at);

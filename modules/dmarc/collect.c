@@ -153,7 +153,7 @@ void dmarc_collect(tern_call *call, const struct dmarc_conf *c, const struct dma
     size_t octets = print_row(judged, line);
     if (octets == 0)
         return;
-    store_add(tern, conf->path.ptr, conf->day_size, judged->now_s / 86400, line, octets, lost);
+    store_add(tern, conf, judged->now_s / 86400, line, octets, lost);
     tern->counter_add(collected, 1);
 }
 

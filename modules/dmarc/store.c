@@ -8,6 +8,7 @@
  */
 #include "store.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -32,11 +33,11 @@ struct folder {
     char *path;
     void *lost;
     /* under the lock */
-    uint64_t day_size;
+    uint64_t day_size, keep_s;
     char *waiting;
     size_t octets, room;
     /* the thread's */
-    uint64_t size_max;
+    uint64_t size_max, days_max;
     int fd;
     int64_t fd_day, told_day;
     bool torn; /* the file ends within a line */
@@ -62,6 +63,28 @@ static void tell(struct folder *f, int64_t day, const char *what, const char *wh
     f->told_day = day;
 }
 
+/* What nobody has sent. */
+static void drop_old(const struct folder *f, int dir, int64_t day)
+{
+    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (list == NULL) {
+        if (fd >= 0)
+            (void)close(fd);
+        return;
+    }
+    for (struct dirent *e = readdir(list); e != NULL; e = readdir(list)) {
+        int64_t old = dmarc_rows_day(e->d_name);
+        if (old < 0 || old + (int64_t)f->days_max >= day || unlinkat(dir, e->d_name, 0) < 0)
+            continue;
+        store.tern->log(NULL, TERN_LOG_WARNING,
+                        "dmarc: %s/%s is older than `keep` and gone: does nobody run tern dmarc send?", f->path,
+                        e->d_name);
+    }
+    (void)closedir(list);
+}
+
 /* Negative: the rows of that day cannot be written. */
 static int open_day(struct folder *f, int64_t day)
 {
@@ -79,6 +102,7 @@ static int open_day(struct folder *f, int64_t day)
     int dir = open(f->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return -errno;
+    drop_old(f, dir, day);
     dmarc_rows_file(day, name);
     f->fd = openat(dir, name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     f->fd_day = day;
@@ -164,6 +188,7 @@ static void write_waiting(void)
         size_t octets = f->octets;
 
         f->size_max = f->day_size;
+        f->days_max = f->keep_s / 86400 + 1;
         f->waiting = NULL;
         f->octets = f->room = 0;
         (void)pthread_mutex_unlock(&store.lock);
@@ -217,22 +242,24 @@ static bool start(const struct tern_api *tern)
 }
 
 /* After a reload a folder may have another size. NULL: there are too many. */
-static struct folder *find(const char *path, uint64_t day_size, void *lost)
+static struct folder *find(const struct dmarc_reports_conf *conf, void *lost)
 {
     struct folder *f = NULL;
 
     for (unsigned i = 0; i < store.count && f == NULL; i++)
-        if (strcmp(store.folders[i]->path, path) == 0)
+        if (strcmp(store.folders[i]->path, conf->path.ptr) == 0)
             f = store.folders[i];
     if (f == NULL && store.count < STORE_FOLDERS_MAX && (f = calloc(1, sizeof(*f))) != NULL) {
-        f->path = strdup(path);
+        f->path = strdup(conf->path.ptr);
         f->fd = -1;
         f->told_day = -1;
         f->lost = lost;
         store.folders[store.count++] = f;
     }
-    if (f != NULL)
-        f->day_size = day_size;
+    if (f != NULL) {
+        f->day_size = conf->day_size;
+        f->keep_s = conf->keep_s;
+    }
     return f;
 }
 
@@ -256,13 +283,13 @@ static bool append(struct folder *f, const struct head *head, const char *line)
     return true;
 }
 
-void store_add(const struct tern_api *tern, const char *folder, uint64_t day_size, int64_t day, const char *line,
+void store_add(const struct tern_api *tern, const struct dmarc_reports_conf *conf, int64_t day, const char *line,
                size_t octets, void *lost)
 {
     struct head head = { day, octets };
 
     (void)pthread_mutex_lock(&store.lock);
-    struct folder *f = start(tern) ? find(folder, day_size, lost) : NULL;
+    struct folder *f = start(tern) ? find(conf, lost) : NULL;
     bool kept = f != NULL && f->path != NULL && append(f, &head, line);
     if (kept && !store.has_some) {
         store.has_some = true;

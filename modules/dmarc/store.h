@@ -14,8 +14,12 @@
 #define STORE_WAITING_OCTETS_MAX (4u << 20) /* rows in memory: a disk that stands still costs no more */
 #define STORE_FOLDERS_MAX        16
 
-/* Any thread. `folder` is absolute; `lost` counts rows that had no room. */
-void store_add(const struct tern_api *tern, const char *folder, uint64_t day_size, int64_t day, const char *line,
+struct dmarc_reports_conf;
+/*
+ * Any thread. `lost` counts rows that had no room. With the first row of a day files that are older than `keep` go:
+ * where nobody runs `tern dmarc send` the folder stays bounded.
+ */
+void store_add(const struct tern_api *tern, const struct dmarc_reports_conf *conf, int64_t day, const char *line,
                size_t octets, void *lost);
 /* Writes what waits and ends the thread. */
 void store_close(void);

@@ -72,7 +72,10 @@ bool dmarc_row_split(tern_str line, struct dmarc_row_line *ret)
     if (!cut(&rest, '\t', &ret->domain) || !cut(&rest, '\t', &ret->policy) || rest.ptr == NULL)
         return false;
     ret->what = rest;
-    return ret->domain.len > 0 && memchr(ret->domain.ptr, '%', ret->domain.len) == NULL;
+    for (size_t i = 0; i < ret->domain.len; i++)
+        if (ret->domain.ptr[i] <= 0x20 || ret->domain.ptr[i] > 0x7e || ret->domain.ptr[i] == '%')
+            return false;
+    return ret->domain.len > 0;
 }
 
 bool dmarc_row_policy(tern_str policy, struct dmarc_report *r)

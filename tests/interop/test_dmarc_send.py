@@ -43,6 +43,22 @@ routes:
   - { class: local, transport: boxes }
   - { transport: sink }
 """
+REHEARSAL = """
+config tern.yaml
+dns _dmarc.example.net TXT v=DMARC1; p=reject; rua=mailto:rua@example.net
+test "a mail that is judged leaves no row"
+  client 203.0.113.9
+  C: EHLO client.example
+  C: MAIL FROM:<bob@example.net>
+  C: RCPT TO:<alice@here.example>
+  C: DATA
+  message <<
+    From: bob@example.net
+
+    hello
+  >>
+  S: 550
+"""
 SCHEMA = os.path.join(ROOT, "tests", "support", "dmarc-2.0.xsd")
 FOLDER = tempfile.mkdtemp(prefix="tern-dmarc-")
 KEYS = {}
@@ -235,6 +251,16 @@ def test_what_is_not_collected():
         w.mail(signed())
         w.tern.stop()
         assert w.files() == []
+    with World(start=False) as w:
+        os.rmdir(w.folder)
+        w.tern.write("rehearsal.smtpt", REHEARSAL)
+        r = subprocess.run([BINARY, "test", os.path.join(w.tern.dir, "rehearsal.smtpt")], capture_output=True, text=True, env=w.tern.env(), timeout=120 * SLOW)
+        assert r.returncode == 0 and "1 passed" in r.stdout + r.stderr, r.stdout + r.stderr
+        assert not os.path.exists(w.folder)
+        w.tern.start()  # the folder is made, within the sandbox, when there is a row
+        w.mail(signed())
+        wait_for(lambda: os.path.exists(w.folder), 30)
+        w.wait_lines(1)
 
 
 def test_the_last_rows_are_written_at_the_end():
@@ -329,6 +355,21 @@ def test_sizes():
         assert w.send(status=1).count("larger than may be sent") == 2
 
 
+def test_bound_of_parts():
+    dns = {"_dmarc.d%d.example" % i: "v=DMARC1; p=none; rua=mailto:all@vendor.example" for i in range(1001)}
+    dns.update({"d%d.example._report._dmarc.vendor.example" % i: "v=DMARC1" for i in range(1001)})
+    with Sink() as sink, World(dns, submit=sink.port, start=False) as w:
+        w.put([row("d%d.example" % i) for i in range(1001)])
+        w.send(status=75)
+        assert sink.mails[0].data.count(b"Content-Type: application/gzip") == 1000 and len(w.files()) == 1
+        with open(os.path.join(w.folder, "sent"), "r+") as f:
+            old = re.sub(r"(?m)^\d+", str(int(time.time()) - DAY), f.read())
+            f.seek(0)
+            f.write(old)
+        w.send()
+        assert len(sink.mails) == 2 and sink.mails[1].data.count(b"Content-Type: application/gzip") == 1 and w.files() == []
+
+
 # ---- trouble ----
 
 def test_dns_that_does_not_answer():
@@ -404,8 +445,24 @@ def test_kept_for_a_time():
     with Sink() as sink, World({"_dmarc.a.example": "!SERVFAIL"}, submit=sink.port, start=False, more="keep: 2d") as w:
         w.put([row("a.example")], days_ago=1)
         w.put([row("a.example")], days_ago=5)
-        assert "rows-%s is older than `keep` and given up" % today(-5) in w.send(status=75)
-        assert w.files() == ["rows-" + today(-1)]
+        w.put([row("a.example")], days_ago=2)
+        assert "a day 5 days ago is older than `keep` and given up" in w.send(status=75)
+        assert w.files() == ["rows-" + today(-2), "rows-" + today(-1)]
+    # More files than are ever looked at, because nobody ran it: the newest count, the others go by and by.
+    with Sink() as sink, World({"_dmarc.a.example": "v=DMARC1; p=none; rua=mailto:a@a.example"}, submit=sink.port, start=False, more="keep: 31d") as w:
+        for days in range(1, 81):
+            w.put([row("a.example")], days_ago=days)
+        said = w.send()
+        assert said.count("given up") == 33 and reports(sink.mails[0])[0][1]["records"][0]["count"] == 31, said
+        assert len(w.files()) == 16 and w.send().count("given up") == 16 and w.files() == []
+    # Where nobody runs it the server drops them itself.
+    with World(more="keep: 2d") as w:
+        for days in (2, 3, 4, 5):
+            w.put([row()], days_ago=days)
+        w.mail(signed())
+        wait_for(lambda: w.lines(), 30)
+        assert w.files() == ["rows-" + today(-n) for n in (3, 2, 0)], w.files()
+        assert "rows-%s is older than `keep` and gone" % today(-5) in w.tern.log_text()
 
 
 def test_configurations():
@@ -431,7 +488,7 @@ def test_configurations():
 if __name__ == "__main__":
     try:
         run([test_the_whole_way, test_never_about_reports, test_what_is_not_collected, test_the_last_rows_are_written_at_the_end, test_a_day_has_a_bound,
-             test_destinations, test_one_mail_a_day_per_address, test_sizes, test_dns_that_does_not_answer, test_server_that_is_gone_or_refuses,
+             test_destinations, test_one_mail_a_day_per_address, test_sizes, test_bound_of_parts, test_dns_that_does_not_answer, test_server_that_is_gone_or_refuses,
              test_killed_in_the_midst, test_journal_and_rows_that_are_torn, test_kept_for_a_time, test_configurations])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -43,3 +43,5 @@ if(TERN_PSL)
 endif()
 target_include_directories(test_dmarc_suite PRIVATE ${PROJECT_SOURCE_DIR}/modules)
 tern_unit_test(test_dmarc_rows LIBS tern_module_dmarc_report)
+tern_unit_test(test_dmarc_store LIBS tern_module_dmarc_rows Threads::Threads
+  SOURCES test_dmarc_store.c ${PROJECT_SOURCE_DIR}/modules/dmarc/store.c)

@@ -113,6 +113,7 @@ static const struct {
 } broken[] = {
     { "nothing", "" },
     { "another version", "2\ta.example\t- - - - - - - -\tx" },
+    { "a domain beyond ASCII", "1\ta.\xd7xample\t- - - - - - - -\t::1 none pass pass\t- -\ta - -\t- - - -" },
     { "torn in the domain", "1\ta.exam" },
     { "torn behind the policy", "1\ta.example\t- - - - - - - -" },
     { "torn in what happened", "1\ta.example\t- - - - - - - -\t192.0.2.1 none pa" },

@@ -46,7 +46,8 @@ static tern_verdict answer(tern_call *call, const struct verify_conf *c, const s
     set_word(call, "arc_dkim", w->words[VERIFY_DKIM]);
     verify_note(call, w);
     tern->counter_add(counters[w->result], 1);
-    if (w->result == ARC_CV_FAIL && w->temporary && c->temperror == VERIFY_DEFER)
+    if (w->result == ARC_CV_FAIL && w->temporary &&
+        (c->temperror == VERIFY_DEFER || (c->temperror == VERIFY_DEFER_TRUSTED && w->distrust == NULL)))
         return tern->reply(call, TERN_DEFER, 451, "4.7.5", "The key of an ARC set cannot be looked up now");
     return TERN_NEXT;
 }
@@ -67,7 +68,10 @@ static int find_trusted(tern_call *call, const struct verify_conf *c, const stru
     return found.status == TERN_FOUND;
 }
 
-/* 0, or -EAGAIN. */
+/*
+ * 0, -EAGAIN, or -EIO, told: a table that cannot be asked is no word on anybody, so that whoever is refused for want
+ * of trust would be refused for good without certainty.
+ */
 static int judge_sealers(tern_call *call, const struct verify_conf *c, struct verify_work *w)
 {
     if (w->distrust != NULL)
@@ -80,11 +84,13 @@ static int judge_sealers(tern_call *call, const struct verify_conf *c, struct ve
         tern_str d = w->chain.sets[i].seal.s.domain;
         tern_str name = tern->format(call, "%.*s", (int)d.len, d.ptr);
         int r = find_trusted(call, c, w, name);
-        if (r == -EAGAIN)
+        if (r == -EIO)
+            (void)tern->fail(call, "the table of trusted sealers could not be asked about %s", name.ptr);
+        if (r < 0)
             return r;
         if (r > 0)
             continue;
-        w->distrust = tern->format(call, r < 0 ? "the table could not be asked about %s" : "not %s", name.ptr).ptr;
+        w->distrust = tern->format(call, "not %s", name.ptr).ptr;
         return 0;
     }
     return 0;
@@ -95,8 +101,7 @@ static tern_verdict judge_on_pool(tern_call *call, const void *conf)
     struct verify_work *w = *tern->slot(call);
 
     w->on_pool = true;
-    (void)judge_sealers(call, conf, w);
-    return answer(call, conf, w);
+    return judge_sealers(call, conf, w) < 0 ? TERN_ERROR : answer(call, conf, w);
 }
 
 static tern_verdict to_pool(tern_call *call, tern_handler run)
@@ -108,14 +113,18 @@ static tern_verdict to_pool(tern_call *call, tern_handler run)
 
 static tern_verdict evaluate(tern_call *call, const void *conf)
 {
+    const struct verify_conf *c = conf;
     struct verify_work *w = *tern->slot(call);
-    int r = verify_evaluate(call, conf, w);
+    int r = verify_evaluate(call, c, w);
 
     if (r < 0)
         return tern->fail(call, "the message could not be read: errno %d", -r);
-    if (w->result == ARC_CV_PASS && judge_sealers(call, conf, w) == -EAGAIN)
+    /* Of a chain that fails the names are anybody's word, which is enough to ask him for patience. */
+    if (w->result == ARC_CV_PASS || (w->temporary && c->temperror == VERIFY_DEFER_TRUSTED))
+        r = judge_sealers(call, c, w);
+    if (r == -EAGAIN)
         return to_pool(call, judge_on_pool);
-    return answer(call, conf, w);
+    return r < 0 ? TERN_ERROR : answer(call, c, w);
 }
 
 static tern_verdict evaluate_on_pool(tern_call *call, const void *conf)
@@ -248,7 +257,7 @@ static void fini(void *state)
     verify_keys = NULL;
 }
 
-static const char *const temperror_values[] = { "next", "defer", NULL };
+static const char *const temperror_values[] = { "next", "trusted", "defer", NULL };
 static const char *const arc_values[] = { "none", "fail", "pass", NULL };
 static const char *const trusted_values[] = { "yes", "no", NULL };
 
@@ -259,8 +268,9 @@ static const struct tern_option options[] = {
                      "Bits an RSA key must have; a set with fewer fails."),
     TERN_OPTION_SECONDS(struct verify_conf, clock_skew, "5m", 0, 86400,
                         "How far other people's clocks may be off, for x=."),
-    TERN_OPTION_ENUM(struct verify_conf, temperror, "next", temperror_values,
-                     "defer: 451 when a chain fails because a key could not be looked up."),
+    TERN_OPTION_ENUM(struct verify_conf, temperror, "trusted", temperror_values,
+                     "Whose chain is put off (451) when it fails because a key could not be looked up: nobody's, that "
+                     "of trusted sealers, or everybody's (defer)."),
     TERN_OPTIONS_END,
 };
 

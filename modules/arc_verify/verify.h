@@ -19,7 +19,7 @@
 
 enum verify_method { VERIFY_DMARC, VERIFY_SPF, VERIFY_DKIM, VERIFY_METHOD_COUNT };
 
-enum { VERIFY_NEXT, VERIFY_DEFER };
+enum { VERIFY_NEXT, VERIFY_DEFER_TRUSTED, VERIFY_DEFER };
 struct verify_conf {
     const struct tern_table *trusted_sealers;
     unsigned min_bits;
@@ -50,7 +50,7 @@ struct verify_work {
     enum arc_cv result;
     bool temporary;        /* it failed because DNS did not answer */
     unsigned oldest_pass;  /* of a chain that passes: RFC 8617 5.2 step 5 */
-    const char *distrust;  /* why a chain that passes is not trusted; NULL: it is */
+    const char *distrust;  /* why a chain is not trusted, if it passes; NULL: it is */
     uint64_t unsigned_octets; /* of the body, by the newest signature */
     char words[VERIFY_METHOD_COUNT][VERIFY_WORD_OCTETS_MAX + 1]; /* of the oldest set; empty: it says nothing of it */
 };

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from arcpeers import Chain, Dkimpy, MailDkim, need_peers
 from dkimpeers import Dns, Key, crlf
-from ternlib import Client, Tern, dotted, queue_id, run, wait_for
+from ternlib import MODULES, Client, Tern, dotted, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -312,9 +313,17 @@ def test_dns_that_does_not_answer():
     """All failures are permanent (RFC 8617 5.2.1), but a mail that is not taken yet can come again."""
     good = chain().add().message
     for value in ("!SERVFAIL", "!timeout"):
-        with Dns(records(record=value)) as dns, server(dns) as t:
-            got = Session(t).send(good)
-            assert got.arc == "fail" and "DNS did not answer" in got.detail, got
+        for options, sealers in (("temperror: next, " + TRUST, ""), (TRUST.replace("list.example, ", ""), ""), ("", ""),
+                                 ("trusted_sealers: { table: sealers }", "two.example\n")):
+            with Dns(records(record=value)) as dns, server(dns, options, sealers) as t:
+                got = Session(t).send(good)
+                assert got.arc == "fail" and "DNS did not answer" in got.detail, got
+        with Dns(records(record=value)) as dns, server(dns) as t:  # one that we trust comes again
+            c = Client(t.port)
+            assert c.mail("bob@example.net", ["alice@example.org"], good)[0] == 451
+            both = chain().add().add("evil.example").message
+            assert c.mail("bob@example.net", ["alice@example.org"], both, helo=None)[0] == 250
+            c.close()
         with Dns(records(record=value)) as dns, server(dns, "temperror: defer") as t:
             c = Client(t.port)
             code, text = c.mail("bob@example.net", ["alice@example.org"], good)
@@ -323,6 +332,33 @@ def test_dns_that_does_not_answer():
             broken = good.replace(b"Hello", b"Hallo")  # no key would mend that
             assert c.mail("bob@example.net", ["alice@example.org"], broken, helo=None)[0] == 250
             c.close()
+
+
+def test_trusted_sealers_in_a_database():
+    """Asked on the pool; one that cannot be asked puts the mail off, for nobody knows whom it would have named."""
+    if not os.path.exists(os.path.join(MODULES, "table_sql.so")):
+        print("     left out: no table_sql")
+        return
+    table = 'trusted_sealers: { sql: { driver: sqlite, path: sealers.db, query: "SELECT 1 FROM names WHERE name = $1" } }'
+    with Dns(records()) as dns:
+        t = Tern(CONFIG.replace("{options}", table), files={"tell.lua": TELL, "sealers.txt": ""}, dns=dns.port)
+        with t:
+            with sqlite3.connect(os.path.join(t.dir, "sealers.db")) as db:
+                db.execute("CREATE TABLE names (name TEXT)")
+                db.execute("INSERT INTO names VALUES ('list.example')")
+            db.close()
+            t.start()
+            s = Session(t)
+            assert s.send(chain().add("List.Example").message).trusted == "yes"
+            assert s.send(chain().add("evil.example").message).trusted == "no"
+            dns.put("e1._domainkey.two.example", "!SERVFAIL")
+            assert s.send(chain().add("two.example").message).arc == "fail"
+    with Dns(records()) as dns, server(dns, table) as t:  # without a database
+        c = Client(t.port)
+        assert c.mail("bob@example.net", ["alice@example.org"], chain().add().message)[0] == 451
+        assert c.mail("bob@example.net", ["alice@example.org"], MESSAGE, helo=None)[0] == 250
+        c.close()
+        assert "trusted sealers could not be asked about list.example" in t.log_text()
 
 
 def test_large_bodies_go_to_the_pool():
@@ -364,7 +400,7 @@ if __name__ == "__main__":
     need_peers()
     try:
         run([test_peers, test_why, test_who_is_trusted, test_good_chains_that_prove_too_little, test_what_the_first_sealer_found,
-             test_tags_and_keys, test_broken_chains, test_fifty_sets, test_a_hundred_keys, test_weak_keys, test_skew, test_dns_that_does_not_answer,
+             test_tags_and_keys, test_broken_chains, test_fifty_sets, test_a_hundred_keys, test_weak_keys, test_skew, test_dns_that_does_not_answer, test_trusted_sealers_in_a_database,
              test_large_bodies_go_to_the_pool, test_a_client_that_leaves, test_metrics])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

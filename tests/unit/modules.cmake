@@ -11,6 +11,7 @@ tern_unit_test(test_auth_http LIBS tern_api dep::jansson
 tern_unit_test(test_arc LIBS tern_module_dkim)
 tern_unit_test(test_arc_suite LIBS tern_module_dkim tern_module_authres tern_base dep::yaml
   SOURCES test_arc_suite.c ${PROJECT_SOURCE_DIR}/modules/arc_seal/seal.c)
+tern_unit_test(test_dkim_write LIBS tern_module_dkim)
 tern_unit_test(test_dkim LIBS tern_module_dkim tern_base dep::jansson)
 tern_unit_test(test_authres LIBS tern_module_authres)
 tern_unit_test(test_forged LIBS tern_module_authres dep::idn

@@ -123,14 +123,19 @@ struct slice arena_slice(struct arena *arena, struct slice s)
 
 char *arena_vprintf(struct arena *arena, const char *format, va_list args)
 {
+    char guess[256]; /* most texts are short: formatted once */
     va_list again;
 
     va_copy(again, args);
-    int len = vsnprintf(NULL, 0, format, args);
+    guess[0] = '\0';
+    int len = vsnprintf(guess, sizeof(guess), format, args);
     size_t size = len > 0 ? (size_t)len + 1 : 1;
     char *text = alloc_text(arena, size);
-    text[0] = '\0';
-    (void)vsnprintf(text, size, format, again);
+    if (size <= sizeof(guess))
+        memcpy(text, guess, size - 1);
+    else
+        (void)vsnprintf(text, size, format, again);
+    text[size - 1] = '\0';
     va_end(again);
     return text;
 }

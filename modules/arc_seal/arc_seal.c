@@ -99,10 +99,11 @@ static tern_str results_of(tern_call *call, const struct seal_conf *c, unsigned 
                                    .id = id,
                                    .texts = texts,
                                    .utf8 = tern->is_smtputf8(call) };
-    char *out = tern->alloc(call, AUTHRES_FIELD_OCTETS_MAX + 1);
     unsigned left_out = 0;
 
     field.count = authres_gather(tern, call, c->methods.items, (unsigned)c->methods.count, false, texts);
+    field.room = authres_room(&field);
+    char *out = tern->alloc(call, field.room);
     size_t len = authres_compose(&field, out, &left_out);
     if (left_out > 0)
         tern->note(call, "left out", tern->format(call, "%u results", left_out));

@@ -141,6 +141,14 @@ static bool is_method(tern_str name)
     return name.len > 0 && name.len <= 40;
 }
 
+static bool is_named_before(const struct tern_list *list, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (authres_is(list->items[i], list->items[index].ptr))
+            return true;
+    return false;
+}
+
 static void check_methods(const struct auth_results_conf *c, struct tern_config *config)
 {
     char key[NOTE_OCTETS];
@@ -152,6 +160,8 @@ static void check_methods(const struct auth_results_conf *c, struct tern_config 
             tern->config_error(config, "methods", "%s is no name of a method: spf, dkim, dmarc ...", name.ptr);
             return;
         }
+        if (is_named_before(&c->methods, i))
+            tern->config_error(config, "methods", "%s is named twice: it would be told twice", name.ptr);
         wanted += !authres_is(name, "auth");
         (void)snprintf(key, sizeof(key), "%s_detail", name.ptr);
         verified += tern->config_has_result(config, key);

@@ -32,8 +32,9 @@ static const struct tern_option top_options[] = {
                      "Unix socket for tern queue, reload, why and /metrics; empty: <spool>/control."),
     TERN_OPTION_PATH_READ(struct server_conf, module_path, "",
                      "Folder of the modules; default: where they were installed."),
-    TERN_OPTION_PATH(struct server_conf, temp, "/var/tmp",
-                     "Folder for mails above 1 MB while tern milter looks at them; tern serve uses its spool."),
+    TERN_OPTION_PATH(struct server_conf, temp, "",
+                     "Folder for mails above 1 MB while tern milter looks at them; default: /var/tmp. tern serve uses "
+                     "its spool."),
     TERN_OPTION_UINT(struct server_conf, loops, "0", 0, 64,
                      "Threads that serve sessions; 0: one per core."),
     TERN_OPTION_UINT(struct server_conf, pool_threads, "16", 1, 256,
@@ -557,6 +558,8 @@ static void default_paths(const struct schema_env *env, struct server_conf *conf
         conf->hostname.ptr = arena_dup(env->arena, slice_cstr(name));
         conf->hostname.len = strlen(name);
     }
+    if (conf->temp.len == 0) /* no default of the option: a server with a spool has nothing to write there */
+        conf->temp = (tern_str){ "/var/tmp", 8 };
     conf->control_given = conf->control.len > 0;
     if (conf->spool.path.len == 0) /* nothing that is looked for there has a place by itself */
         return;

@@ -50,6 +50,7 @@ static void warn_of_fixed(const struct server_conf *old, const struct server_con
         { "sandbox_write", !same_list(&old->sandbox_write, &new->sandbox_write) },
         { "dns", !same_servers(&old->dns, &new->dns) || old->dns.timeout_ms != new->dns.timeout_ms ||
                      old->dns.tries != new->dns.tries || old->dns.cache != new->dns.cache },
+        { "temp", differs(old->temp, new->temp) },
         { "log.to", old->log.to != new->log.to },
         { "log.file", differs(old->log.file, new->log.file) },
         { "log.format", old->log.format != new->log.format },

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/dmarc_send.h"
@@ -53,6 +54,7 @@ struct dmarc_config *dmarc_config_open(const char *path)
     struct server_conf first = { .hostname = { NULL, 0 } };
     struct arena arena;
 
+    log_set_level(LOG_WARNING); /* cron sends a mail of every word */
     arena_init(&arena);
     (void)generation_peek(path, &arena, &first, &ignored);
     c->modules = serve_modules(first.module_path.len > 0 ? first.module_path.ptr : cli_module_path(), geteuid() != 0);

@@ -485,10 +485,20 @@ def test_configurations():
         assert (r.returncode, r.stdout, r.stderr) == (0, "", ""), r.stderr
 
 
+def test_the_page():
+    """The configuration of docs/dmarc-reports.md, and its commands."""
+    with open(os.path.join(ROOT, "docs", "dmarc-reports.md")) as f:
+        config = re.search(r"```yaml\n(.*?)```", f.read(), re.S).group(1)
+    with Tern(config.replace("/var/spool/tern", "{dir}/spool").replace("/var/lib/tern", "{dir}"), files={"mailboxes.txt": "alice@hoster.example\n"}) as t:
+        assert t.cli("check").stdout.endswith(": ok\n")
+        r = subprocess.run([BINARY, "dmarc", "send", "--dry-run"], capture_output=True, text=True, env=t.env(), timeout=60 * SLOW)
+        assert (r.returncode, r.stdout, r.stderr) == (0, "", ""), r
+
+
 if __name__ == "__main__":
     try:
         run([test_the_whole_way, test_never_about_reports, test_what_is_not_collected, test_the_last_rows_are_written_at_the_end, test_a_day_has_a_bound,
              test_destinations, test_one_mail_a_day_per_address, test_sizes, test_bound_of_parts, test_dns_that_does_not_answer, test_server_that_is_gone_or_refuses,
-             test_killed_in_the_midst, test_journal_and_rows_that_are_torn, test_kept_for_a_time, test_configurations])
+             test_killed_in_the_midst, test_journal_and_rows_that_are_torn, test_kept_for_a_time, test_configurations, test_the_page])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

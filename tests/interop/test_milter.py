@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import smtplib
+import socket
 import ssl
 import subprocess
 import sys
@@ -464,6 +465,63 @@ def test_mail_of_local_users():
         assert r.returncode == 0, r
         data = arrived(sink, "local@example.org")[0].data.decode()
         assert re.search(r"^X-Tern: checked true\r$", data, re.M), data
+
+
+def test_forwarded_with_srs_and_arc():
+    """srs and arc_seal behind Postfix: the sender that the next hop sees is ours, the set is sealed; a bounce comes back."""
+    need("postfix")
+    from dkimpeers import Key, need_peers
+    from spfzone import Server, Zone
+    need_peers()
+    alias = r"""
+local tern = require "tern"
+tern.on("rcpt", function(txn, rcpt)
+  if rcpt.local_part == "moved" then rcpt:claim("forward") rcpt:rewrite("there@far.example") end
+end, { claims = true })
+"""
+    config = CONFIG.replace("    - lua: { script: filter.lua }\n", """    - spf
+    - dkim_verify
+    - arc_verify
+    - lua: { script: filter.lua }
+    - srs: { domain: srs.example.org, secrets: a-long-secret-of-the-test }
+    - arc_seal: { domain: example.org, selector: s1, key: s1.pem }
+""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\ntemp:')
+    with tempfile.TemporaryDirectory() as folder, Sink() as sink, Server(Zone({})) as dns:
+        k = Key(folder, "s1")
+        t = Tern(config, files={"filter.lua": alias}, command="milter", dns=dns.port)
+        os.chmod(t.write("s1.pem", k.pem), 0o600)
+        with t.start(), postfix(t, sink) as p:
+            assert send(p, sender="bob@elsewhere.example", rcpts=["moved@example.org"], body="From: bob@elsewhere.example\nSubject: x\n\nx\n")[0] == 250
+            mail = arrived(sink, "there@far.example")[0]
+            assert mail.sender.startswith("SRS0=") and mail.sender.endswith("=elsewhere.example=bob@srs.example.org"), mail.sender
+            assert [n.lower() for n in re.findall(rb"^(ARC-[\w-]+):", mail.data, re.M)] == \
+                [b"arc-seal", b"arc-message-signature", b"arc-authentication-results"], mail.data
+            assert send(p, sender="", rcpts=[mail.sender], body="Subject: bounce\n\nx\n")[0] == 250
+            arrived(sink, "bob@elsewhere.example")
+            code, text = send(p, sender="", rcpts=["SRS0=AAAA=00=elsewhere.example=eve@srs.example.org"], body="Subject: bounce\n\nx\n")
+            assert code == 550, (code, text)
+
+
+def test_a_step_that_waits_longer_than_postfix():
+    """Postfix would give up after milter_command_timeout; as it hears every 10 s that we are at work it waits."""
+    need("postfix")
+    script = r"""
+local tern = require "tern"
+tern.on("rcpt", function(txn, rcpt)
+  local answer, err = tern.dns("slow.example", "A")
+  return tern.reject(550, "5.1.1", "looked for long")
+end)
+"""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, Sink() as sink:
+        silent.bind(("127.0.0.1", 0))
+        config = CONFIG.replace("temp:", 'dns: { servers: ["127.0.0.1:%d"], tries: 1, timeout: 17s }\ntemp:' % silent.getsockname()[1])
+        with server(config, files={"filter.lua": script}) as t, postfix(t, sink, "milter_command_timeout = 13s") as p:
+            c = Client(p.port)
+            c.cmd("EHLO client.example")
+            c.cmd("MAIL FROM:<a@client.example>")
+            code, text = c.cmd("RCPT TO:<bob@example.org>")
+            assert code == 550 and "looked for long" in text, (code, text, p.log_text())
+            c.close()
 
 
 def test_the_page():

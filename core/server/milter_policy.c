@@ -38,6 +38,11 @@ struct milter_policy {
     uint32_t fields;
     uint64_t header_octets;
     bool header_ended, data_asked, ending;
+    /* The connection, or the last greeting, was refused at once: a server that goes on all the same hears it again. */
+    unsigned away_code;
+    bool refused_at_connect;
+    char away_enhanced[12];
+    struct buf away_text;
     struct milter_rcpts rcpts; /* those that were taken */
     struct buf rcpt;           /* the one in question */
 };
@@ -123,12 +128,38 @@ static void on_decided(void *arg, const struct decision *d)
     answer(p, &a);
 }
 
+static void on_client_decided(void *arg, const struct decision *d)
+{
+    struct milter_policy *p = arg;
+
+    p->away_code = is_refusal(d) ? d->code : 0;
+    buf_clear(&p->away_text);
+    if (p->away_code != 0) {
+        (void)snprintf(p->away_enhanced, sizeof(p->away_enhanced), "%s", d->enhanced);
+        buf_add(&p->away_text, d->text);
+    }
+    on_decided(arg, d);
+}
+
+static void on_connect_decided(void *arg, const struct decision *d)
+{
+    ((struct milter_policy *)arg)->refused_at_connect = is_refusal(d);
+    on_client_decided(arg, d);
+}
+
 /* Of the edge itself: the policy was not asked. */
 static void refuse(struct milter_policy *p, unsigned code, const char *enhanced, const char *text)
 {
     struct milter_answer a = { .code = code, .enhanced = enhanced, .text = slice_cstr(text) };
 
     log_refusal(p, code, enhanced, a.text, SLICE(""));
+    answer(p, &a);
+}
+
+static void refuse_again(struct milter_policy *p)
+{
+    struct milter_answer a = { .code = p->away_code, .enhanced = p->away_enhanced, .text = buf_slice(&p->away_text) };
+
     answer(p, &a);
 }
 
@@ -193,6 +224,9 @@ static void end_client(struct milter_policy *p)
     if (p->engine != NULL)
         engine_session_free(p->engine);
     p->engine = NULL;
+    p->away_code = 0;
+    p->refused_at_connect = false;
+    buf_free(&p->away_text);
 }
 
 static void op_connect(void *owner, const struct milter_connect *c)
@@ -213,7 +247,7 @@ static void op_connect(void *owner, const struct milter_connect *c)
     if (c->family != 'U' && c->family != 'L' && engine_session_facts(p->engine)->client.family == 0)
         refuse(p, 451, "4.3.0", "The mail server has given no valid address for the client");
     else
-        engine_connect(p->engine, on_decided, p);
+        engine_connect(p->engine, on_connect_decided, p);
 }
 
 static void op_client_gone(void *owner)
@@ -248,7 +282,10 @@ static void op_helo(void *owner, struct slice name)
     }
     engine_txn_end(p->engine, SLICE(""), 0); /* of a MAIL that was refused */
     tell_tls(p);
-    engine_helo(p->engine, slice_head(name, 255), true, on_decided, p);
+    if (p->refused_at_connect)
+        refuse_again(p);
+    else
+        engine_helo(p->engine, slice_head(name, 255), true, on_client_decided, p);
 }
 
 /* ---- the transaction ---- */
@@ -318,6 +355,10 @@ static void op_mail(void *owner, const struct milter_path *path)
     char id[32];
 
     forget_mail(p);
+    if (p->away_code != 0) {
+        refuse_again(p);
+        return;
+    }
     if (is_full(p)) {
         refuse(p, 421, "4.7.0", "Too many different logins in this session");
         return;

@@ -151,6 +151,24 @@ def test_a_step_that_a_profile_turns_on():
         assert m.whole([("Subject", " count")]) == [(b"c", b"")]
 
 
+def test_refused_at_once_stays_refused():
+    """A server that goes on after a connection or a greeting that was refused hears the refusal again at MAIL."""
+    tell = r"""
+local tern = require "tern"
+tern.on("connect", function(s) if s.client == "192.0.2.66" then return tern.reject(554, "5.7.1", "Not you") end end)
+tern.on("ehlo", function(s) if s.helo == "bad.example" then return tern.reject(550, "5.7.2", "Not so") end end)
+"""
+    with server(files={"filter.lua": tell}, config=CONFIG.replace("{ script: filter.lua }", "{ script: filter.lua, refuse_at: now }")) as t, Mta(t.port) as m:
+        for got in (m.connect(address="192.0.2.66"), m.helo(), m.mail()):
+            assert got[1].startswith(b"554 5.7.1 Not you"), got
+        m.send(b"K")
+        assert m.connect() == (b"c", b"")
+        for got in (m.helo("bad.example"), m.mail(), m.mail()):
+            assert got[1].startswith(b"550 5.7.2 Not so"), got
+        assert m.helo("good.example") == m.mail() == m.rcpt() == (b"c", b"")
+        assert m.whole() == [(b"c", b"")]
+
+
 def test_hostile():
     """What is malformed or out of order closes the connection with one line in the log, and harms nobody else."""
     start = packet(b"O", struct.pack(">III", 6, 0x1FF, 0x1FFFFF))

@@ -99,7 +99,7 @@ static void test_postsrsd(void)
 
 static void test_round_trip(void)
 {
-    static const char *const locals[] = { "a", "bob", "SRS2=x", "SRS0", "SRS1=only=two", "=", "==", "a=b=c", "b\xc3\xb8" "b",
+    static const char *const locals[] = { "a", "bob", "SRS2=x", "SRS0", "SRS1=only=two", "=", "==", "a=b=c", "b\xc3\xb8_b",
                                           "a@b", " ", "\"", "SRS1=" };
     static const char separators[] = "=-+";
 

@@ -18,7 +18,7 @@ policies:
   inbound:
     - domains: { local: [example.org] }
 transports:
-  program: { type: pipe, command: [{command}], user: "{as}"{options} }
+  program: { type: pipe, command: [{words}], user: "{as}"{options} }
 routes:
   - { class: local, transport: program }
 """
@@ -39,7 +39,7 @@ BODY = "Subject: x\n\nhello\n.dot\n"
 
 def server(script, *args, user="alice", options="", rules="commands {dir}/bin/command\n", config=CONFIG):
     words = ", ".join('"%s"' % w for w in ("{dir}/bin/command",) + args)
-    t = LocalTern(config, rules=rules, command=words, options=options, **{"as": user})
+    t = LocalTern(config, rules=rules, words=words, options=options, **{"as": user})
     t.write("bin/command", script.replace("{dir}", t.dir))
     os.chmod(os.path.join(t.dir, "bin", "command"), 0o755)
     return t
@@ -196,7 +196,7 @@ def test_config():
                         (("{options}", ", environment: { LD_PRELOAD: /x.so }"), "environment: \"LD_PRELOAD\" can make a program"),
                         (("{options}", ", environment: { A: '%{home}' }"), "environment: \"%{home}\" is none of"),
                         (('"{dir}/bin/command"', '"/bin/x", "%{recipients}"'), "command: \"%{recipients}\" is none of")):
-        with server(SHOW, config=CONFIG.replace("{command}", '"{dir}/bin/command"').replace(*change)) as t:
+        with server(SHOW, config=CONFIG.replace("{words}", '"{dir}/bin/command"').replace(*change)) as t:
             r = t.cli("check", check=False)
             assert r.returncode == 1 and key in r.stdout + r.stderr, (key, r.stdout, r.stderr)
 
@@ -331,7 +331,7 @@ def test_without_root():
         print("     nobody may not run %s: left out" % BINARY)
         return
     two = ', user: nobody }\n  other: { type: pipe, command: [/bin/cat], user: daemon }\nroutes:\n  - { address: [x@example.org], transport: other }'
-    config = CONFIG.replace("{command}", "/bin/cat").replace(', user: "{as}"{options} }\nroutes:', two)
+    config = CONFIG.replace("{words}", "/bin/cat").replace(', user: "{as}"{options} }\nroutes:', two)
     with Tern(config) as t:
         with open(t.rules, "w") as f:
             f.write("commands /bin/cat\n")

@@ -114,9 +114,8 @@ static size_t plain_run(struct slice s)
     return n;
 }
 
-void buf_add_json(struct buf *buf, struct slice s)
+void buf_add_escaped(struct buf *buf, struct slice s)
 {
-    buf_add_char(buf, '"');
     while (s.len > 0) {
         size_t run = plain_run(s);
         unsigned char c = run < s.len ? (unsigned char)s.ptr[run] : 0;
@@ -135,5 +134,11 @@ void buf_add_json(struct buf *buf, struct slice s)
             buf_add(buf, slice_head(s, len));
         s = slice_from(s, len > 0 ? len : 1);
     }
+}
+
+void buf_add_json(struct buf *buf, struct slice s)
+{
+    buf_add_char(buf, '"');
+    buf_add_escaped(buf, s);
     buf_add_char(buf, '"');
 }

@@ -18,6 +18,13 @@ struct buf {
 
 void buf_free(struct buf *buf); /* frees and empties */
 void buf_wipe(struct buf *buf); /* of a secret: overwrites, frees and empties */
+/* Takes back what was added behind the first `len` octets. */
+static inline void buf_cut(struct buf *buf, size_t len)
+{
+    buf->len = len;
+    if (buf->data != NULL)
+        buf->data[len] = '\0';
+}
 static inline void buf_clear(struct buf *buf)
 {
     buf->len = 0;
@@ -33,6 +40,7 @@ void buf_vprintf(struct buf *buf, const char *format, va_list args);
 void buf_consume(struct buf *buf, size_t octets); /* drops from the front */
 /* `s` as a JSON string with quotes; octets that are not UTF-8 become U+FFFD. */
 void buf_add_json(struct buf *buf, struct slice s);
+void buf_add_escaped(struct buf *buf, struct slice s); /* the same without quotes: a part of a string */
 static inline struct slice buf_slice(const struct buf *buf)
 {
     return slice_make(buf->data, buf->len);

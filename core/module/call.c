@@ -57,8 +57,9 @@ static void arrived(struct port_item *item, bool gone);
 tern_call *call_new(struct engine *engine, struct lease *lease, const struct chain_entry *entry,
                     unsigned point)
 {
-    tern_call *call = mem_zalloc(sizeof(*call));
+    tern_call *call = mem_alloc(sizeof(*call));
 
+    memset(call, 0, offsetof(tern_call, room));
     atomic_init(&call->refs, 1);
     atomic_init(&call->state, 0);
     call->engine = engine;
@@ -67,7 +68,7 @@ tern_call *call_new(struct engine *engine, struct lease *lease, const struct cha
     call->hook = entry->hook;
     call->point = point;
     call->shadow = entry->step->mode == STEP_SHADOW;
-    arena_init(&call->arena);
+    arena_init_in(&call->arena, call->room, sizeof(call->room));
     list_init(&call->ops);
     list_init(&call->ready);
     list_init(&call->item.link);

@@ -18,6 +18,7 @@
 #define AT(point)          (1u << TERN_HOOK_##point)
 #define PRINTED_ITEMS_MAX  20
 #define PRINTED_OCTETS_MAX 100
+#define PRINTED_NAME_OCTETS_MAX 64
 #define ROUTE_HOSTS_MAX    64
 
 #define AT_SESSION         (AT(CONNECT) | AT(EHLO) | AT(AUTH))
@@ -381,17 +382,17 @@ const char *journal_class_name(enum tern_class class_)
 
 static void print_item(const struct journal_item *i, struct buf *out)
 {
-    CLEANUP_BUF struct buf text = BUF_INIT;
-
-    buf_add_cstr(&text, kinds[i->kind].name);
-    if (i->name.len > 0)
-        buf_printf(&text, " %.*s", (int)slice_head(slice_make(i->name.ptr, i->name.len), 64).len,
-                   i->name.ptr);
-    if (i->value.len > 0) {
-        buf_add_char(&text, ' ');
-        buf_add(&text, slice_head(slice_make(i->value.ptr, i->value.len), PRINTED_OCTETS_MAX));
+    buf_add_char(out, '"');
+    buf_add_cstr(out, kinds[i->kind].name);
+    if (i->name.len > 0) {
+        buf_add_char(out, ' ');
+        buf_add_escaped(out, slice_head(slice_make(i->name.ptr, i->name.len), PRINTED_NAME_OCTETS_MAX));
     }
-    buf_add_json(out, buf_slice(&text));
+    if (i->value.len > 0) {
+        buf_add_char(out, ' ');
+        buf_add_escaped(out, slice_head(slice_make(i->value.ptr, i->value.len), PRINTED_OCTETS_MAX));
+    }
+    buf_add_char(out, '"');
 }
 
 bool journal_print(const struct journal *j, struct buf *out)

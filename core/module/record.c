@@ -35,6 +35,12 @@ static void add_key(struct buf *out, const char *key)
     buf_add_cstr(out, "\":");
 }
 
+static void begin_word(struct buf *out, const char *key)
+{
+    add_key(out, key);
+    buf_add_char(out, '"');
+}
+
 /* "250 2.0.0 Ok" */
 static void print_reply(struct buf *out, unsigned code, const char *enhanced, struct slice text)
 {
@@ -56,13 +62,15 @@ static void add_word(struct buf *out, const char *key, struct slice value)
 static void add_reply(struct buf *out, const char *key, unsigned code, const char *enhanced,
                       struct slice text)
 {
-    CLEANUP_BUF struct buf line = BUF_INIT;
-
     if (code == 0)
         return;
-    print_reply(&line, code, enhanced, text);
-    add_key(out, key);
-    buf_add_json(out, buf_slice(&line));
+    begin_word(out, key);
+    buf_add_uint(out, code);
+    buf_add_char(out, ' ');
+    buf_add_escaped(out, slice_cstr(enhanced != NULL ? enhanced : ""));
+    buf_add_char(out, ' ');
+    buf_add_escaped(out, slice_head(text, 2 * WORD_OCTETS_MAX));
+    buf_add_char(out, '"');
 }
 
 static void add_step(struct buf *out, const struct plan_step *step)
@@ -74,12 +82,11 @@ static void add_step(struct buf *out, const struct plan_step *step)
     add_word(out, "step", slice_of(step->step->name));
     if (step->step->place.file == NULL)
         return;
-    CLEANUP_BUF struct buf at = BUF_INIT;
-    buf_add_cstr(&at, step->step->place.file);
-    buf_add_char(&at, ':');
-    buf_add_uint(&at, step->step->place.line);
-    add_key(out, "at");
-    buf_add_json(out, slice_head(buf_slice(&at), 2 * WORD_OCTETS_MAX));
+    begin_word(out, "at");
+    buf_add_escaped(out, slice_head(slice_cstr(step->step->place.file), 2 * WORD_OCTETS_MAX));
+    buf_add_char(out, ':');
+    buf_add_uint(out, step->step->place.line);
+    buf_add_char(out, '"');
 }
 
 static void add_inputs(struct buf *out, struct slice printed)
@@ -94,18 +101,18 @@ static void add_inputs(struct buf *out, struct slice printed)
 /* A step that failed did nothing, but may have said why. */
 static void add_journal(struct buf *out, const struct journal *j, tern_verdict verdict)
 {
-    CLEANUP_BUF struct buf text = BUF_INIT;
-
     if (j == NULL)
         return;
-    (void)buf_reserve(&text, RECORD_OCTETS_GUESSED);
-    if (verdict != TERN_ERROR && journal_print(j, &text)) {
-        buf_add_cstr(out, ",\"did\":");
-        buf_add(out, buf_slice(&text));
-        buf_clear(&text);
-    }
-    if (journal_print_notes(j, &text))
-        add_inputs(out, buf_slice(&text));
+    size_t before = out->len;
+    buf_add_cstr(out, ",\"did\":");
+    if (verdict == TERN_ERROR || !journal_print(j, out))
+        buf_cut(out, before);
+    before = out->len;
+    buf_add_cstr(out, ",\"inputs\":{");
+    if (journal_print_notes(j, out))
+        buf_add_char(out, '}');
+    else
+        buf_cut(out, before);
 }
 
 /* Whether a NEXT is worth a line of its own. */
@@ -158,6 +165,8 @@ void record_step(struct record *r, const struct record_entry *entry)
     if (r->truncated)
         return;
     size_t before = r->steps.len;
+    if (before == 0)
+        (void)buf_reserve(&r->steps, RECORD_OCTETS_GUESSED);
     print_entry(entry, &r->steps);
     if (r->steps.len <= RECORD_OCTETS_MAX)
         return;
@@ -270,6 +279,7 @@ static bool add_lines(struct buf *out, const char *key, struct slice lines)
 
 static void finish(struct record *r, struct buf *out, bool fits)
 {
+    (void)buf_reserve(out, r->steps.len + TAIL_OCTETS);
     if (!add_lines(out, "steps", buf_slice(&r->steps)))
         fits = false;
     add_key(out, "next");

@@ -136,18 +136,16 @@ static size_t print_row(const struct dmarc_judged *j, char *out)
     return dmarc_row_print(&policy, &row, out);
 }
 
+bool dmarc_is_collected(const tern_call *call, const struct dmarc_conf *c, const struct dmarc_record *record)
+{
+    return c->reports.count > 0 && record->rua.len > 0 && !tern->is_rehearsal(call);
+}
+
 void dmarc_collect(tern_call *call, const struct dmarc_conf *c, const struct dmarc_judged *judged)
 {
-    const struct dmarc_reports_conf *conf = c->reports.count > 0 ? c->reports.items : NULL;
+    const struct dmarc_reports_conf *conf = c->reports.items;
     char line[DMARC_ROW_OCTETS_MAX];
 
-    tern->note(call, "disposition",
-               tern->format(call, "%s%s%s (dkim %s, spf %s)", dmarc_policy_name(judged->disposition),
-                            judged->override[0] != '\0' ? ", " : "", judged->override,
-                            judged->dkim_aligned ? "aligned" : "not aligned",
-                            judged->spf_aligned ? "aligned" : "not aligned"));
-    if (conf == NULL || judged->record->rua.len == 0 || tern->is_rehearsal(call))
-        return;
     if (judged->pass && (is_report(call) || is_for_reporter(call, conf)))
         return;
     size_t octets = print_row(judged, line);

@@ -47,10 +47,11 @@ struct dmarc_judged {
 };
 
 /*
- * Called once for each message with a record and result pass or fail, behind the decision and before the step answers,
- * on the call's loop thread. Must not block and must not answer.
+ * For each message with a record and result pass or fail, behind the decision and before the step answers, on the
+ * call's loop thread. Whether there is somebody to report to, and if so, once: must not block and must not answer.
  */
 struct dmarc_conf;
+bool dmarc_is_collected(const tern_call *call, const struct dmarc_conf *c, const struct dmarc_record *record);
 void dmarc_collect(tern_call *call, const struct dmarc_conf *c, const struct dmarc_judged *judged);
 void dmarc_collect_init(const struct tern_api *api);
 /* What is wrong with the option `reports`. */

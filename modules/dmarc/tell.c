@@ -181,6 +181,14 @@ static void add_spf(tern_call *call, struct dmarc_judged *j)
 void dmarc_report(tern_call *call, const struct dmarc_conf *c, const struct dmarc_work *w)
 {
     const struct dmarc_check *check = w->check;
+    const char *override = dmarc_override_name(w->override);
+
+    tern->note(call, "disposition",
+               tern->format(call, "%s%s%s (dkim %s, spf %s)", dmarc_policy_name(w->disposition),
+                            override[0] != '\0' ? ", " : "", override, check->dkim_aligned ? "aligned" : "not aligned",
+                            check->spf_aligned ? "aligned" : "not aligned"));
+    if (!dmarc_is_collected(call, c, &check->policy_seen->record))
+        return;
     struct dmarc_judged j = {
         .now_s = tern->now_s(call),
         .client = tern->client_address(call),
@@ -189,7 +197,7 @@ void dmarc_report(tern_call *call, const struct dmarc_conf *c, const struct dmar
         .pass = check->result == DMARC_RESULT_PASS,
         .dkim_aligned = check->dkim_aligned,
         .spf_aligned = check->spf_aligned,
-        .override = dmarc_override_name(w->override),
+        .override = override,
         .override_comment = w->comment,
         .header_from = w->author,
         .envelope_from = tern->sender_original(call)->domain,

@@ -18,10 +18,15 @@ static inline bool authres_is_ldh(char c)
     return (l >= 'a' && l <= 'z') || (c >= '0' && c <= '9') || c == '-';
 }
 
+static inline bool authres_is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* RFC 2045 5.1. */
 static inline bool authres_is_token(char c)
 {
-    return c > ' ' && c < 0x7f && strchr("()<>@,;:\\\"/[]?=", c) == NULL;
+    return authres_is_ldh(c) || (c > ' ' && c < 0x7f && strchr("()<>@,;:\\\"/[]?=", c) == NULL);
 }
 
 /* RFC 5322 3.2.3. */

@@ -125,7 +125,7 @@ static bool is_loose(char c)
 {
     unsigned char u = (unsigned char)c;
 
-    return u > ' ' && u != 0x7f && strchr("();\"", c) == NULL;
+    return u > ' ' && u != 0x7f && c != '(' && c != ')' && c != ';' && c != '"';
 }
 
 static bool read_keyword(struct authres_reader *r, tern_str *ret)
@@ -274,7 +274,7 @@ static bool read_result(struct authres_reader *r, struct authres_read_result *re
         if (!(reason ? read_reason(r, ret) : read_property(r, word, ret)))
             return false;
     }
-    while (end > start && strchr(" \t\r\n", end[-1]) != NULL)
+    while (end > start && authres_is_blank(end[-1]))
         end--;
     ret->whole = (tern_str){ start, (size_t)(end - start) };
     return true;

@@ -91,7 +91,7 @@ bool authres_comment(struct authres_text *t, tern_str text)
 
     for (size_t i = 0; i < len && fits; i++) {
         char c = text.ptr[i];
-        const char *found = c != '\0' ? strchr(special, c) : NULL;
+        const char *found = c != '\0' && !authres_is_ldh(c) && c != ' ' ? strchr(special, c) : NULL;
         if (found != NULL)
             c = instead[found - special];
         else if (c < ' ' || c > '~')
@@ -175,10 +175,10 @@ static tern_str next_word(tern_str *rest, unsigned *deep)
     const char *p = rest->ptr, *end = p + rest->len;
     bool quoted = false;
 
-    while (p < end && strchr(" \t\r\n", *p) != NULL)
+    while (p < end && authres_is_blank(*p))
         p++;
     const char *start = p;
-    for (; p < end && (quoted || strchr(" \t\r\n", *p) == NULL); p++) {
+    for (; p < end && (quoted || !authres_is_blank(*p)); p++) {
         if (*p == '\\' && p + 1 < end && (quoted || *deep > 0))
             p++;
         else if (*p == '"' && *deep == 0)

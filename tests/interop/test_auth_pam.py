@@ -211,7 +211,7 @@ def test_stopped():
 
 def test_hangs_whole():
     """tern-local itself does not answer: 454 when the time is over, and nobody else waits."""
-    with server(options="cache: 0, request_timeout: 100ms").start() as t:
+    with server(options="cache: 0, request_timeout: %ds" % SLOW).start() as t:
         assert login(t, "alice", "open sesame") == 235
         pid = t.local_pid()
         os.kill(pid, signal.SIGSTOP)

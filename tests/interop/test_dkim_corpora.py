@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from dkimpeers import Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, from_fields, messages, need_peers
+from dkimpeers import Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, enough, from_fields, messages, need_peers
 from peers import Postfix, Sink
 from ternlib import SHARED, Client, Tern, need, need_shared, queue_id, run, wait_for
 
@@ -255,7 +255,7 @@ def test_messages_from_tern():
         got = signed_by_tern(mails, "canonicalization: " + canon)
         signed = {n: m for n, m in got.items() if re.match(rb"DKIM-Signature:", m)}
         unsigned = [n for n in got if n not in signed and from_fields(dict(mails)[n]) == 1]
-        assert len(got) >= 300 and len(signed) >= 250 and not unsigned, (len(got), len(signed), unsigned)
+        assert enough(len(got), 300) and enough(len(signed), 250) and not unsigned, (len(got), len(signed), unsigned)
         wrong, blind = [], 0
         files = []
         for name, mail in signed.items():
@@ -292,7 +292,7 @@ def test_messages_to_tern():
         several = [n for n, r in got.items() if "several From" in r[2] or "has no From" in r[2]]
         wrong = ["%s: %s" % (n, r[2]) for n, r in got.items() if "example.net" not in r[1].split() and n not in several]
         print("     %s: %d mails" % (peer.name, len(got)))
-        assert len(got) >= 250 and len(several) <= 10 and not wrong, "\n".join(wrong)
+        assert enough(len(got), 250) and len(several) <= 10 and not wrong, "\n".join(wrong)
 
 
 def is_kept_by_postfix(data):
@@ -325,7 +325,7 @@ def test_tern_postfix_tern():
                 ident = re.search(rb"by mx\.test with \S+ id (\S+)", mail.split(b"Above")[-1]).group(1).decode()
                 wrong.append("%s: %s" % ([n for n in taken if taken[n] == ident], field))
         print("     %d mails" % len(taken))
-        assert len(taken) >= 60 and not wrong, "\n".join(wrong)
+        assert enough(len(taken), 60) and not wrong, "\n".join(wrong)
 
 
 if __name__ == "__main__":

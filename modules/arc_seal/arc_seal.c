@@ -52,18 +52,12 @@ static bool next_arc(const struct dkim_field *fields, size_t count, size_t *at)
 /* Whether its fields are those that came. 1, 0, or negative. */
 static int is_as_it_came(tern_call *call, const struct dkim_message *m)
 {
-    tern_str header;
+    struct dkim_field *came;
     size_t a = 0, b = 0;
-    int r = tern->header_octets(call, true, &header);
+    int count = dkim_header_cut(tern, call, true, &came, NULL);
 
-    if (r < 0)
-        return r;
-    size_t max = dkim_fields_count(header);
-    max = max < DKIM_FIELDS_MAX ? max : DKIM_FIELDS_MAX;
-    struct dkim_field *came = tern->alloc(call, max * sizeof(came[0]));
-    int count = dkim_fields_cut(header, came, max);
     if (count < 0)
-        return 0;
+        return count == -E2BIG ? 0 : count;
     for (;; a++, b++) {
         bool more = next_arc(m->fields, m->field_count, &a), more_came = next_arc(came, (size_t)count, &b);
         if (!more || !more_came)

@@ -201,18 +201,10 @@ static tern_verdict ask_for_keys(tern_call *call, const void *conf, struct verif
 
 static int cut_header(tern_call *call, struct verify_work *w)
 {
-    int r = tern->header_octets(call, true, &w->header);
+    int r = dkim_header_cut(tern, call, true, &w->fields, &w->header);
 
-    if (r < 0)
-        return r;
-    size_t max = dkim_fields_count(w->header);
-    max = max < DKIM_FIELDS_MAX ? max : DKIM_FIELDS_MAX;
-    w->fields = tern->alloc(call, max * sizeof(w->fields[0]));
-    r = dkim_fields_cut(w->header, w->fields, max);
-    if (r < 0)
-        return r;
-    w->field_count = (size_t)r;
-    return 0;
+    w->field_count = r < 0 ? 0 : (size_t)r;
+    return r < 0 ? r : 0;
 }
 
 static tern_verdict on_message(tern_call *call, const void *conf)

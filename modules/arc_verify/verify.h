@@ -13,6 +13,7 @@
 #include <lib/arc.h>
 #include <lib/authres.h>
 #include <lib/dkim_lookup.h>
+#include <lib/dkim_message.h>
 
 #define VERIFY_LOOKUPS_MAX     (2 * ARC_SETS_MAX) /* the keys of a chain, if no two are the same */
 #define VERIFY_WORD_OCTETS_MAX 16                 /* of a result: "permerror" has 9 */

@@ -12,6 +12,7 @@
 
 #include <lib/dkim.h>
 #include <lib/dkim_lookup.h>
+#include <lib/dkim_message.h>
 
 #define VERIFY_SIGNATURES_MAX 8
 

@@ -5,7 +5,7 @@
  * Several addresses are one author if they have one domain. What two readers might read in two ways (from.h) names no
  * author.
  */
-#include <lib/dkim.h>
+#include <lib/dkim_message.h>
 #include <lib/from.h>
 #include <lib/idn.h>
 
@@ -42,20 +42,6 @@ static bool each(void *arg, tern_str address)
     return r->wrong == NULL;
 }
 
-/* Fields of the header as it came; negative errno. */
-static int cut(tern_call *call, struct dkim_field **ret)
-{
-    tern_str header;
-    int r = tern->header_octets(call, true, &header);
-
-    if (r < 0)
-        return r;
-    size_t max = dkim_fields_count(header);
-    max = max < DKIM_FIELDS_MAX ? max : DKIM_FIELDS_MAX;
-    *ret = tern->alloc(call, max * sizeof(**ret));
-    return dkim_fields_cut(header, *ret, max);
-}
-
 static const char *read_field(const struct dkim_field *field, struct reading *r)
 {
     const char *colon = memchr(field->whole.ptr, ':', field->whole.len);
@@ -71,7 +57,7 @@ const char *dmarc_author(tern_call *call, tern_str *ret)
     struct dkim_field *fields = NULL;
     const struct dkim_field *from = NULL;
     struct reading r = { .call = call };
-    int count = cut(call, &fields);
+    int count = dkim_header_cut(tern, call, true, &fields, NULL);
 
     if (count < 0)
         return count == -E2BIG ? "the header has too many fields" : "the header could not be read";

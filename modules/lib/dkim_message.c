@@ -1,10 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dkim_message.c - the message at hook sign. See dkim_message.h. Source: RFC 6376 3.8, 5. */
+/* dkim_message.c - fields and hash of a message. See dkim_message.h. Source: RFC 6376 3.8, 5. */
 #include "dkim_message.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define READ_OCTETS 16384
+
+int dkim_header_cut(const struct tern_api *api, tern_call *call, bool original, struct dkim_field **ret,
+                    tern_str *ret_header)
+{
+    tern_str header;
+    int r = api->header_octets(call, original, &header);
+
+    *ret = NULL;
+    if (r < 0)
+        return r;
+    size_t max = dkim_fields_count(header);
+    max = max < DKIM_FIELDS_MAX ? max : DKIM_FIELDS_MAX;
+    *ret = api->alloc(call, max * sizeof(**ret));
+    if (ret_header != NULL)
+        *ret_header = header;
+    return dkim_fields_cut(header, *ret, max);
+}
 
 static int hash_body(const struct tern_api *api, tern_call *call, bool relaxed, uint8_t out[DKIM_HASH_OCTETS])
 {
@@ -41,16 +59,13 @@ static const char *header_trouble(const struct tern_api *api, tern_call *call, c
 int dkim_message_read(const struct tern_api *api, tern_call *call, bool relaxed, struct dkim_message *m)
 {
     tern_str header;
-    int r = api->header_octets(call, false, &header);
+    struct dkim_field *fields;
+    int r = dkim_header_cut(api, call, false, &fields, &header);
 
-    if (r < 0) {
+    if (r < 0 && r != -E2BIG) {
         (void)api->fail(call, "the header could not be read: errno %d", -r);
         return r;
     }
-    size_t max = dkim_fields_count(header);
-    max = max < DKIM_FIELDS_MAX ? max : DKIM_FIELDS_MAX;
-    struct dkim_field *fields = api->alloc(call, max * sizeof(fields[0]));
-    r = dkim_fields_cut(header, fields, max);
     m->fields = fields;
     m->field_count = r < 0 ? 0 : (size_t)r;
     const char *trouble = r < 0 ? "the header has too many fields" : header_trouble(api, call, m, header.len);

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dkim_message.h - the message at hook sign, as who signs it needs it: of dkim_sign and arc_seal.
+ * dkim_message.h - a message as who verifies or signs it needs it: its fields, and at hook sign its hash.
  */
 #ifndef MODULES_LIB_DKIM_MESSAGE_H
 #define MODULES_LIB_DKIM_MESSAGE_H
 
 #include "dkim.h"
+
+/*
+ * The fields of the header, as the client sent it (`original`) or as it goes out, in the call's memory. How many; -E2BIG:
+ * more than DKIM_FIELDS_MAX; another negative errno: they cannot be read. *ret_header may be left out: NULL.
+ */
+int dkim_header_cut(const struct tern_api *api, tern_call *call, bool original, struct dkim_field **ret,
+                    tern_str *ret_header);
 
 struct dkim_message {
     const struct dkim_field *fields; /* as it goes out */

@@ -295,27 +295,30 @@ def queue_id(text):
     return text.rsplit(" ", 1)[-1]
 
 
+def skip(why):
+    """Ends one test of run(), or outside of it the file."""
+    print("SKIP: %s" % why, flush=True)
+    sys.exit(77)
+
+
 def need(*programs):
-    """Skips the test (exit 77), saying so, when a program is missing."""
+    """Skips the test, saying so, when a program is missing."""
     for p in programs:
         if shutil.which(p, path=os.environ["PATH"] + ":/usr/sbin:/usr/lib/postfix/sbin") is None:
-            print("SKIP: %s is not installed" % p)
-            sys.exit(77)
+            skip("%s is not installed" % p)
 
 
 def need_shared(*parts):
     path = os.path.join(SHARED, *parts)
     if not os.path.exists(path):
-        print("SKIP: %s is not there" % path)
-        sys.exit(77)
+        skip("%s is not there" % path)
     return path
 
 
 def run(tests):
-    """Runs functions by name, prints a line each and the count; for the end of a test file."""
+    """Runs functions by name, prints a line each and the count; for the end of a test file. 77: all were skipped."""
     only = sys.argv[1:]
-    failed = 0
-    done = 0
+    failed = skipped = done = 0
     for test in tests:
         if only and test.__name__ not in only:
             continue
@@ -324,10 +327,16 @@ def run(tests):
         try:
             test()
             print("ok   %s (%.1f s)" % (test.__name__, time.monotonic() - start), flush=True)
+        except SystemExit as e:
+            if e.code != 77:
+                raise
+            skipped += 1
+            print("skip %s" % test.__name__, flush=True)
         except Exception:
             import traceback
             failed += 1
             traceback.print_exc()
             print("FAIL %s" % test.__name__, flush=True)
-    print("%d passed, %d failed" % (done - failed, failed), flush=True)
-    sys.exit(1 if failed else 0)
+    passed = done - failed - skipped
+    print("%d passed, %d failed" % (passed, failed) + (", %d skipped" % skipped if skipped else ""), flush=True)
+    sys.exit(1 if failed else 77 if skipped and not passed else 0)

@@ -8,8 +8,8 @@
 #include "dkim.h"
 
 /*
- * The fields of the header, as the client sent it (`original`) or as it goes out, in the call's memory. How many; -E2BIG:
- * more than DKIM_FIELDS_MAX; another negative errno: they cannot be read. *ret_header may be left out: NULL.
+ * The fields of the header, as the client sent it (`original`) or as it goes out, in the call's memory. How many;
+ * -E2BIG: more than DKIM_FIELDS_MAX; another negative errno: they cannot be read. *ret_header may be left out: NULL.
  */
 int dkim_header_cut(const struct tern_api *api, tern_call *call, bool original, struct dkim_field **ret,
                     tern_str *ret_header);

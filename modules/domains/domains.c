@@ -173,7 +173,8 @@ static const char *asked_option(unsigned stage)
 
 static tern_verdict found(tern_call *call, const struct domains_conf *c, struct work *w)
 {
-    bool all = tern->table_empty(w->stage == LOCAL_DOMAIN ? c->recipients : c->relay_recipients);
+    /* A list that is empty now is one, and nobody stands in it. */
+    bool all = (w->stage == LOCAL_DOMAIN ? c->recipients : c->relay_recipients) == NULL;
 
     switch (w->stage) {
     case LOCAL_DOMAIN:
@@ -285,7 +286,7 @@ static int check(void *conf, struct tern_config *config)
 
     if (c->local == NULL && c->relay == NULL && c->networks == NULL)
         tern->config_warning(config, NULL, "neither local, relay nor networks is set: nothing is claimed");
-    if (!tern->table_empty(c->local) && tern->table_empty(c->recipients))
+    if (c->local != NULL && c->recipients == NULL)
         tern->config_warning(config, "local",
                              "without recipients: any address of these domains is accepted, and unknown "
                              "ones bounce later");

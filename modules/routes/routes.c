@@ -221,7 +221,7 @@ static tern_verdict advance(tern_call *call, const struct routes_conf *c, struct
             next_rule(w);
             continue;
         }
-        if (tern->table_empty(table)) { /* the rule has no such condition */
+        if (table == NULL) { /* the rule has no such condition; an empty list is one that nothing fits */
             w->stage++;
             continue;
         }
@@ -414,14 +414,14 @@ static bool is_address(struct tern_config *config, size_t index, tern_str text)
 
 static bool has_names(const struct rule *rule)
 {
-    return rule->classes != 0 || !tern->table_empty(rule->domain) ||
-           !tern->table_empty(rule->address) || rule->pattern.count > 0;
+    return rule->classes != 0 || rule->domain != NULL ||
+           rule->address != NULL || rule->pattern.count > 0;
 }
 
 static bool has_conditions(const struct rule *rule)
 {
-    return has_names(rule) || !tern->table_empty(rule->sender) ||
-           !tern->table_empty(rule->sender_domain) || rule->client != NULL || rule->tag.count > 0;
+    return has_names(rule) || rule->sender != NULL ||
+           rule->sender_domain != NULL || rule->client != NULL || rule->tag.count > 0;
 }
 
 /* Exactly one of the four things that a rule can say. */

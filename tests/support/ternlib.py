@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("TERN_BUILD", os.path.join(ROOT, "build", "dev")))
@@ -222,6 +223,8 @@ class Tern:
         finally:
             text = self.log_text()
             if failed or "Sanitizer" in text:
+                said = "".join(traceback.format_exception(kind, value, trace)) if failed else ""
+                sys.stderr.write(said[-4000:])  # first: whoever keeps only the beginning sees why
                 sys.stderr.write("---- log of tern\n%s\n----\n" % text[-8000:])
             if "Sanitizer" in text and not failed:
                 raise AssertionError("a sanitizer spoke up in the server's log")
@@ -333,7 +336,6 @@ def run(tests):
             skipped += 1
             print("skip %s" % test.__name__, flush=True)
         except Exception:
-            import traceback
             failed += 1
             traceback.print_exc()
             print("FAIL %s" % test.__name__, flush=True)

@@ -9,6 +9,9 @@
  *
  * A chunk that is refused ends the transaction: were it to stay, the chunk behind it in the pipeline
  * would be taken for the first one, and half a mail for a whole one.
+ *
+ * In LMTP a LAST is answered once for each RCPT that was accepted (RFC 2033 4.3): not at all if none was, and
+ * as often behind a refused chunk, where the client may have sent it ahead and counts on its replies.
  */
 #include "smtp/private.h"
 
@@ -63,11 +66,13 @@ static void say_refused(struct smtp_session *s)
     s->mail->chunk = (struct smtp_chunk){ 0 };
     if (c.code != 0)
         answer = (struct smtp_answer){ c.code, c.enhanced, buf_slice(&c.text) };
-    if (c.ends && c.last)
+    if (c.last && (c.ends || s->awaits_last))
         smtp_session_verdict(s, &answer); /* RFC 2033 4.3: behind LAST one for each recipient */
     else
         smtp_session_refuse(s, &answer);
     buf_free(&c.text);
+    if (c.ends || c.last)
+        s->awaits_last = s->lmtp && !c.last;
     if (c.ends)
         smtp_session_drop_transaction(s);
 }
@@ -75,10 +80,13 @@ static void say_refused(struct smtp_session *s)
 /* Its octets are read and dropped from here on; behind its reply the transaction is over. */
 static void fail(struct smtp_session *s, enum smtp_reply_id fault)
 {
-    s->mail->chunk.fault = fault;
-    s->mail->chunk.refused = true;
-    s->mail->chunk.ends = fault != SMTP_REPLY_NOT_IMPLEMENTED &&
-                    (s->state == SMTP_STATE_RCPT || s->state == SMTP_STATE_BDAT);
+    struct smtp_chunk *c = &s->mail->chunk;
+    bool to_nobody = c->last && fault == SMTP_REPLY_NEED_RCPT_LMTP;
+
+    c->fault = fault;
+    c->refused = true;
+    c->ends = to_nobody || (fault != SMTP_REPLY_NOT_IMPLEMENTED &&
+                            (s->state == SMTP_STATE_RCPT || s->state == SMTP_STATE_BDAT));
 }
 
 static void end_chunk(struct smtp_session *s)

@@ -87,6 +87,7 @@ struct smtp_session {
     bool smtputf8;        /* of the transaction, or of the MAIL under way */
     bool each;            /* the same: a reply for each recipient */
     bool binary;          /* the same: BODY=BINARYMIME */
+    bool awaits_last;     /* LMTP: a chunk was refused, and the LAST behind it may be on its way */
     unsigned never;       /* SMTP_EXT_* that the owner never offers */
     bool auth_required, authenticated;
     bool auth_offered;    /* by the EHLO in force */

@@ -222,6 +222,7 @@ static void run_line(struct smtp_session *s, struct slice line)
     enum smtp_parse parse = smtp_command_parse(line, &c);
     bool known = parse == SMTP_PARSE_OK || parse == SMTP_PARSE_BAD_ARG;
 
+    s->awaits_last &= c.verb == SMTP_VERB_BDAT;
     /* An accepted MAIL, RCPT or DATA is taken back out of the count when it is answered. */
     if (++s->command_count > s->limits->commands && c.verb != SMTP_VERB_QUIT)
         smtp_session_reply(s, SMTP_REPLY_TOO_MANY_COMMANDS);

@@ -215,11 +215,6 @@ static void on_ready(void *owner)
     advance(link);
 }
 
-static bool is_lmtp(const struct path *path)
-{
-    return slice_equal(path->transport->type, SLICE("lmtp"));
-}
-
 static void on_rcpt(void *owner, unsigned index, const struct client_reply *reply)
 {
     struct link *link = owner;
@@ -228,7 +223,7 @@ static void on_rcpt(void *owner, unsigned index, const struct client_reply *repl
                               reply->own);
     if (client_offers_dsn(link->client))
         link->current->outcomes[index].handed = HANDED_WITH_DSN;
-    else if (!is_lmtp(link->path))
+    else if (!delivery_path_is_lmtp(link->path))
         link->current->outcomes[index].handed = HANDED_ON;
 }
 
@@ -352,7 +347,7 @@ static void try_endpoint(struct link *link)
     const struct endpoint *e = link->order[link->order_at];
     struct client_options options = {
         .protocol =
-            is_lmtp(link->path) ? CLIENT_LMTP : CLIENT_SMTP,
+            delivery_path_is_lmtp(link->path) ? CLIENT_LMTP : CLIENT_SMTP,
         .to = e->address,
         .unix_path = e->unix_path,
         .source = link->path->source.family == e->address.family ? link->path->source

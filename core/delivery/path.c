@@ -273,14 +273,34 @@ static void on_host(void *arg, const struct mx_answer *answer)
     next_hop(l);
 }
 
+bool delivery_path_is_lmtp(const struct path *path)
+{
+    return slice_equal(path->transport->type, SLICE("lmtp"));
+}
+
+/* False: l->error says why not. The configuration has been looked at; routes come from anywhere. */
+static bool read_hop(struct lookup *l, struct hop *ret)
+{
+    const char *text = l->hops[l->hop_next];
+
+    if (!delivery_hop_parse(slice_cstr(text), l->path->conf->port, ret)) {
+        l->error = arena_printf(&l->path->arena, "%s is no next hop", text);
+        return false;
+    }
+    unsigned port = ret->kind == HOP_ADDRESS ? ret->address.port : ret->port;
+    if (port == 25 && ret->kind != HOP_UNIX && delivery_path_is_lmtp(l->path)) { /* RFC 2033 5 */
+        l->error = arena_printf(&l->path->arena, "%s: LMTP may not use port 25 (RFC 2033)", text);
+        return false;
+    }
+    return true;
+}
+
 /* Fixed hosts keep their order; each name is asked for in turn. */
 static void next_hop(struct lookup *l)
 {
     while (l->hop_next < l->hop_count) {
         struct hop hop;
-        const char *text = l->hops[l->hop_next];
-        if (!delivery_hop_parse(slice_cstr(text), l->path->conf->port, &hop)) {
-            l->error = arena_printf(&l->path->arena, "%s is no next hop", text);
+        if (!read_hop(l, &hop)) {
             l->hop_next++;
             continue;
         }

@@ -59,6 +59,7 @@ void delivery_paths_flush(struct dispatch *d);
 void delivery_paths_tidy(struct loop_timer *timer);
 /* By MX, unless the route or the transport names hosts or is a module's. */
 bool delivery_path_by_domain(const struct transport *transport, const struct tern_route *route);
+bool delivery_path_is_lmtp(const struct path *path);
 
 /* A next hop as it is written. */
 enum hop_kind { HOP_HOST, HOP_ADDRESS, HOP_UNIX };

@@ -18,6 +18,7 @@
 
 #define TLS_SESSIONS_MAX 1000 /* hosts of a transport whose TLS session is kept */
 #define AUTH_TEXT_MAX 255 /* octets of a user or password */
+#define NOT_PORT_25   "type: lmtp may not use port 25 (RFC 2033); 24 is usual"
 
 static const struct tern_option auth_options[] = {
     TERN_OPTION_STRING(struct smtp_auth_conf, user, NULL, "Who we are there."),
@@ -168,11 +169,14 @@ static void check_module(struct building *b, const struct transport *t, const st
         config_api_error(&config, NULL, "its options were refused");
 }
 
-static bool is_port(struct slice text)
+static bool read_port(struct slice text, unsigned *ret)
 {
     uint64_t port;
 
-    return slice_to_u64(text, &port) && port >= 1 && port <= 65535;
+    if (!slice_to_u64(text, &port) || port < 1 || port > 65535)
+        return false;
+    *ret = (unsigned)port;
+    return true;
 }
 
 static bool is_host(struct slice text)
@@ -186,17 +190,20 @@ static bool is_host(struct slice text)
     return fine;
 }
 
-/* host, host:port, [address]:port, unix:/path: what delivery/ will make of it later. */
-static bool is_hop(struct slice text)
+/* host, host:port, [address]:port, unix:/path: what delivery/ will make of it. *ret_port: 0 if none is said. */
+static bool read_hop(struct slice text, unsigned *ret_port)
 {
     tern_address address;
     struct slice host = text, rest = { text.ptr, 0 };
 
+    *ret_port = 0;
     if (slice_starts_nocase(text, SLICE("unix:")))
         return text.len > 6 && text.ptr[5] == '/' &&
                text.len - 5 < sizeof(((struct sockaddr_un *)0)->sun_path);
-    if (net_address_parse(text, 25, &address))
+    if (net_address_parse(text, 0, &address)) {
+        *ret_port = address.port;
         return true;
+    }
     ptrdiff_t end = slice_find(text, text.len > 0 && text.ptr[0] == '[' ? ']' : ':');
     if (text.len > 0 && text.ptr[0] == '[') {
         if (end < 0)
@@ -207,21 +214,25 @@ static bool is_hop(struct slice text)
         host = slice_head(text, (size_t)end);
         rest = slice_from(text, (size_t)end);
     }
-    if (rest.len > 0 && (rest.ptr[0] != ':' || !is_port(slice_from(rest, 1))))
+    if (rest.len > 0 && (rest.ptr[0] != ':' || !read_port(slice_from(rest, 1), ret_port)))
         return false;
-    return is_host(host) || net_address_parse(host, 25, &address);
+    return is_host(host) || net_address_parse(host, 0, &address);
 }
 
 static void check_hops(struct building *b, const struct yaml_node *map, const char *key,
-                       struct tern_list list)
+                       struct tern_list list, bool lmtp)
 {
     const struct yaml_node *node = yaml_get(map, key);
 
-    for (size_t i = 0; node != NULL && i < list.count; i++)
-        if (!is_hop(slice_of(list.items[i])))
+    for (size_t i = 0; node != NULL && i < list.count; i++) {
+        unsigned port;
+        if (!read_hop(slice_of(list.items[i]), &port))
             config_error_at(b->env->errors, &node->place,
                             "%s: \"%s\" is none of host, host:port, [address]:port, unix:/path",
                             key, list.items[i].ptr);
+        else if (lmtp && port == 25)
+            config_error_at(b->env->errors, &node->place, "%s: \"%s\": " NOT_PORT_25, key, list.items[i].ptr);
+    }
 }
 
 static bool is_sayable(struct slice text)
@@ -380,8 +391,12 @@ static void transport_build(struct building *b, const struct yaml_node *name,
     if (t->module == NULL) {
         const struct smtp_transport_conf *c = conf;
 
-        check_hops(b, map, "to", c->to);
-        check_hops(b, map, "fallback", c->fallback);
+        bool lmtp = slice_equal(type->text, SLICE("lmtp"));
+
+        if (lmtp && c->port == 25)
+            config_error_at(b->env->errors, &yaml_get(map, "port")->place, "port: " NOT_PORT_25);
+        check_hops(b, map, "to", c->to, lmtp);
+        check_hops(b, map, "fallback", c->fallback, lmtp);
         unsigned before = b->env->errors->errors;
         check_auth(b, map, c);
         if (b->env->errors->errors == before)

@@ -150,6 +150,7 @@ static const struct tern_module *const builtin[] = { &claimer, &domains, &limit,
 /* ---- the table: YAML and all that is said about it ---- */
 
 #define IN(steps) "policies:\n  in:\n" steps
+#define NOT_25    "type: lmtp may not use port 25 (RFC 2033); 24 is usual\n"
 static const struct {
     const char *what, *yaml, *want;
 } cases[] = {
@@ -292,6 +293,15 @@ static const struct {
     { "a port above the last", "transports:\n  mine: { type: smtp, to: [\"a:65536\"] }\n",
       "t.yaml:2:27: error: to: \"a:65536\" is none of host, host:port, [address]:port, "
       "unix:/path\n" },
+    { "LMTP on port 25",
+      "transports:\n  a: { type: lmtp, port: 25 }\n"
+      "  b: { type: lmtp, to: [\"mx:25\", \"[mx]:25\", \"192.0.2.1:25\", \"[::1]:25\"] }\n"
+      "  c: { type: lmtp, fallback: [\"mx:25\"] }\n"
+      "  d: { type: lmtp, port: 26, to: [\"mx\", \"mx:2525\", \"unix:/x:25\", \"2001:db8::25\"] }\n"
+      "  e: { type: smtp, port: 25, to: [\"mx:25\"] }\n",
+      "t.yaml:2:26: error: port: " NOT_25 "t.yaml:3:24: error: to: \"mx:25\": " NOT_25
+      "t.yaml:3:24: error: to: \"[mx]:25\": " NOT_25 "t.yaml:3:24: error: to: \"192.0.2.1:25\": " NOT_25
+      "t.yaml:3:24: error: to: \"[::1]:25\": " NOT_25 "t.yaml:4:30: error: fallback: \"mx:25\": " NOT_25 },
     { "a socket without a path",
       "transports:\n  mine: { type: lmtp, fallback: [\"unix:x\", \"[::1\"] }\n",
       "t.yaml:2:33: error: fallback: \"unix:x\" is none of host, host:port, [address]:port, "

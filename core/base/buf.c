@@ -47,11 +47,6 @@ void buf_add(struct buf *buf, struct slice s)
     buf->data[buf->len] = '\0';
 }
 
-void buf_add_cstr(struct buf *buf, const char *text)
-{
-    buf_add(buf, slice_cstr(text));
-}
-
 void buf_add_char(struct buf *buf, char c)
 {
     char *at = buf->len + 2 <= buf->size ? buf->data + buf->len : buf_reserve(buf, 1);
@@ -107,9 +102,12 @@ void buf_consume(struct buf *buf, size_t octets)
 /* Octets at the start of `s` that stand in a JSON string as they are: most of all that is logged. */
 static size_t plain_run(struct slice s)
 {
+    static const bool plain[256] = {
+        [' '] = true, ['!'] = true, ['#' ... '['] = true, [']' ... '~'] = true,
+    };
     size_t n = 0;
 
-    while (n < s.len && s.ptr[n] >= 0x20 && s.ptr[n] < 0x7f && s.ptr[n] != '"' && s.ptr[n] != '\\')
+    while (n < s.len && plain[(unsigned char)s.ptr[n]])
         n++;
     return n;
 }

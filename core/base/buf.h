@@ -32,7 +32,11 @@ static inline void buf_clear(struct buf *buf)
 /* Room for `octets` more; returns where they go; the caller adds to len. */
 char *buf_reserve(struct buf *buf, size_t octets);
 void buf_add(struct buf *buf, struct slice s);
-void buf_add_cstr(struct buf *buf, const char *text);
+/* Inline: of most texts the length is known when it is compiled. */
+static inline void buf_add_cstr(struct buf *buf, const char *text)
+{
+    buf_add(buf, slice_cstr(text));
+}
 void buf_add_char(struct buf *buf, char c);
 void buf_add_uint(struct buf *buf, uint64_t number); /* decimal */
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));

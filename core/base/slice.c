@@ -37,6 +37,19 @@ ptrdiff_t slice_find(struct slice s, char c)
     return at != NULL ? at - s.ptr : -1;
 }
 
+ptrdiff_t slice_find_crlf(struct slice s)
+{
+    for (size_t at = 1; at < s.len; at++) {
+        const char *lf = memchr(s.ptr + at, '\n', s.len - at);
+        if (lf == NULL)
+            break;
+        at = (size_t)(lf - s.ptr);
+        if (lf[-1] == '\r')
+            return (ptrdiff_t)at - 1;
+    }
+    return -1;
+}
+
 size_t u64_print(char out[U64_DIGITS_MAX], uint64_t number)
 {
     char digits[U64_DIGITS_MAX];

@@ -49,6 +49,8 @@ bool slice_starts_nocase(struct slice s, struct slice prefix);
 struct slice slice_trim(struct slice s); /* blanks and tabs at both ends */
 /* Index of the first `c`, or -1. */
 ptrdiff_t slice_find(struct slice s, char c);
+/* Octets before the first CRLF; -1 if there is none. */
+ptrdiff_t slice_find_crlf(struct slice s);
 /* A decimal number without sign; false on anything else or overflow. */
 bool slice_to_u64(struct slice s, uint64_t *ret);
 #define U64_DIGITS_MAX 20

@@ -13,18 +13,23 @@ bool header_end(struct slice octets, size_t *ret_header, size_t *ret_body)
         *ret_body = 2;
         return true;
     }
-    const char *end = octets.len > 0 ? memmem(octets.ptr, octets.len, "\r\n\r\n", 4) : NULL;
-    *ret_header = end != NULL ? (size_t)(end - octets.ptr) + 2 : octets.len;
-    *ret_body = end != NULL ? *ret_header + 2 : octets.len;
-    return end != NULL;
+    for (struct slice rest = octets;;) {
+        ptrdiff_t line = slice_find_crlf(rest);
+        rest = line < 0 ? slice_make(NULL, 0) : slice_from(rest, (size_t)line + 2);
+        if (line < 0 || (rest.len >= 2 && memcmp(rest.ptr, "\r\n", 2) == 0)) {
+            *ret_header = line < 0 ? octets.len : (size_t)(rest.ptr - octets.ptr);
+            *ret_body = line < 0 ? octets.len : *ret_header + 2;
+            return line >= 0;
+        }
+    }
 }
 
 /* Octets of the first line with its CRLF, or all. */
 static size_t line_octets(struct slice s)
 {
-    const char *end = s.len > 0 ? memmem(s.ptr, s.len, "\r\n", 2) : NULL;
+    ptrdiff_t line = slice_find_crlf(s);
 
-    return end != NULL ? (size_t)(end - s.ptr) + 2 : s.len;
+    return line >= 0 ? (size_t)line + 2 : s.len;
 }
 
 static bool is_blank(char c)
@@ -111,11 +116,11 @@ static bool line_is_valid(struct slice line, bool folded)
 bool header_value_is_valid(struct slice value)
 {
     for (bool folded = false;; folded = true) {
-        const char *end = value.len > 0 ? memmem(value.ptr, value.len, "\r\n", 2) : NULL;
-        size_t len = end != NULL ? (size_t)(end - value.ptr) : value.len;
+        ptrdiff_t line = slice_find_crlf(value);
+        size_t len = line >= 0 ? (size_t)line : value.len;
         if (!line_is_valid(slice_head(value, len), folded))
             return false;
-        if (end == NULL)
+        if (line < 0)
             return true;
         value = slice_from(value, len + 2);
     }
@@ -124,10 +129,10 @@ bool header_value_is_valid(struct slice value)
 void header_unfold(struct slice value, struct buf *out)
 {
     while (value.len > 0) {
-        const char *end = memmem(value.ptr, value.len, "\r\n", 2);
-        size_t len = end != NULL ? (size_t)(end - value.ptr) : value.len;
+        ptrdiff_t line = slice_find_crlf(value);
+        size_t len = line >= 0 ? (size_t)line : value.len;
         bool fold = len + 2 < value.len && is_blank(value.ptr[len + 2]);
-        buf_add(out, slice_head(value, end != NULL && !fold ? len + 2 : len));
-        value = slice_from(value, end != NULL ? len + 2 : len);
+        buf_add(out, slice_head(value, line >= 0 && !fold ? len + 2 : len));
+        value = slice_from(value, line >= 0 ? len + 2 : len);
     }
 }

@@ -294,9 +294,9 @@ static int fill(struct block *b)
 /* Octets of the line at `at` with its CRLF, 0 if that is not in the block. */
 static size_t line_octets(const struct block *b, size_t at)
 {
-    const char *end = at < b->len ? memmem(b->data + at, b->len - at, "\r\n", 2) : NULL;
+    ptrdiff_t line = at < b->len ? slice_find_crlf(slice_make(b->data + at, b->len - at)) : -1;
 
-    return end != NULL ? (size_t)(end - b->data) + 2 - at : 0;
+    return line >= 0 ? (size_t)line + 2 : 0;
 }
 
 /* Reads the lines of a block; returns octets used. *in_line: the block begins within a line. */

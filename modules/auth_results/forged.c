@@ -92,9 +92,15 @@ bool forged_is_ours(tern_str value, const struct forged_names *names)
 /* Octets of the first line with its CRLF, or all. */
 static size_t line_octets(tern_str s)
 {
-    const char *end = s.len > 0 ? memmem(s.ptr, s.len, "\r\n", 2) : NULL;
-
-    return end != NULL ? (size_t)(end - s.ptr) + 2 : s.len;
+    for (size_t at = 1; at < s.len; at++) {
+        const char *lf = memchr(s.ptr + at, '\n', s.len - at);
+        if (lf == NULL)
+            break;
+        at = (size_t)(lf - s.ptr);
+        if (lf[-1] == '\r')
+            return at + 1;
+    }
+    return s.len;
 }
 
 static tern_str from(tern_str s, size_t octets)

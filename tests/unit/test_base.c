@@ -66,6 +66,30 @@ static void test_json_escapes(void)
     CU_ASSERT_STRING_EQUAL(out.data, "\"a\\\"b\\\\\\u000a\\u007f\xef\xbf\xbd\xc3\xbc\"");
 }
 
+static const struct {
+    const char *name;
+    struct slice text;
+    ptrdiff_t octets;
+} line_ends[] = {
+    { "at the end", SLICE("abc\r\n"), 3 },
+    { "the first of two", SLICE("a\r\nb\r\n"), 1 },
+    { "at once", SLICE("\r\nb"), 0 },
+    { "behind bare ones", SLICE("\na\rb\n\r\n"), 5 },
+    { "behind a CR", SLICE("a\r\r\n"), 2 },
+    { "only the other way round", SLICE("a\n\r"), -1 },
+    { "cut between the two", SLICE("a\r"), -1 },
+    { "a lone LF", SLICE("\n"), -1 },
+    { "nothing", SLICE(""), -1 },
+};
+
+static void test_line_ends(void)
+{
+    for (size_t i = 0; i < sizeof(line_ends) / sizeof(line_ends[0]); i++)
+        if (slice_find_crlf(line_ends[i].text) != line_ends[i].octets)
+            CU_FAIL(line_ends[i].name);
+    CU_ASSERT_EQUAL(slice_find_crlf(slice_make(NULL, 0)), -1);
+}
+
 static unsigned cleaned;
 static void count_up(void *arg)
 {
@@ -205,6 +229,7 @@ int main(void)
     CU_add_test(suite, "numbers", test_numbers);
     CU_add_test(suite, "utf8", test_utf8);
     CU_add_test(suite, "json escapes", test_json_escapes);
+    CU_add_test(suite, "line ends", test_line_ends);
     CU_add_test(suite, "arena", test_arena);
     CU_add_test(suite, "arena in memory of the caller", test_arena_in);
     CU_add_test(suite, "table", test_table);

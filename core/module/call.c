@@ -54,12 +54,37 @@ void lease_unref(struct lease *lease)
 
 static void arrived(struct port_item *item, bool gone);
 
+/* ---- memory ---- */
+
+/* So that a usual call asks malloc() once: what one needs soon follows when it rises, and slowly when it falls. */
+static size_t room_octets(const struct step *step)
+{
+    size_t octets = atomic_load_explicit(&step->call_octets, memory_order_relaxed) + ARENA_LENT_OVERHEAD;
+
+    octets = (octets + 255) & ~(size_t)255; /* few sizes: freed ones fit others */
+    if (octets < CALL_ROOM_OCTETS_MIN)
+        return CALL_ROOM_OCTETS_MIN;
+    return octets < CALL_ROOM_OCTETS_MAX ? octets : CALL_ROOM_OCTETS_MAX;
+}
+
+/* Calls of other threads may do so at the same time: it is a guess. */
+static void learn(struct step *step, size_t used)
+{
+    uint32_t before = atomic_load_explicit(&step->call_octets, memory_order_relaxed);
+    uint32_t octets = used < CALL_ROOM_OCTETS_MAX ? (uint32_t)used : CALL_ROOM_OCTETS_MAX;
+    uint32_t now = octets > before ? octets : before - (before - octets) / 64;
+
+    if (now != before)
+        atomic_store_explicit(&step->call_octets, now, memory_order_relaxed);
+}
+
 tern_call *call_new(struct engine *engine, struct lease *lease, const struct chain_entry *entry,
                     unsigned point)
 {
-    tern_call *call = mem_alloc(sizeof(*call));
+    size_t room = room_octets(entry->step->step);
+    tern_call *call = mem_alloc(sizeof(*call) + room);
 
-    memset(call, 0, offsetof(tern_call, room));
+    memset(call, 0, sizeof(*call));
     atomic_init(&call->refs, 1);
     atomic_init(&call->state, 0);
     call->engine = engine;
@@ -68,7 +93,7 @@ tern_call *call_new(struct engine *engine, struct lease *lease, const struct cha
     call->hook = entry->hook;
     call->point = point;
     call->shadow = entry->step->mode == STEP_SHADOW;
-    arena_init_in(&call->arena, call->room, sizeof(call->room));
+    arena_init_in(&call->arena, call->room, room);
     list_init(&call->ops);
     list_init(&call->ready);
     list_init(&call->item.link);
@@ -96,6 +121,7 @@ void call_unref(tern_call *call)
     shared_arena_unref(call->view.vrfy_memory);
     auth_secret_unref(call->answer);
     journal_wipe(&call->journal);
+    learn(call->step->step, call->arena.octets);
     arena_fini(&call->arena);
     lease_unref(call->lease); /* last: step and conf live in the generation */
     free(call);

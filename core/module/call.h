@@ -28,7 +28,8 @@
 #include "state/facts.h"
 
 #define CALL_OPS_MAX          256         /* answers a call may wait for at once */
-#define CALL_ROOM_OCTETS      768         /* memory it has at once: what most steps need */
+#define CALL_ROOM_OCTETS_MIN  256         /* memory it has at once, */
+#define CALL_ROOM_OCTETS_MAX  4096        /* by what the calls of its step have needed lately */
 #define CALL_ALLOC_OCTETS_MAX (64u << 20) /* memory a call may ask for */
 
 #define AUTH_CHALLENGE_OCTETS_MAX 8192 /* decoded; RFC 4954 4: a line has 12288 octets */
@@ -131,7 +132,7 @@ struct tern_call {
     struct pool_job job;   /* BLOCKING or offloaded; counted while the pool has it */
     _Atomic(tern_handler) offloaded; /* what runs on the pool instead; the loop is done with the call then */
     uint64_t started_us;
-    alignas(16) char room[CALL_ROOM_OCTETS]; /* the arena's first, not zeroed */
+    alignas(16) char room[]; /* the arena's first, not zeroed */
 };
 
 tern_call *call_new(struct engine *engine, struct lease *lease, const struct chain_entry *entry,

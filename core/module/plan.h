@@ -34,6 +34,7 @@ struct step {
     _Atomic uint64_t slow_logged_ms; /* when a plain call of it was last logged as slow */
     unsigned pool_share;             /* BLOCKING calls of this step at once */
     _Atomic unsigned in_pool;
+    _Atomic uint32_t call_octets;    /* memory that a call of it has needed, to have it at once */
 };
 
 /* A step as one plan has it. */

@@ -25,6 +25,7 @@
 
 #define QUEUED_OCTETS_MAX    (16u << 20)
 #define DECISION_PRUNE_EVERY 1000
+#define DAY_MS               UINT64_C(86400000)
 #define GATHER_NS            2000000 /* how much later than it happened a line may be written */
 #define FRAME_OCTETS         64 /* of a line: time, level, what closes it */
 
@@ -46,7 +47,7 @@ static struct {
     struct inbox inbox;
     pthread_t thread;
     int fd, decision_fd;
-    char decision_day[16];
+    uint64_t decision_day; /* since 1970 */
     unsigned decision_count;
     _Atomic bool journal; /* stderr leads there */
     pthread_once_t journal_once;
@@ -355,7 +356,7 @@ static void format_day(char out[16], uint64_t wall_ms)
 static void prune_decisions(uint64_t wall_ms)
 {
     enum { DAYS_SEEN_MAX = 4096 };
-    uint64_t kept_ms = (logger.options.decisions_days_max - 1) * UINT64_C(86400000);
+    uint64_t kept_ms = (logger.options.decisions_days_max - 1) * DAY_MS;
     char first[16]; /* the first day that is kept */
     static char *names[DAYS_SEEN_MAX];
     int dir_fd = open(logger.options.decisions_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -388,19 +389,20 @@ static void flush_decisions(struct buf *text)
 /* `text` holds records of the day that is open. */
 static void open_decision_day(uint64_t wall_ms, struct buf *text)
 {
-    char day[16];
+    uint64_t day = wall_ms / DAY_MS;
+    char name[16];
     char path[4096];
 
-    format_day(day, wall_ms);
-    if (logger.decision_fd >= 0 && strcmp(day, logger.decision_day) == 0)
+    if (logger.decision_fd >= 0 && day == logger.decision_day)
         return;
+    format_day(name, wall_ms);
     flush_decisions(text);
     if (logger.decision_fd >= 0)
         (void)close(logger.decision_fd);
     (void)mkdir(logger.options.decisions_path, 0700);
-    (void)snprintf(path, sizeof(path), "%s/%s.jsonl", logger.options.decisions_path, day);
+    (void)snprintf(path, sizeof(path), "%s/%s.jsonl", logger.options.decisions_path, name);
     logger.decision_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    memcpy(logger.decision_day, day, sizeof(day));
+    logger.decision_day = day;
     prune_decisions(wall_ms);
 }
 

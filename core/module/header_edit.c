@@ -383,6 +383,7 @@ static struct message_head *edit_top(struct message_head *head, const struct jou
 {
     struct message_head *made = head_beside(head);
     unsigned count = count_kind(j, JOURNAL_HEADER_PREPEND), n = count;
+    size_t octets = head->top.len;
     struct arena scratch;
 
     arena_init(&scratch);
@@ -390,6 +391,9 @@ static struct message_head *edit_top(struct message_head *head, const struct jou
     for (const struct journal_item *i = j->first; i != NULL; i = i->next)
         if (i->kind == JOURNAL_HEADER_PREPEND)
             fields[--n] = print_field(&scratch, i); /* the last one asked for is on top */
+    for (unsigned i = 0; i < count; i++)
+        octets += fields[i].len;
+    (void)buf_reserve(&made->top, octets);
     for (unsigned i = 0; i < count; i++)
         buf_add(&made->top, fields[i]);
     buf_add(&made->top, buf_slice(&head->top));

@@ -400,7 +400,9 @@ bool journal_print(const struct journal *j, struct buf *out)
     unsigned printed = 0;
 
     if (j->claim != TERN_CLASS_NONE) {
-        buf_printf(out, "[\"claim %s\"", journal_class_name(j->claim));
+        buf_add_cstr(out, "[\"claim ");
+        buf_add_cstr(out, journal_class_name(j->claim));
+        buf_add_char(out, '"');
         printed++;
     }
     if (j->routed) {

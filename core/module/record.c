@@ -204,7 +204,7 @@ static void begin(struct buf *out, const char *type, struct slice id, const stru
 {
     char when[CLOCK_TEXT_SIZE];
 
-    buf_reserve(out, RECORD_OCTETS_GUESSED);
+    (void)buf_reserve(out, RECORD_OCTETS_GUESSED + r->steps.len);
     buf_add_cstr(out, "{\"type\":\"");
     buf_add_cstr(out, type);
     buf_add_cstr(out, "\",\"id\":");

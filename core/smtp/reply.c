@@ -11,7 +11,6 @@
 #include "smtp/reply.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/utf8.h"
@@ -144,18 +143,32 @@ static void print_text(struct buf *out, struct slice text, bool utf8)
     out->data[out->len] = '\0';
 }
 
+/* "250-2.0.0 " or "250-"; both numbers have three digits at most. */
+#define PREFIX_OCTETS_MAX 16
+
+static size_t print_prefix(char out[U64_DIGITS_MAX + PREFIX_OCTETS_MAX], unsigned code, const char *enhanced)
+{
+    size_t len = u64_print(out, code), more = strnlen(enhanced, PREFIX_OCTETS_MAX - 1);
+
+    out[len++] = '-';
+    if (more > 0) {
+        memcpy(out + len, enhanced, more);
+        out[len + more++] = ' ';
+    }
+    return len + more;
+}
+
 /* `last`: the reply ends with this text. */
 static void print_lines(struct buf *out, unsigned code, const char *enhanced, struct slice text, bool utf8, bool last)
 {
-    char prefix[24];
-    const char *blank = enhanced[0] != '\0' ? " " : "";
+    char prefix[U64_DIGITS_MAX + PREFIX_OCTETS_MAX];
+    size_t len = print_prefix(prefix, code, enhanced);
 
     do {
-        int len = snprintf(prefix, sizeof(prefix), "%u-%s%s", code, enhanced, blank);
-        size_t octets = line_octets(text, SMTP_REPLY_LINE_OCTETS_MAX - 2 - (size_t)len, utf8);
+        size_t octets = line_octets(text, SMTP_REPLY_LINE_OCTETS_MAX - 2 - len, utf8);
         if (last && octets == text.len)
             prefix[3] = ' ';
-        buf_add(out, slice_make(prefix, (size_t)len));
+        buf_add(out, slice_make(prefix, len));
         print_text(out, slice_head(text, octets), utf8);
         buf_add(out, SLICE("\r\n"));
         text = slice_from(text, octets);

@@ -4,7 +4,6 @@
  */
 #include <lib/authres.h>
 
-#include <stdio.h>
 #include <string.h>
 
 #define METHOD_OCTETS_MAX 64
@@ -14,9 +13,11 @@
 static tern_str auth_text(const struct tern_api *tern, tern_call *call, bool show_user)
 {
     tern_str user = tern->user(call);
-    struct authres_text t = { .at = tern->alloc(call, AUTH_OCTETS), .room = AUTH_OCTETS };
 
-    if (user.len > 0 && authres_result(&t, "auth", "pass") && show_user)
+    if (user.len == 0)
+        return user;
+    struct authres_text t = { .at = tern->alloc(call, AUTH_OCTETS), .room = AUTH_OCTETS };
+    if (authres_result(&t, "auth", "pass") && show_user)
         (void)authres_property(&t, "smtp.auth", user, tern->is_smtputf8(call));
     return (tern_str){ t.at, t.len };
 }
@@ -24,7 +25,8 @@ static tern_str auth_text(const struct tern_api *tern, tern_call *call, bool sho
 unsigned authres_gather(const struct tern_api *tern, tern_call *call, const tern_str *methods, unsigned count,
                         bool show_user, tern_str *texts)
 {
-    char name[METHOD_OCTETS_MAX + 8];
+    static const char end[] = "_detail";
+    char name[METHOD_OCTETS_MAX + sizeof(end)];
     unsigned n = 0;
 
     for (unsigned i = 0; i < count; i++) {
@@ -34,7 +36,8 @@ unsigned authres_gather(const struct tern_api *tern, tern_call *call, const tern
         } else {
             if (methods[i].len > METHOD_OCTETS_MAX)
                 continue;
-            (void)snprintf(name, sizeof(name), "%.*s_detail", (int)methods[i].len, methods[i].ptr);
+            memcpy(name, methods[i].ptr, methods[i].len);
+            memcpy(name + methods[i].len, end, sizeof(end));
             text = tern->result(call, name);
             if (strcmp(text.ptr, "not_run") == 0)
                 continue;

@@ -57,6 +57,7 @@ struct dns_entry *dns_cache_get(struct dns_cache *cache, const char *key, uint64
     for (size_t i = 0; i < entry->answer.count; i++)
         if (entry->records[i].ttl_s > left_s)
             entry->records[i].ttl_s = (uint32_t)left_s;
+    entry->answer.ttl_s = entry->answer.ttl_s > 0 ? (uint32_t)((entry->expires_ms - now_ms) / 1000) : 0;
     entry->refs++;
     return entry;
 }

@@ -278,6 +278,7 @@ static void keep(struct dns_question *q, struct dns_entry *entry, const struct d
         .records = wire->records,
         .count = wire->count,
         .authentic = wire->authentic && dns_server_is_loopback(dns->servers[q->server]),
+        .ttl_s = ttl_s,
     };
     dns_cache_put(&dns->cache, entry, clock_now_ms(), ttl_s);
     q->entry = entry;

@@ -104,7 +104,7 @@ struct world {
     struct loop *loop;
     struct dns *dns;
     struct buf heard;
-    unsigned wanted, answers;
+    unsigned wanted, answers, ttl_s; /* ttl_s: of the last answer */
     struct loop_timer timer;
 };
 
@@ -160,6 +160,7 @@ static void hear(void *arg, const struct tern_dns_answer *a)
     struct world *w = arg;
 
     print_answer(&w->heard, a);
+    w->ttl_s = a->ttl_s;
     if (++w->answers == w->wanted)
         loop_stop(w->loop);
 }
@@ -244,8 +245,7 @@ static void test_answers(void)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const char *got = ask(&w, cases[i].name, cases[i].type);
         if (strcmp(got, cases[i].want) != 0)
-            fprintf(stderr, "  %s %u: got %s  want %s", cases[i].name, cases[i].type, got,
-                    cases[i].want);
+            fprintf(stderr, "  %s %u: got %s  want %s", cases[i].name, cases[i].type, got, cases[i].want);
         CU_ASSERT_STRING_EQUAL(got, cases[i].want);
     }
     world_fini(&w);
@@ -301,8 +301,10 @@ static void test_cache_times(void)
     world_init(&w, 0);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         CU_ASSERT_EQUAL(packets_for(&w, cases[i].name), 1);
+        CU_ASSERT_EQUAL(w.ttl_s, cases[i].kept_s == DNS_FAILED_S ? 0 : cases[i].kept_s); /* for who asks, too */
         clock_virtual_advance(cases[i].kept_s * 1000 - 1);
         CU_ASSERT_EQUAL(packets_for(&w, cases[i].name), 0);
+        CU_ASSERT_EQUAL(w.ttl_s, 0);
         clock_virtual_advance(1);
         CU_ASSERT_EQUAL(packets_for(&w, cases[i].name), 1);
     }
@@ -310,6 +312,7 @@ static void test_cache_times(void)
     (void)ask(&w, "a.test", TERN_DNS_A);
     clock_virtual_advance(20500);
     CU_ASSERT_STRING_EQUAL(ask(&w, "a.test", TERN_DNS_A), "FOUND 40:0:192.0.2.1 40:0:192.0.2.2\n");
+    CU_ASSERT_EQUAL(w.ttl_s, 39); /* 39.5, never longer than it is kept here */
     world_fini(&w);
     clock_virtual_stop();
 }
@@ -415,8 +418,7 @@ static void test_merging(void)
 
     world_init(&w, 0);
     for (unsigned i = 0; i < 100; i++)
-        requests[i] =
-            dns_ask(w.dns, "a.test", TERN_DNS_A, true, i == 49 ? hear_and_cancel : hear, &w);
+        requests[i] = dns_ask(w.dns, "a.test", TERN_DNS_A, true, i == 49 ? hear_and_cancel : hear, &w);
     for (unsigned i = 0; i < 10; i++)
         dns_cancel(requests[i]);
     run_until(&w, 41); /* 40 and six.test */
@@ -436,8 +438,7 @@ static void test_all_cancelled(void)
     loop_timer_start(w.loop, &w.timer, 60);
     loop_run(w.loop);
     CU_ASSERT_EQUAL(w.answers, 0);
-    CU_ASSERT_PTR_NULL(
-        dns_ask(w.dns, "a.test", TERN_DNS_A, true, hear, &w)); /* kept all the same */
+    CU_ASSERT_PTR_NULL(dns_ask(w.dns, "a.test", TERN_DNS_A, true, hear, &w)); /* kept all the same */
     world_fini(&w);                                            /* silent.test is still under way */
 }
 
@@ -679,8 +680,7 @@ static void test_mx_shuffle(void)
         first[0] += strncmp(got, "FOUND mail", 10) == 0;
         first[1] += strncmp(got, "FOUND v4", 8) == 0;
         first[2] += strncmp(got, "FOUND half", 10) == 0;
-        CU_ASSERT_TRUE(strstr(got, "mail.test") && strstr(got, "v4.test") &&
-                       strstr(got, "half.test"));
+        CU_ASSERT_TRUE(strstr(got, "mail.test") && strstr(got, "v4.test") && strstr(got, "half.test"));
     }
     CU_ASSERT_TRUE(first[0] > 0 && first[1] > 0 && first[2] > 0); /* fails once in 10^10 runs */
     world_fini(&w);
@@ -698,8 +698,7 @@ static void mx_bound_stub_records(unsigned type, struct tern_dns_answer *ret)
             snprintf(names[i], sizeof(names[i]), "192.0.2.%u", i + 1);
         else
             snprintf(names[i], sizeof(names[i]), "2001:db8::%u", i + 1);
-        records[i] =
-            (struct tern_dns_record){ .text = { names[i], strlen(names[i]) }, .number = 99 - i };
+        records[i] = (struct tern_dns_record){ .text = { names[i], strlen(names[i]) }, .number = 99 - i };
     }
     *ret = (struct tern_dns_answer){ .status = TERN_FOUND, .records = records, .count = 100 };
 }

@@ -327,6 +327,11 @@ struct tern_dns_answer {
     const struct tern_dns_record *records;
     size_t count;
     bool authentic; /* AD bit of a trusted resolver */
+    /*
+     * Since 1.1, in what was padding: how long it may be kept, rounded down, an ABSENT one, too (RFC 2308). 0: not at
+     * all, as when it FAILED, and what `tern test` says.
+     */
+    uint32_t ttl_s;
 };
 
 struct tern_table_answer {

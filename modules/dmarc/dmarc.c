@@ -130,8 +130,10 @@ static tern_verdict go_on(tern_call *call, const struct dmarc_conf *c, struct dm
             w->timed = tern->after_ms(call, c->lookup_time_ms, on_time) == TERN_WAIT;
         if (tern->dns(call, w->check->name, w->check->type, on_answer, NULL) == TERN_WAIT)
             return TERN_WAIT;
+        w->until_ms = OUTCOME_NOT_KEPT;
         more = dmarc_answer(w->check, &failed);
     }
+    dmarc_outcome_keep(call, w);
     return judge(call, c, w);
 }
 
@@ -142,7 +144,7 @@ static void on_answer(tern_call *call, const void *conf, const struct tern_dns_a
     (void)arg;
     if (w->done || w->check->phase == DMARC_PHASE_END)
         return;
-    dmarc_note_answer(call, w->check, answer);
+    dmarc_outcome_answer(call, w, answer);
     tern_verdict verdict = go_on(call, conf, w, dmarc_answer(w->check, answer));
     if (verdict != TERN_WAIT)
         tern->complete(call, verdict);
@@ -184,6 +186,8 @@ static tern_verdict on_message(tern_call *call, const void *conf)
     in.author = w->author;
     in.registrable = c->compat == DMARC_RFC7489 ? dmarc_registrable : NULL;
     w->check = tern->alloc(call, sizeof(*w->check));
+    if (dmarc_outcome_known(call, c, w, &in))
+        return judge(call, c, w);
     return go_on(call, c, w, dmarc_start(w->check, &in));
 }
 
@@ -197,7 +201,7 @@ static bool is_field_name(tern_str name)
 
 static int check(void *conf, struct tern_config *config)
 {
-    const struct dmarc_conf *c = conf;
+    struct dmarc_conf *c = conf;
     const char *trouble = c->compat == DMARC_RFC7489 ? dmarc_suffixes_load(NULL) : NULL;
 
     if (trouble != NULL)
@@ -212,7 +216,7 @@ static int check(void *conf, struct tern_config *config)
     else if (!spf || !dkim)
         tern->config_warning(config, NULL, "without %s before it no message ever fails", spf ? "dkim_verify" : "spf");
     dmarc_collect_check(c, config);
-    return 0;
+    return dmarc_outcomes_check(c);
 }
 
 static int init(const struct tern_api *api, void **ret_state)
@@ -220,6 +224,8 @@ static int init(const struct tern_api *api, void **ret_state)
     static char names[DMARC_RESULT_COUNT][64], done[DMARC_REJECT + 1][64];
 
     tern = api;
+    if (dmarc_outcomes_init(api) < 0)
+        return -ENOMEM;
     for (unsigned i = 0; i < DMARC_RESULT_COUNT; i++) {
         (void)snprintf(names[i], sizeof(names[i]), "tern_dmarc_%s_total", dmarc_result_name(i).ptr);
         counters[i] = api->counter(names[i], "Messages that were checked by DMARC, by what came of it");
@@ -237,6 +243,7 @@ static void fini(void *state)
 {
     (void)state;
     store_close();
+    dmarc_outcomes_fini();
 }
 
 static const char *const quarantine_values[] = { "none", "hold", NULL };
@@ -277,6 +284,8 @@ static const struct tern_option options[] = {
                      "rfc7489: organizational domains by the public suffix list, and pct=."),
     TERN_OPTION_MS(struct dmarc_conf, lookup_time, "20s", 1000, 300000,
                    "How long the questions of a message may take; then it is temperror."),
+    TERN_OPTION_UINT(struct dmarc_conf, cache, "4096", 0, OUTCOMES_ENTRIES_MAX,
+                     "Outcomes that are kept while what DNS has said to them is valid; 0: none."),
     TERN_OPTION_RECORDS(struct dmarc_conf, reports, dmarc_reports_options, struct dmarc_reports_conf, 0, 1,
                         "Collect what aggregate reports say; `tern dmarc send` sends them."),
     TERN_OPTIONS_END,

@@ -7,6 +7,8 @@
 
 #include <tern/module.h>
 
+#include <lib/outcomes.h>
+
 #include "check.h"
 #include "collect.h"
 
@@ -24,6 +26,8 @@ struct dmarc_conf {
     const struct tern_table *forwarders, *domains, *lists;
     bool arc;
     uint64_t lookup_time_ms;
+    unsigned cache; /* outcomes */
+    uint64_t realm; /* of theirs */
     struct tern_records reports; /* none, or one struct dmarc_reports_conf */
 };
 
@@ -54,6 +58,9 @@ struct dmarc_work {
     const char *bad_from;  /* why */
     bool no_spf, no_dkim;  /* that step has not looked at the message */
     bool timed, done;
+    tern_str key;                /* of the outcome, while the check is under way */
+    int64_t until_ms;            /* see lib/outcomes.h */
+    struct outcome_octets notes; /* what DNS has said to it */
     struct dmarc_excuse excuses[DMARC_QUESTIONS_OF_TABLES_MAX];
     unsigned excuse_count, excuse_at;
     /* the answer */
@@ -79,6 +86,19 @@ struct authres_reader;
 /* The next signature of what dkim_verify said, which `reader` was opened for. */
 bool dmarc_signature_next(struct authres_reader *reader, struct dmarc_judged_dkim *ret);
 
+/* ---- outcome.c ---- */
+
+int dmarc_outcomes_init(const struct tern_api *api);
+void dmarc_outcomes_fini(void);
+int dmarc_outcomes_check(struct dmarc_conf *c); /* 0, or a negative errno */
+/* True: it is known from a check before, is in w->check now, and its answers are noted for the decision record. */
+bool dmarc_outcome_known(tern_call *call, const struct dmarc_conf *c, struct dmarc_work *w,
+                         const struct dmarc_input *in);
+/* An answer to the check under way, before it hears it: notes it, and what it means for how long the outcome stands. */
+void dmarc_outcome_answer(tern_call *call, struct dmarc_work *w, const struct tern_dns_answer *answer);
+/* The check has ended, and is as evaluate.c left it: it is kept if it may be. */
+void dmarc_outcome_keep(tern_call *call, struct dmarc_work *w);
+
 /* ---- excuse.c ---- */
 
 /* Tables that may excuse a message that fails; then dmarc_excuse_settle(). */
@@ -89,7 +109,6 @@ const char *dmarc_override_name(enum dmarc_override override);
 
 /* ---- tell.c ---- */
 
-void dmarc_note_answer(tern_call *call, const struct dmarc_check *check, const struct tern_dns_answer *answer);
 /* Results and the decision record. */
 void dmarc_tell(tern_call *call, const struct dmarc_work *w);
 /* Header field and reply that the disposition wants. */

@@ -10,86 +10,132 @@
 
 #define tern dmarc_api
 
-#define NOTE_OCTETS_MAX 400
-
 static tern_str word(const char *s)
 {
     return dmarc_str(s, strlen(s));
 }
 
-/* Of what is not ours to tell (the call's memory has a NUL behind it). */
-static const char *text_of(tern_call *call, tern_str s)
+/* ---- a text piece by piece: each mail needs some, and a printf for each would cost more than all the rest ---- */
+
+#define TEXT_OCTETS_MAX (4 * DMARC_NAME_OCTETS_MAX) /* two names, and what stands around them */
+
+struct text {
+    char at[TEXT_OCTETS_MAX];
+    size_t len;
+};
+
+static void begin(struct text *t)
 {
-    return tern->format(call, "%.*s", (int)s.len, s.len > 0 ? s.ptr : "").ptr;
+    t->at[0] = '\0';
+    t->len = 0;
+}
+
+/* Always has a NUL behind it. */
+static void add(struct text *t, tern_str s)
+{
+    size_t room = sizeof(t->at) - 1 - t->len, len = s.len < room ? s.len : room;
+
+    if (len > 0)
+        memcpy(t->at + t->len, s.ptr, len);
+    t->len += len;
+    t->at[t->len] = '\0';
+}
+
+static void add_word(struct text *t, const char *s)
+{
+    add(t, word(s));
+}
+
+static tern_str str(const struct text *t)
+{
+    return dmarc_str(t->at, t->len);
 }
 
 /* ---- the decision record ---- */
 
-void dmarc_note_answer(tern_call *call, const struct dmarc_check *check, const struct tern_dns_answer *a)
+static void note_identifier(tern_call *call, const struct dmarc_identifier *id)
 {
-    const char *key = tern->format(call, "%s %s", check->name, check->type == TERN_DNS_A ? "A" : "TXT").ptr;
-    unsigned told = 0;
+    struct text t;
 
-    for (size_t i = 0; a->status == TERN_FOUND && i < a->count; i++) {
-        tern_str t = a->records[i].text;
-        if (check->type == TERN_DNS_TXT && !dmarc_is_record(t))
-            continue;
-        tern->note(call, key, dmarc_str(t.ptr, t.len < NOTE_OCTETS_MAX ? t.len : NOTE_OCTETS_MAX));
-        told++;
+    begin(&t);
+    add(&t, id->domain);
+    add_word(&t, id->aligned && !id->unknown ? ": aligned" : id->unknown ? ": not known" : ": not aligned");
+    if (id->org.len > 0) {
+        add_word(&t, ", organizational domain ");
+        add(&t, id->org);
     }
-    if (told == 0)
-        tern->note(call, key, a->status == TERN_FOUND ? TERN_STR("no DMARC record") : word(a->error));
+    tern->note(call, id->is_dkim ? "dkim" : "spf", str(&t));
 }
 
 static void note_alignment(tern_call *call, const struct dmarc_check *c)
 {
+    struct text t;
+
     if (c->org.len > 0)
-        tern->note(call, "organizational domain", tern->format(call, "%s", text_of(call, c->org)));
-    for (unsigned i = 0; i < c->in.identifier_count; i++) {
-        const struct dmarc_identifier *id = &c->in.identifiers[i];
-        const char *says = id->aligned && !id->unknown ? "aligned" : id->unknown ? "not known" : "not aligned";
-        const char *more =
-            id->org.len > 0 ? tern->format(call, ", organizational domain %s", text_of(call, id->org)).ptr : "";
-        tern->note(call, id->is_dkim ? "dkim" : "spf",
-                   tern->format(call, "%s: %s%s", text_of(call, id->domain), says, more));
-    }
-    if (c->policy_seen != NULL)
-        tern->note(call, "policy",
-                   tern->format(call, "%s, by %s= of %s", dmarc_policy_name(c->policy), c->policy_tag,
-                                text_of(call, c->policy_seen->domain)));
+        tern->note(call, "organizational domain", c->org);
+    for (unsigned i = 0; i < c->in.identifier_count; i++)
+        note_identifier(call, &c->in.identifiers[i]);
+    if (c->policy_seen == NULL)
+        return;
+    begin(&t);
+    add_word(&t, dmarc_policy_name(c->policy));
+    add_word(&t, ", by ");
+    add_word(&t, c->policy_tag);
+    add_word(&t, "= of ");
+    add(&t, c->policy_seen->domain);
+    tern->note(call, "policy", str(&t));
 }
 
 /* ---- results ---- */
 
-static const char *comment_of(tern_call *call, const struct dmarc_work *w)
+static void add_comment(struct text *t, const struct dmarc_work *w)
 {
     const struct dmarc_check *c = w->check;
     const char *override = dmarc_override_name(w->override);
 
-    if (w->bad_from != NULL)
-        return w->bad_from;
-    if (c->reason != NULL)
-        return tern->format(call, "%s: %s", text_of(call, c->where), c->reason).ptr;
-    const char *text = tern->format(call, "p=%s", dmarc_policy_name(c->policy_seen->record.p)).ptr;
-    if (strcmp(c->policy_tag, "p") != 0)
-        text = tern->format(call, "%s %s=%s", text, c->policy_tag, dmarc_policy_name(c->policy)).ptr;
+    if (w->bad_from != NULL) {
+        add_word(t, w->bad_from);
+        return;
+    }
+    if (c->reason != NULL) {
+        add(t, c->where);
+        add_word(t, ": ");
+        add_word(t, c->reason);
+        return;
+    }
+    add_word(t, "p=");
+    add_word(t, dmarc_policy_name(c->policy_seen->record.p));
+    if (strcmp(c->policy_tag, "p") != 0) {
+        add_word(t, " ");
+        add_word(t, c->policy_tag);
+        add_word(t, "=");
+        add_word(t, dmarc_policy_name(c->policy));
+    }
     if (c->asked != c->policy)
-        text = tern->format(call, "%s t=y", text).ptr;
-    if (c->result == DMARC_RESULT_FAIL)
-        text = tern->format(call, "%s dis=%s%s%s", text, dmarc_policy_name(w->disposition),
-                            override[0] != '\0' ? " override=" : "", override).ptr;
-    return text;
+        add_word(t, " t=y");
+    if (c->result != DMARC_RESULT_FAIL)
+        return;
+    add_word(t, " dis=");
+    add_word(t, dmarc_policy_name(w->disposition));
+    add_word(t, override[0] != '\0' ? " override=" : "");
+    add_word(t, override);
 }
 
-static tern_str detail_of(tern_call *call, const struct dmarc_work *w, enum dmarc_result result)
+static void add_detail(struct text *t, const struct dmarc_work *w, enum dmarc_result result)
 {
-    tern_str text = tern->format(call, "dmarc=%s (%s)", dmarc_result_name(result).ptr, comment_of(call, w));
-
-    if (w->author.len > 0)
-        text = tern->format(call, "%s header.from=%s", text.ptr, w->author.ptr);
-    if (result == DMARC_RESULT_FAIL)
-        text = tern->format(call, "%s policy.dmarc=%s", text.ptr, dmarc_policy_name(w->check->asked));
-    return text;
+    add_word(t, "dmarc=");
+    add(t, dmarc_result_name(result));
+    add_word(t, " (");
+    add_comment(t, w);
+    add_word(t, ")");
+    if (w->author.len > 0) {
+        add_word(t, " header.from=");
+        add(t, w->author);
+    }
+    if (result == DMARC_RESULT_FAIL) {
+        add_word(t, " policy.dmarc=");
+        add_word(t, dmarc_policy_name(w->check->asked));
+    }
 }
 
 void dmarc_tell(tern_call *call, const struct dmarc_work *w)
@@ -97,8 +143,10 @@ void dmarc_tell(tern_call *call, const struct dmarc_work *w)
     const struct dmarc_check *c = w->check;
     enum dmarc_result result = w->bad_from != NULL ? DMARC_RESULT_PERMERROR : c->result;
     bool has_policy = c != NULL && c->policy_seen != NULL;
-    tern_str detail = detail_of(call, w, result);
+    struct text detail;
 
+    begin(&detail);
+    add_detail(&detail, w, result);
     if (c != NULL)
         note_alignment(call, c);
     (void)tern->set_result(call, "dmarc", dmarc_result_name(result));
@@ -107,15 +155,16 @@ void dmarc_tell(tern_call *call, const struct dmarc_work *w)
     (void)tern->set_result(call, "dmarc_override", word(dmarc_override_name(w->override)));
     (void)tern->set_result(call, "dmarc_domain", w->author);
     (void)tern->set_result(call, "dmarc_policy_domain",
-                           has_policy ? word(text_of(call, c->policy_seen->domain)) : TERN_STR(""));
-    (void)tern->set_result(call, "dmarc_detail", detail);
-    tern->note(call, "result", detail);
+                           has_policy ? c->policy_seen->domain : TERN_STR(""));
+    (void)tern->set_result(call, "dmarc_detail", str(&detail));
+    tern->note(call, "result", str(&detail));
 }
 
 /* ---- what is done ---- */
 
 static void write_header(tern_call *call, const struct dmarc_conf *c, const struct dmarc_work *w)
 {
+    struct text detail;
     unsigned count = 0;
 
     if (c->header.len == 0)
@@ -125,8 +174,11 @@ static void write_header(tern_call *call, const struct dmarc_conf *c, const stru
         count++;
     while (count > 0)
         (void)tern->header_remove(call, c->header.ptr, --count);
-    if (w->bad_from == NULL && w->disposition == DMARC_QUARANTINE)
-        (void)tern->header_prepend(call, c->header.ptr, detail_of(call, w, w->check->result));
+    if (w->bad_from != NULL || w->disposition != DMARC_QUARANTINE)
+        return;
+    begin(&detail);
+    add_detail(&detail, w, w->check->result);
+    (void)tern->header_prepend(call, c->header.ptr, str(&detail));
 }
 
 /* NEXT: it is taken. */
@@ -178,15 +230,26 @@ static void add_spf(tern_call *call, struct dmarc_judged *j)
     j->spf_scope = strcmp(identity.ptr, "helo") == 0 ? TERN_STR("helo") : TERN_STR("mfrom");
 }
 
+static void note_disposition(tern_call *call, const struct dmarc_work *w)
+{
+    const char *override = dmarc_override_name(w->override);
+    struct text t;
+
+    begin(&t);
+    add_word(&t, dmarc_policy_name(w->disposition));
+    add_word(&t, override[0] != '\0' ? ", " : "");
+    add_word(&t, override);
+    add_word(&t, w->check->dkim_aligned ? " (dkim aligned, spf " : " (dkim not aligned, spf ");
+    add_word(&t, w->check->spf_aligned ? "aligned)" : "not aligned)");
+    tern->note(call, "disposition", str(&t));
+}
+
 void dmarc_report(tern_call *call, const struct dmarc_conf *c, const struct dmarc_work *w)
 {
     const struct dmarc_check *check = w->check;
     const char *override = dmarc_override_name(w->override);
 
-    tern->note(call, "disposition",
-               tern->format(call, "%s%s%s (dkim %s, spf %s)", dmarc_policy_name(w->disposition),
-                            override[0] != '\0' ? ", " : "", override, check->dkim_aligned ? "aligned" : "not aligned",
-                            check->spf_aligned ? "aligned" : "not aligned"));
+    note_disposition(call, w);
     if (!dmarc_is_collected(call, c, &check->policy_seen->record))
         return;
     struct dmarc_judged j = {

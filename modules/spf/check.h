@@ -122,6 +122,8 @@ bool spf_macro_is_valid(tern_str text, bool explanation);
 bool spf_domain_spec_is_valid(tern_str text);
 bool spf_macro_uses_name(tern_str text);  /* %{p} */
 bool spf_macro_uses_local(tern_str text); /* %{s}, %{l} */
+/* Any text. It may have a macro for more than the client's address and the domain: %{s}, %{l}, %{h}, %{r}, %{t}. */
+bool spf_macro_is_personal(tern_str text);
 /* `text` is valid. */
 void spf_macro_expand(tern_str text, const struct spf_macros *m, struct spf_text *out);
 /* As a name to ask for: without final dot, labels taken from the left until it fits. False: it is no name. */

@@ -147,6 +147,19 @@ bool spf_macro_uses_local(tern_str text)
     return uses(text, "sl");
 }
 
+bool spf_macro_is_personal(tern_str text)
+{
+    /* Whatever stands there, in a record or beside one: "%%{s}" is taken for one, too. */
+    for (const char *at = text.ptr, *end = text.ptr + text.len; at + 2 < end; at++) {
+        at = memchr(at, '%', (size_t)(end - at));
+        if (at == NULL || at + 2 >= end)
+            return false;
+        if (at[1] == '{' && memchr("slhrt", spf_lower(at[2]), 5) != NULL)
+            return true;
+    }
+    return false;
+}
+
 /* ---- expansion ---- */
 
 static void put(struct spf_text *out, char c)

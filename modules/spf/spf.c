@@ -33,7 +33,8 @@ static bool start(tern_call *call, const struct spf_conf *c, struct spf_work *w,
     const struct tern_mailbox *sender = tern->sender_original(call);
     bool by_helo = helo || sender->domain.len == 0; /* RFC 7208 2.4 */
     int refused = helo && c->identity == SPF_IDENTITY_BOTH ? c->helo_fail : c->fail;
-    struct spf_input in = {
+
+    w->in = (struct spf_input){
         .client = *tern->client_address(call),
         .domain = by_helo ? tern->helo_name(call) : sender->domain,
         .local = by_helo ? TERN_STR("postmaster") : sender->local,
@@ -48,17 +49,23 @@ static bool start(tern_call *call, const struct spf_conf *c, struct spf_work *w,
     };
 
     w->is_helo = helo;
+    w->check = NULL;
+    w->outcome = spf_outcome_known(call, c, w);
+    if (w->outcome != NULL)
+        return false;
     w->check = tern->alloc(call, sizeof(*w->check));
-    return spf_start(w->check, &in);
+    return spf_start(w->check, &w->in);
 }
 
-static void end(struct spf_work *w)
+static void end(tern_call *call, const struct spf_conf *c, struct spf_work *w)
 {
-    tern->counter_add(counters[w->check->result], 1);
+    if (w->outcome == NULL)
+        w->outcome = spf_outcome_new(call, c, w);
+    tern->counter_add(counters[w->outcome->result], 1);
     if (w->is_helo)
-        w->helo = w->check;
+        w->helo = w->outcome;
     else
-        w->mail = w->check;
+        w->mail = w->outcome;
 }
 
 static tern_verdict conclude(tern_call *call, const struct spf_conf *c, struct spf_work *w)
@@ -90,6 +97,7 @@ static bool ask(tern_call *call, const struct spf_conf *c, struct spf_work *w, b
         w->timed = tern->after_ms(call, c->lookup_time_ms, on_time) == TERN_WAIT;
     if (tern->dns(call, w->check->name, w->check->type, on_answer, NULL) == TERN_WAIT)
         return true;
+    w->until_ms = OUTCOME_NOT_KEPT;
     *more = spf_answer(w->check, &failed);
     return false;
 }
@@ -102,12 +110,13 @@ static bool wants_mail(tern_call *call, const struct spf_conf *c)
 }
 
 /* What is not known yet is temperror: 4.6.4. */
-static void give_up(struct spf_work *w)
+static void give_up(tern_call *call, const struct spf_conf *c, struct spf_work *w)
 {
     w->check->result = SPF_TEMPERROR;
     w->check->reason = "DNS took too long";
     memcpy(w->check->where, w->check->name, sizeof(w->check->where));
-    end(w);
+    w->until_ms = OUTCOME_NOT_KEPT;
+    end(call, c, w);
 }
 
 static void on_time(tern_call *call, const void *conf)
@@ -116,12 +125,12 @@ static void on_time(tern_call *call, const void *conf)
 
     if (w->done)
         return;
-    give_up(w);
+    give_up(call, conf, w);
     if (w->is_helo && wants_mail(call, conf)) {
         if (start(call, conf, w, false))
-            give_up(w);
+            give_up(call, conf, w);
         else
-            end(w);
+            end(call, conf, w);
     }
     tern->complete(call, conclude(call, conf, w));
 }
@@ -132,7 +141,7 @@ static tern_verdict go_on(tern_call *call, const struct spf_conf *c, struct spf_
         while (more)
             if (ask(call, c, w, &more))
                 return TERN_WAIT;
-        end(w);
+        end(call, c, w);
         if (!w->is_helo || !wants_mail(call, c))
             return conclude(call, c, w);
         /* 2.3 would let a refusal by the HELO name do; but a recipient's profile may not want it. */
@@ -147,7 +156,7 @@ static void on_answer(tern_call *call, const void *conf, const struct tern_dns_a
     (void)arg;
     if (w->done)
         return;
-    spf_note_answer(call, w->check, answer);
+    spf_outcome_answer(call, w, answer);
     tern_verdict verdict = go_on(call, conf, w, spf_answer(w->check, answer));
     if (verdict != TERN_WAIT)
         tern->complete(call, verdict);
@@ -207,11 +216,11 @@ static tern_verdict on_mail(tern_call *call, const void *conf)
 
 static int check(void *conf, struct tern_config *config)
 {
-    const struct spf_conf *c = conf;
+    struct spf_conf *c = conf;
 
     if (c->helo_fail == SPF_REFUSE && c->identity != SPF_IDENTITY_BOTH)
         tern->config_error(config, "helo_fail", "the HELO name is looked at by itself with identity: both only");
-    return 0;
+    return spf_outcomes_check(c);
 }
 
 static int init(const struct tern_api *api, void **ret_state)
@@ -219,12 +228,20 @@ static int init(const struct tern_api *api, void **ret_state)
     static char names[SPF_RESULT_COUNT][64];
 
     tern = api;
+    if (spf_outcomes_init(api) < 0)
+        return -ENOMEM;
     for (unsigned i = 0; i < SPF_RESULT_COUNT; i++) {
         (void)snprintf(names[i], sizeof(names[i]), "tern_spf_%s_total", spf_result_name(i).ptr);
         counters[i] = api->counter(names[i], "Identities that were checked by SPF, by what came of it");
     }
     *ret_state = NULL;
     return 0;
+}
+
+static void fini(void *state)
+{
+    (void)state;
+    spf_outcomes_fini();
 }
 
 static const char *const identity_values[] = { "both", "mail", "helo", NULL };
@@ -258,6 +275,8 @@ static const struct tern_option options[] = {
                      "Terms of a record that DNS may have nothing for; one more is permerror."),
     TERN_OPTION_MS(struct spf_conf, lookup_time, "20s", 1000, 300000,
                    "How long the checks of a sender may take; then they are temperror."),
+    TERN_OPTION_UINT(struct spf_conf, cache, "4096", 0, OUTCOMES_ENTRIES_MAX,
+                     "Outcomes that are kept while what DNS has said to them is valid; 0: none."),
     TERN_OPTIONS_END,
 };
 
@@ -280,4 +299,4 @@ static const struct tern_hook hooks[] = {
 
 TERN_MODULE(.name = "spf", .summary = "Check whether the sender's domain lets the client send (SPF).",
             .options = options, .hooks = hooks, .notes = notes, .conf_size = sizeof(struct spf_conf), .init = init,
-            .check = check)
+            .fini = fini, .check = check)

@@ -7,6 +7,8 @@
 
 #include <tern/module.h>
 
+#include <lib/outcomes.h>
+
 #include "check.h"
 
 enum { SPF_IDENTITY_BOTH, SPF_IDENTITY_MAIL, SPF_IDENTITY_HELO };
@@ -20,26 +22,54 @@ struct spf_conf {
     bool explanation, header;
     unsigned void_lookups;
     uint64_t lookup_time_ms;
+    unsigned cache; /* outcomes */
+    uint64_t realm; /* of theirs */
+};
+
+/* What came of a check. All texts have a NUL behind them. */
+struct spf_outcome {
+    enum spf_result result;
+    const char *reason; /* of an error, or NULL */
+    bool asked;         /* there was a domain that could have a policy */
+    tern_str domain;    /* as the client named it, in lower case: redirect= changes that of the check */
+    tern_str where;     /* the domain that the reason is about */
+    tern_str mechanism; /* that decided; empty: none matched */
+    tern_str explanation;
 };
 
 /* The checks of one MAIL, one behind the other. In the call's memory. */
 struct spf_work {
-    struct spf_check *check; /* under way */
-    bool is_helo;            /* it is about the HELO name as such */
-    bool timed;              /* the clock runs */
+    struct spf_input in;               /* of the one under way */
+    struct spf_check *check;           /* NULL: its outcome is known */
+    const struct spf_outcome *outcome; /* of it, or NULL */
+    bool is_helo;                      /* it is about the HELO name as such */
+    bool timed;                        /* the clock runs */
     bool done;
-    const struct spf_check *helo, *mail; /* what has ended, or NULL */
+    int64_t until_ms;            /* see lib/outcomes.h */
+    struct outcome_octets notes; /* what DNS has said to it */
+    const struct spf_outcome *helo, *mail; /* what has ended, or NULL */
 };
 
 extern const struct tern_api *spf_api;
+
+/* ---- outcome.c ---- */
+
+int spf_outcomes_init(const struct tern_api *api);
+void spf_outcomes_fini(void);
+int spf_outcomes_check(struct spf_conf *c); /* 0, or a negative errno */
+/* Of w->in: what is known from a check before, its answers noted for the decision record; or NULL. */
+const struct spf_outcome *spf_outcome_known(tern_call *call, const struct spf_conf *c, struct spf_work *w);
+/* An answer to the check under way, before it hears it: notes it, and what it means for how long the outcome stands. */
+void spf_outcome_answer(tern_call *call, struct spf_work *w, const struct tern_dns_answer *answer);
+/* The check under way has ended; its outcome is kept if it may be. */
+const struct spf_outcome *spf_outcome_new(tern_call *call, const struct spf_conf *c, const struct spf_work *w);
 
 /* ---- tell.c ---- */
 
 /* Sets the results, notes what is of use in the decision record. */
 void spf_tell(tern_call *call, const struct spf_work *w);
-void spf_note_answer(tern_call *call, const struct spf_check *check, const struct tern_dns_answer *answer);
 /* The refusal that the options want for it, or NEXT. */
-tern_verdict spf_judge(tern_call *call, const struct spf_conf *c, const struct spf_check *check, bool helo);
+tern_verdict spf_judge(tern_call *call, const struct spf_conf *c, const struct spf_outcome *outcome, bool helo);
 /* Hook message: the field Received-SPF, from the results. */
 tern_verdict spf_write_header(tern_call *call, const void *conf);
 

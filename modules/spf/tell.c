@@ -7,110 +7,66 @@
  */
 #include "spf.h"
 
-#include <stdio.h>
-
 #include <lib/authres.h>
 
 #define tern spf_api
 
-#define NOTE_OCTETS_MAX  400
 #define VALUE_OCTETS_MAX 320 /* of an address in the field */
 #define DETAIL_OCTETS    (2 * (AUTHRES_COMMENT_OCTETS_MAX + 2 * AUTHRES_VALUE_OCTETS_MAX + 64)) /* two identities */
 
-/* ---- the decision record ---- */
-
-static const char *type_name(unsigned type)
-{
-    switch (type) {
-    case TERN_DNS_A: return "A";
-    case TERN_DNS_AAAA: return "AAAA";
-    case TERN_DNS_MX: return "MX";
-    case TERN_DNS_PTR: return "PTR";
-    default: return "TXT";
-    }
-}
-
-/* Of TXT the SPF record alone, if there is one. */
-static tern_str answer_text(tern_call *call, const struct spf_check *check, const struct tern_dns_answer *a)
-{
-    char out[NOTE_OCTETS_MAX];
-    size_t n = 0;
-
-    if (a->status != TERN_FOUND)
-        return spf_str(a->error, strlen(a->error));
-    for (size_t i = 0; i < a->count; i++) {
-        tern_str text = a->records[i].text;
-        if (check->asked == SPF_ASKED_RECORD && !spf_is_record(text))
-            continue;
-        if (text.len + 2 >= sizeof(out) - n && n > 0)
-            break;
-        int r = snprintf(out + n, sizeof(out) - n, "%s%.*s", n > 0 ? ", " : "", (int)text.len, text.ptr);
-        n = n + (size_t)r < sizeof(out) ? n + (size_t)r : sizeof(out) - 1;
-    }
-    return n > 0 ? tern->format(call, "%.*s", (int)n, out) : TERN_STR("no SPF record");
-}
-
-void spf_note_answer(tern_call *call, const struct spf_check *check, const struct tern_dns_answer *answer)
-{
-    tern->note(call, tern->format(call, "%s %s", check->name, type_name(check->type)).ptr,
-               answer_text(call, check, answer));
-}
-
 /* ---- results ---- */
 
-/* The domain as the client named it: redirect= changes that of the frame. */
-static tern_str identity_of(tern_call *call, const struct spf_check *check)
+static bool is_helo(tern_call *call, const struct spf_work *w, const struct spf_outcome *o)
 {
-    char *lower = tern->alloc(call, check->in.domain.len + 1);
-
-    for (size_t i = 0; i < check->in.domain.len; i++)
-        lower[i] = spf_lower(check->in.domain.ptr[i]);
-    return spf_str(lower, check->in.domain.len);
+    return o == w->helo || tern->sender_original(call)->domain.len == 0;
 }
 
-static bool is_helo(tern_call *call, const struct spf_work *w, const struct spf_check *check)
+/* As much as a comment has room for. */
+static void add(struct outcome_octets *o, tern_str s)
 {
-    return check == w->helo || tern->sender_original(call)->domain.len == 0;
+    outcome_put(o, s.ptr, s.len < o->room - o->len ? s.len : o->room - o->len);
 }
 
-/* It is a part of the record, so no NUL stands behind it there. */
-static tern_str mechanism_of(tern_call *call, const struct spf_check *check)
+static void add_reason(struct outcome_octets *out, const struct spf_outcome *o)
 {
-    return tern->format(call, "%.*s", (int)check->mechanism.len, check->mechanism.len > 0 ? check->mechanism.ptr : "");
-}
-
-static tern_str reason_of(tern_call *call, const struct spf_check *check)
-{
-    if (check->reason != NULL)
-        return tern->format(call, "%s: %s", check->where, check->reason);
-    if (check->result == SPF_NONE)
-        return check->depth > 0 ? TERN_STR("no SPF record") : TERN_STR("no domain that could have a policy");
-    return check->mechanism.len > 0 ? tern->format(call, "%s matched", mechanism_of(call, check).ptr)
-                                    : TERN_STR("no mechanism matched");
+    if (o->reason != NULL) {
+        add(out, o->where);
+        add(out, TERN_STR(": "));
+        add(out, spf_str(o->reason, strlen(o->reason)));
+    } else if (o->result == SPF_NONE) {
+        add(out, o->asked ? TERN_STR("no SPF record") : TERN_STR("no domain that could have a policy"));
+    } else if (o->mechanism.len > 0) {
+        add(out, o->mechanism);
+        add(out, TERN_STR(" matched"));
+    } else {
+        add(out, TERN_STR("no mechanism matched"));
+    }
 }
 
 /* One identity for Authentication-Results. */
-static void put_detail(tern_call *call, struct authres_text *t, const struct spf_check *check, bool helo)
+static void put_detail(tern_call *call, struct authres_text *t, const struct spf_outcome *o, bool helo)
 {
-    tern_str domain = identity_of(call, check);
+    char text[AUTHRES_COMMENT_OCTETS_MAX];
+    struct outcome_octets reason = { .at = text, .room = sizeof(text) };
 
-    (void)authres_result(t, "spf", spf_result_name(check->result).ptr);
-    (void)authres_comment(t, reason_of(call, check));
-    if (domain.len > 0)
-        (void)authres_property(t, helo ? "smtp.helo" : "smtp.mailfrom", domain, tern->is_smtputf8(call));
+    add_reason(&reason, o);
+    (void)authres_result(t, "spf", spf_result_name(o->result).ptr);
+    (void)authres_comment(t, spf_str(text, reason.len));
+    if (o->domain.len > 0)
+        (void)authres_property(t, helo ? "smtp.helo" : "smtp.mailfrom", o->domain, tern->is_smtputf8(call));
 }
 
 void spf_tell(tern_call *call, const struct spf_work *w)
 {
-    const struct spf_check *main = w->mail != NULL ? w->mail : w->helo;
+    const struct spf_outcome *main = w->mail != NULL ? w->mail : w->helo;
     struct authres_text detail = { .at = tern->alloc(call, DETAIL_OCTETS), .room = DETAIL_OCTETS };
 
     if (w->helo != NULL)
         (void)tern->set_result(call, "spf_helo", spf_result_name(w->helo->result));
     (void)tern->set_result(call, "spf", spf_result_name(main->result));
     (void)tern->set_result(call, "spf_identity", is_helo(call, w, main) ? TERN_STR("helo") : TERN_STR("mailfrom"));
-    (void)tern->set_result(call, "spf_domain", identity_of(call, main));
-    (void)tern->set_result(call, "spf_mechanism", mechanism_of(call, main));
+    (void)tern->set_result(call, "spf_domain", main->domain);
+    (void)tern->set_result(call, "spf_mechanism", main->mechanism);
     if (w->mail != NULL)
         put_detail(call, &detail, w->mail, is_helo(call, w, w->mail));
     if (w->helo != NULL)
@@ -122,40 +78,38 @@ void spf_tell(tern_call *call, const struct spf_work *w)
 /* ---- replies ---- */
 
 /* What may stand in a reply: a HELO name is anybody's. */
-static const char *reply_domain(tern_call *call, const struct spf_check *check)
+static const char *reply_domain(const struct spf_outcome *o)
 {
-    tern_str name = identity_of(call, check);
-
-    return spf_domain_is_valid(name) ? name.ptr : "the HELO name";
+    return spf_domain_is_valid(o->domain) ? o->domain.ptr : "the HELO name";
 }
 
-static tern_verdict refuse_fail(tern_call *call, const struct spf_check *check, bool helo)
+static tern_verdict refuse_fail(tern_call *call, const struct spf_outcome *o, bool helo)
 {
-    const char *domain = reply_domain(call, check);
+    const char *domain = reply_domain(o);
     const char *who = helo ? "say it is" : "send mail for";
     tern_str client = tern->client_address_text(call);
 
-    if (check->explanation[0] == '\0')
+    if (o->explanation.len == 0)
         return tern->reply(call, TERN_REJECT, 550, "5.7.23", "SPF: %s is not allowed to %s %s", client.ptr, who,
                            domain);
     return tern->reply(call, TERN_REJECT, 550, "5.7.23", "SPF: %s is not allowed to %s %s. That domain says: %s",
-                       client.ptr, who, domain, check->explanation);
+                       client.ptr, who, domain, o->explanation.ptr);
 }
 
-tern_verdict spf_judge(tern_call *call, const struct spf_conf *c, const struct spf_check *check, bool helo)
+tern_verdict spf_judge(tern_call *call, const struct spf_conf *c, const struct spf_outcome *o, bool helo)
 {
-    enum spf_result r = check->result;
+    enum spf_result r = o->result;
 
     if (helo)
-        return r == SPF_FAIL && c->helo_fail == SPF_REFUSE ? refuse_fail(call, check, true) : TERN_NEXT;
+        return r == SPF_FAIL && c->helo_fail == SPF_REFUSE ? refuse_fail(call, o, true) : TERN_NEXT;
     if ((r == SPF_FAIL && c->fail == SPF_REFUSE) || (r == SPF_SOFTFAIL && c->softfail == SPF_REFUSE))
-        return refuse_fail(call, check, false);
+        return refuse_fail(call, o, false);
     if (r == SPF_PERMERROR && c->permerror == SPF_REFUSE)
-        return tern->reply(call, TERN_REJECT, 550, "5.7.24", "SPF: the record of %s is broken: %s", check->where,
-                           check->reason);
+        return tern->reply(call, TERN_REJECT, 550, "5.7.24", "SPF: the record of %s is broken: %s", o->where.ptr,
+                           o->reason);
     if (r == SPF_TEMPERROR && c->temperror == SPF_REFUSE)
         return tern->reply(call, TERN_DEFER, 451, "4.7.24", "SPF: DNS does not answer for %s now, try again later",
-                           check->where);
+                           o->where.ptr);
     return TERN_NEXT;
 }
 

@@ -3,7 +3,8 @@
  * fuzz_spf.c - SPF records, macros, and whole checks whose DNS is the input.
  *
  * Promises: terms lie inside of the record; a name that is asked for is one; a check ends within the questions that
- * RFC 7208 4.6.4 allows; an explanation is printable; whatever is answered, there is one of seven results.
+ * RFC 7208 4.6.4 allows; an explanation is printable; whatever is answered, there is one of seven results; and where no
+ * text has a macro of the mail's own, another sender with another HELO name at another time comes to the same.
  *
  * A line of the input is the answer to the next question: TXT and names as they are, addresses and failures by their
  * first octet. The first line is the sender, the second the HELO name.
@@ -20,7 +21,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void *blocks[QUESTIONS_MAX + 8];
+static void *blocks[2 * QUESTIONS_MAX + 8]; /* of two checks */
 static unsigned block_count;
 
 static void *allocate(void *arg, size_t octets)
@@ -69,6 +70,8 @@ static void check_macros(tern_str text)
         spf_macro_expand(text, &m, &out);
         assert(out.len <= sizeof(room));
     }
+    if (spf_macro_is_valid(text, true) && spf_macro_uses_local(text))
+        assert(spf_macro_is_personal(text));
     if (spf_domain_spec_is_valid(text) && spf_macro_expand_name(text, &m, name))
         assert(address_name_is_valid(spf_str(name, strlen(name))));
 }
@@ -98,23 +101,54 @@ static struct tern_dns_answer answer(tern_str line, unsigned type, struct tern_d
     return a;
 }
 
+static bool is_personal(const struct spf_check *check, const struct tern_dns_answer *a)
+{
+    bool text = check->asked == SPF_ASKED_RECORD || check->asked == SPF_ASKED_EXPLANATION;
+
+    for (size_t i = 0; text && i < a->count; i++)
+        if (spf_macro_is_personal(a->records[i].text))
+            return true;
+    return false;
+}
+
+static void check_same(const struct spf_check *a, const struct spf_check *b)
+{
+    assert(a->result == b->result && a->reason == b->reason && (a->depth > 0) == (b->depth > 0));
+    assert(strcmp(a->where, b->where) == 0 && strcmp(a->explanation, b->explanation) == 0);
+    assert(a->mechanism.len == b->mechanism.len);
+    assert(a->mechanism.len == 0 || memcmp(a->mechanism.ptr, b->mechanism.ptr, a->mechanism.len) == 0);
+}
+
 static void check_host(tern_str input, bool six)
 {
-    static struct spf_check check;
+    static struct spf_check check, other;
     struct tern_dns_record records[RECORDS_MAX] = { 0 };
     struct spf_input in = { .local = next_line(&input), .helo = next_line(&input), .domain = TERN_STR("x.example"),
                             .sender_domain = TERN_STR("x.example"), .receiver = TERN_STR("mx.test"), .explain = true,
                             .voids_max = SPF_VOIDS_MAX, .alloc = allocate };
     unsigned questions = 0;
+    bool personal = false;
 
     memset(&check, 0, sizeof(check));
+    memset(&other, 0, sizeof(other));
     assert(address_parse(six ? TERN_STR("2001:db8::1") : TERN_STR("192.0.2.1"), six ? 6 : 4, &in.client));
-    for (bool more = spf_start(&check, &in); more;) {
+    bool more = spf_start(&check, &in);
+    in.local = TERN_STR("\303\244 else");
+    in.helo = in.receiver = TERN_STR("else.example");
+    in.now_s = 1;
+    bool other_more = spf_start(&other, &in);
+    while (more) {
         assert(++questions <= QUESTIONS_MAX);
         assert(address_name_is_valid(spf_str(check.name, strlen(check.name))));
         struct tern_dns_answer a = answer(next_line(&input), check.type, records);
+        personal = personal || is_personal(&check, &a);
+        assert(personal || (other_more && other.type == check.type && strcmp(other.name, check.name) == 0));
         more = spf_answer(&check, &a);
+        if (!personal)
+            other_more = spf_answer(&other, &a);
     }
+    if (!personal)
+        check_same(&check, &other);
     assert(check.result < SPF_RESULT_COUNT && check.depth <= SPF_FRAMES_MAX);
     assert((check.reason != NULL) == (check.result == SPF_PERMERROR || check.result == SPF_TEMPERROR));
     assert(check.explanation[0] == '\0' || check.result == SPF_FAIL);

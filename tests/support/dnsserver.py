@@ -6,7 +6,8 @@ import threading
 
 class DnsServer:
     """UDP on a free port. answer_to(name in lower case, type number) gives (code, records as octets, how many), or None
-    for no answer at all."""
+    for no answer at all. An answer without records has a SOA, if negative_ttl says how long it may be kept."""
+    negative_ttl = 0
 
     def __init__(self):
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -41,4 +42,7 @@ class DnsServer:
         if got is None:
             return None
         code, records, count = got
-        return packet[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, count, 0, 0) + packet[12:at + 5] + records
+        soa = b""
+        if count == 0 and code in (0, 3) and self.negative_ttl > 0:
+            soa = b"\0" + struct.pack(">HHIH", 6, 1, self.negative_ttl, 22) + b"\0\0" + struct.pack(">IIIII", 1, 300, 300, 300, self.negative_ttl)
+        return packet[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, count, 1 if soa else 0, 0) + packet[12:at + 5] + records + soa

@@ -82,6 +82,7 @@ class Server(DnsServer):
         self.zone = zone or Zone()
         self.silent = set()
         self.asked = []
+        self.ttl = 60
 
     def answer_to(self, name, number):
         kind = NAMES.get(number)
@@ -96,5 +97,5 @@ class Server(DnsServer):
         records = b""
         for owner, k, value in rows:
             data = wire_data(k, value)
-            records += wire_name(owner) + struct.pack(">HHIH", KINDS[k], 1, 60, len(data)) + data
+            records += wire_name(owner) + struct.pack(">HHIH", KINDS[k], 1, self.ttl, len(data)) + data
         return 0 if rows or self.zone.exists(name) else 3, records, len(rows)

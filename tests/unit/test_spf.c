@@ -112,6 +112,30 @@ static void test_macros(void)
     CU_ASSERT_TRUE(small.len == 4 && memcmp(room, "exam", 4) == 0);
 }
 
+/* What says something of the mail that is neither the client's address nor the domain. */
+static void test_personal(void)
+{
+    static const struct {
+        const char *text;
+        bool personal;
+    } rows[] = {
+        { "v=spf1 a mx include:%{d}.x.example exists:%{i}.%{v}.x.example a:%{p} a:%{o}.example -all", false },
+        { "v=spf1 exists:%{l}.x.example", true },   { "v=spf1 exists:%{S}.x.example", true },
+        { "v=spf1 a:%{h}", true },                  { "v=spf1 -all x=%{hr-}", true },
+        { "from %{c} to %{R}", true },              { "at %{t}", true },
+        { "from %{c}", false },                     { "%{l", true },
+        { "%{", false },                            { "%", false },
+        { "", false },                              { "%%{l}", true },
+        { "%l {l} % {l} %-{l}", false },            { "%{d}%{l1r-}", true },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (spf_macro_is_personal(zone_str(rows[i].text)) != rows[i].personal)
+            fprintf(stderr, "  %s\n", rows[i].text);
+        CU_ASSERT_EQUAL(spf_macro_is_personal(zone_str(rows[i].text)), rows[i].personal);
+    }
+}
+
 /* RFC 7208 7.3: whole labels are taken from the left until 253 octets are left. */
 static void test_long_names(void)
 {
@@ -372,6 +396,7 @@ int main(void)
     CU_pSuite s = CU_add_suite("spf", NULL, NULL);
     CU_add_test(s, "records", test_records);
     CU_add_test(s, "macros", test_macros);
+    CU_add_test(s, "personal macros", test_personal);
     CU_add_test(s, "long names", test_long_names);
     CU_add_test(s, "terms and voids", test_terms_and_voids);
     CU_add_test(s, "mx and ptr", test_mx_and_ptr);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dkim_canon.c - the octets that a signature covers. See dkim.h. Source: RFC 6376 3.4, 3.7, 5.4.2.
+ * dkim_canon.c - the fields that a signature covers. See dkim.h. Source: RFC 6376 3.4.1, 3.4.2, 3.7, 5.4.2.
  *
  * Lines end in CRLF; a lone CR or LF is an octet like any other.
  */
 #include "dkim.h"
 
 #include <string.h>
+
+#include "dkim_run.h"
 
 static bool is_blank(char c)
 {
@@ -31,9 +33,14 @@ static uint32_t hash_name(tern_str name)
 
 static size_t line_octets(tern_str s)
 {
-    const char *end = s.len > 0 ? memmem(s.ptr, s.len, "\r\n", 2) : NULL;
+    const char *at = s.ptr, *end = s.ptr + s.len;
 
-    return end != NULL ? (size_t)(end - s.ptr) + 2 : s.len;
+    while (at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+        at++;
+        if (at - s.ptr >= 2 && at[-2] == '\r')
+            return (size_t)(at - s.ptr);
+    }
+    return s.len;
 }
 
 static size_t field_octets(tern_str s)
@@ -105,12 +112,21 @@ unsigned dkim_fields_named(const struct dkim_field *fields, size_t count, const 
 
 /* ---- fields ---- */
 
+/* What a message's signed fields usually need, so that they reach the sink as one piece. Not zeroed. */
+#define WRITER_OCTETS 4096
 struct writer {
     dkim_sink sink;
     void *arg;
     size_t used;
-    char buffer[1024];
+    char buffer[WRITER_OCTETS];
 };
+
+static void begin(struct writer *w, dkim_sink sink, void *arg)
+{
+    w->sink = sink;
+    w->arg = arg;
+    w->used = 0;
+}
 
 static void flush(struct writer *w)
 {
@@ -126,6 +142,18 @@ static void put(struct writer *w, char c)
     w->buffer[w->used++] = c;
 }
 
+static void put_octets(struct writer *w, const char *octets, size_t count)
+{
+    if (count > sizeof(w->buffer) - w->used)
+        flush(w);
+    if (count > sizeof(w->buffer)) {
+        w->sink(w->arg, octets, count);
+        return;
+    }
+    memcpy(w->buffer + w->used, octets, count);
+    w->used += count;
+}
+
 static tern_str without_end(tern_str whole)
 {
     if (whole.len >= 2 && memcmp(whole.ptr + whole.len - 2, "\r\n", 2) == 0)
@@ -133,34 +161,61 @@ static tern_str without_end(tern_str whole)
     return whole;
 }
 
+/* Text up to a CR or blanks that must go; 0: there are such at once. */
+static size_t put_run(struct writer *w, const char *p, size_t count)
+{
+    if (w->used == sizeof(w->buffer))
+        flush(w);
+    size_t room = sizeof(w->buffer) - w->used;
+    size_t n = dkim_run_copy(w->buffer + w->used, p, count < room ? count : room);
+    w->used += n;
+    return n;
+}
+
+static void put_blank(struct writer *w, bool *blank, bool *begun)
+{
+    if (*blank && *begun)
+        put(w, ' ');
+    *blank = false;
+    *begun = true;
+}
+
 /* The value on one line, each run of blanks one blank, none at either end. `blank` goes from piece to piece. */
 static void put_relaxed(struct writer *w, tern_str value, bool *blank, bool *begun)
 {
-    for (size_t i = 0; i < value.len; i++) {
-        char c = value.ptr[i];
-        if (c == '\r' && i + 1 < value.len && value.ptr[i + 1] == '\n') {
-            i++; /* it is a fold: a field has no other line ends inside */
-            continue;
-        }
-        if (is_blank(c)) {
+    const char *p = value.ptr, *end = p + value.len;
+
+    while (p < end) {
+        if (is_blank(*p)) {
             *blank = true;
-            continue;
+            p++;
+        } else if (*p != '\r') {
+            put_blank(w, blank, begun);
+            p += put_run(w, p, (size_t)(end - p));
+        } else if (end - p >= 2 && p[1] == '\n') {
+            p += 2; /* it is a fold: a field has no other line ends inside */
+        } else {
+            put_blank(w, blank, begun);
+            put(w, *p++);
         }
-        if (*blank && *begun)
-            put(w, ' ');
-        *blank = false;
-        *begun = true;
-        put(w, c);
     }
 }
 
+static void put_name(struct writer *w, const char *name, size_t len)
+{
+    while (len > 0 && is_blank(name[len - 1]))
+        len--;
+    for (size_t i = 0; i < len; i++)
+        put(w, lower(name[i]));
+    put(w, ':');
+}
+
 /* `hole`: left out; ptr NULL: nothing is. */
-static void canon(tern_str whole, tern_str hole, bool relaxed, bool last, dkim_sink sink, void *arg)
+static void canon(struct writer *w, tern_str whole, tern_str hole, bool relaxed, bool last)
 {
     tern_str text = without_end(whole);
     const char *end = text.ptr + text.len, *from = text.ptr;
     bool blank = false, begun = false;
-    struct writer w = { .sink = sink, .arg = arg };
     const char *hole_end = hole.ptr != NULL ? hole.ptr + hole.len : text.ptr;
 
     if (hole_end > end)
@@ -169,169 +224,57 @@ static void canon(tern_str whole, tern_str hole, bool relaxed, bool last, dkim_s
         hole.ptr = text.ptr;
     if (relaxed) {
         const char *colon = memchr(text.ptr, ':', text.len);
-        size_t name = (size_t)(colon - text.ptr);
-        while (name > 0 && is_blank(text.ptr[name - 1]))
-            name--;
-        for (size_t i = 0; i < name; i++)
-            put(&w, lower(text.ptr[i]));
-        put(&w, ':');
+        put_name(w, text.ptr, (size_t)(colon - text.ptr));
         from = colon + 1;
         if (hole.ptr > from)
-            put_relaxed(&w, dkim_str(from, (size_t)(hole.ptr - from)), &blank, &begun);
+            put_relaxed(w, dkim_str(from, (size_t)(hole.ptr - from)), &blank, &begun);
         from = hole_end > from ? hole_end : from;
-        put_relaxed(&w, dkim_str(from, (size_t)(end - from)), &blank, &begun);
+        put_relaxed(w, dkim_str(from, (size_t)(end - from)), &blank, &begun);
     } else {
         if (hole.ptr > from)
-            sink(arg, from, (size_t)(hole.ptr - from));
+            put_octets(w, from, (size_t)(hole.ptr - from));
         if (end > hole_end)
-            sink(arg, hole_end, (size_t)(end - hole_end));
+            put_octets(w, hole_end, (size_t)(end - hole_end));
     }
-    if (!last) {
-        put(&w, '\r');
-        put(&w, '\n');
-    }
+    if (!last)
+        put_octets(w, "\r\n", 2);
+}
+
+static void canon_one(tern_str whole, tern_str hole, bool relaxed, bool last, dkim_sink sink, void *arg)
+{
+    struct writer w;
+
+    begin(&w, sink, arg);
+    canon(&w, whole, hole, relaxed, last);
     flush(&w);
 }
 
 void dkim_canon_field(tern_str whole, bool relaxed, bool last, dkim_sink sink, void *arg)
 {
-    canon(whole, dkim_str(NULL, 0), relaxed, last, sink, arg);
+    canon_one(whole, dkim_str(NULL, 0), relaxed, last, sink, arg);
 }
 
 void dkim_canon_signature(tern_str whole, tern_str cut, bool relaxed, dkim_sink sink, void *arg)
 {
-    canon(whole, cut, relaxed, true, sink, arg);
+    canon_one(whole, cut, relaxed, true, sink, arg);
 }
 
 void dkim_canon_headers(const struct dkim_field *fields, size_t count, tern_str headers, bool relaxed,
                         uint8_t *used, dkim_sink sink, void *arg)
 {
+    struct writer w;
     tern_str name;
 
+    begin(&w, sink, arg);
     while (dkim_list_next(&headers, ':', &name)) {
         uint32_t hash = hash_name(name);
         for (size_t i = count; i-- > 0;) {
             if (fields[i].hash != hash || used[i] != 0 || !dkim_equal_nocase(fields[i].name, name))
                 continue;
             used[i] = 1;
-            dkim_canon_field(fields[i].whole, relaxed, false, sink, arg);
+            canon(&w, fields[i].whole, dkim_str(NULL, 0), relaxed, false);
             break; /* one that is not there counts as nothing: RFC 6376 5.4.2 */
         }
     }
-}
-
-/* ---- the body ---- */
-
-void dkim_body_init(struct dkim_body *body, bool relaxed, uint64_t limit, dkim_sink sink, void *arg)
-{
-    body->relaxed = relaxed;
-    body->limit = limit;
-    body->total = body->line_ends = 0;
-    body->blank = body->cr = false;
-    body->sink = sink;
-    body->arg = arg;
-    body->buffered = 0;
-}
-
-static void give(struct dkim_body *b)
-{
-    if (b->buffered > 0)
-        b->sink(b->arg, b->buffer, b->buffered);
-    b->buffered = 0;
-}
-
-static void emit(struct dkim_body *b, const char *octets, size_t count)
-{
-    uint64_t room = b->limit > b->total ? b->limit - b->total : 0;
-    size_t wanted = count < room ? count : (size_t)room;
-
-    b->total += count;
-    if (wanted > sizeof(b->buffer) - b->buffered)
-        give(b);
-    if (wanted > sizeof(b->buffer)) {
-        b->sink(b->arg, octets, wanted);
-        return;
-    }
-    memcpy(b->buffer + b->buffered, octets, wanted);
-    b->buffered += wanted;
-}
-
-/* Something comes, so that what was held back counts. */
-static void release(struct dkim_body *b)
-{
-    for (; b->line_ends > 0; b->line_ends--)
-        emit(b, "\r\n", 2);
-    if (b->blank)
-        emit(b, " ", 1);
-    b->blank = false;
-}
-
-static void end_line(struct dkim_body *b)
-{
-    b->line_ends++;
-    b->blank = false; /* blanks at the end of a line count for nothing */
-}
-
-static const bool is_special[256] = { [' '] = true, ['\t'] = true, ['\r'] = true };
-
-/* Octets from `p` on that are themselves. */
-static size_t plain_octets(const struct dkim_body *b, const char *p, size_t count)
-{
-    size_t n = 0;
-
-    if (!b->relaxed) {
-        const char *cr = memchr(p, '\r', count);
-        return cr != NULL ? (size_t)(cr - p) : count;
-    }
-    /* A single blank between others is itself, so that a line is one piece, and not each of its words. */
-    for (;; n++) {
-        while (n < count && !is_special[(unsigned char)p[n]])
-            n++;
-        if (n == 0 || n + 1 >= count || p[n] != ' ' || is_special[(unsigned char)p[n + 1]])
-            break;
-    }
-    return n;
-}
-
-void dkim_body_add(struct dkim_body *b, const char *octets, size_t count)
-{
-    const char *p = octets, *end = octets + count;
-
-    while (p < end) {
-        if (b->cr) {
-            b->cr = false;
-            if (*p == '\n') {
-                end_line(b);
-                p++;
-                continue;
-            }
-            release(b);
-            emit(b, "\r", 1);
-        }
-        size_t n = plain_octets(b, p, (size_t)(end - p));
-        if (n > 0) {
-            release(b);
-            emit(b, p, n);
-            p += n;
-        } else if (*p == '\r') {
-            b->cr = true;
-            p++;
-        } else {
-            b->blank = true;
-            p++;
-        }
-    }
-}
-
-void dkim_body_end(struct dkim_body *b)
-{
-    if (b->cr) {
-        release(b);
-        emit(b, "\r", 1);
-    }
-    b->cr = b->blank = false;
-    b->line_ends = 0;
-    if (!b->relaxed || b->total > 0)
-        emit(b, "\r\n", 2);
-    give(b);
+    flush(&w);
 }

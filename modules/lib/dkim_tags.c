@@ -5,8 +5,9 @@
 #include "dkim.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <string.h>
+
+#include "dkim_run.h"
 
 static bool is_blank(char c)
 {
@@ -66,16 +67,21 @@ static bool is_tag_name(tern_str s)
     return true;
 }
 
+/* Most differ in their first letter. */
+static bool is_name(tern_str a, tern_str b)
+{
+    return a.len == b.len && a.ptr[0] == b.ptr[0] && memcmp(a.ptr, b.ptr, a.len) == 0;
+}
+
 /* A line end inside must be a fold (RFC 6376 2.8): else the value is more than one field. */
 static bool is_tag_value(tern_str s)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        if (c == '\r') {
+    for (size_t i = dkim_run_printable(s.ptr, s.len); i < s.len; i += dkim_run_printable(s.ptr + i, s.len - i)) {
+        if (s.ptr[i] == '\r') {
             if (i + 2 >= s.len || s.ptr[i + 1] != '\n' || (s.ptr[i + 2] != ' ' && s.ptr[i + 2] != '\t'))
                 return false;
-            i++;
-        } else if (c != '\t' && (c < ' ' || c == 0x7f)) {
+            i += 2;
+        } else if (s.ptr[i++] != '\t') {
             return false;
         }
     }
@@ -99,7 +105,7 @@ const char *dkim_tags_parse(tern_str text, struct dkim_tags *ret)
         if (!is_tag_value(trim(raw)))
             return "the value of a tag holds what it may not";
         for (unsigned i = 0; i < ret->count; i++)
-            if (ret->items[i].name.len == name.len && memcmp(ret->items[i].name.ptr, name.ptr, name.len) == 0)
+            if (is_name(ret->items[i].name, name))
                 return "a tag stands there twice";
         if (ret->count == DKIM_TAGS_MAX)
             return "too many tags";
@@ -110,8 +116,10 @@ const char *dkim_tags_parse(tern_str text, struct dkim_tags *ret)
 
 const struct dkim_tag *dkim_tags_find(const struct dkim_tags *tags, const char *name)
 {
+    tern_str wanted = { name, strlen(name) };
+
     for (unsigned i = 0; i < tags->count; i++)
-        if (tags->items[i].name.len == strlen(name) && memcmp(tags->items[i].name.ptr, name, strlen(name)) == 0)
+        if (is_name(tags->items[i].name, wanted))
             return &tags->items[i];
     return NULL;
 }
@@ -128,14 +136,99 @@ bool dkim_list_next(tern_str *rest, char separator, tern_str *ret)
     return true;
 }
 
+/* ---- base64: RFC 4648 4, of what everybody may see; secrets are libsodium's ---- */
+
+#define DIGIT 0x80
+#define BLANK 0x40
+static const uint8_t base64[256] = {
+    [' '] = BLANK, ['\t'] = BLANK, ['\r'] = BLANK, ['\n'] = BLANK,
+    ['A'] = DIGIT | 0, ['B'] = DIGIT | 1, ['C'] = DIGIT | 2, ['D'] = DIGIT | 3, ['E'] = DIGIT | 4,
+    ['F'] = DIGIT | 5, ['G'] = DIGIT | 6, ['H'] = DIGIT | 7, ['I'] = DIGIT | 8, ['J'] = DIGIT | 9,
+    ['K'] = DIGIT | 10, ['L'] = DIGIT | 11, ['M'] = DIGIT | 12, ['N'] = DIGIT | 13, ['O'] = DIGIT | 14,
+    ['P'] = DIGIT | 15, ['Q'] = DIGIT | 16, ['R'] = DIGIT | 17, ['S'] = DIGIT | 18, ['T'] = DIGIT | 19,
+    ['U'] = DIGIT | 20, ['V'] = DIGIT | 21, ['W'] = DIGIT | 22, ['X'] = DIGIT | 23, ['Y'] = DIGIT | 24,
+    ['Z'] = DIGIT | 25, ['a'] = DIGIT | 26, ['b'] = DIGIT | 27, ['c'] = DIGIT | 28, ['d'] = DIGIT | 29,
+    ['e'] = DIGIT | 30, ['f'] = DIGIT | 31, ['g'] = DIGIT | 32, ['h'] = DIGIT | 33, ['i'] = DIGIT | 34,
+    ['j'] = DIGIT | 35, ['k'] = DIGIT | 36, ['l'] = DIGIT | 37, ['m'] = DIGIT | 38, ['n'] = DIGIT | 39,
+    ['o'] = DIGIT | 40, ['p'] = DIGIT | 41, ['q'] = DIGIT | 42, ['r'] = DIGIT | 43, ['s'] = DIGIT | 44,
+    ['t'] = DIGIT | 45, ['u'] = DIGIT | 46, ['v'] = DIGIT | 47, ['w'] = DIGIT | 48, ['x'] = DIGIT | 49,
+    ['y'] = DIGIT | 50, ['z'] = DIGIT | 51, ['0'] = DIGIT | 52, ['1'] = DIGIT | 53, ['2'] = DIGIT | 54,
+    ['3'] = DIGIT | 55, ['4'] = DIGIT | 56, ['5'] = DIGIT | 57, ['6'] = DIGIT | 58, ['7'] = DIGIT | 59,
+    ['8'] = DIGIT | 60, ['9'] = DIGIT | 61, ['+'] = DIGIT | 62, ['/'] = DIGIT | 63,
+};
+
+/* Where decoding is. */
+struct base64 {
+    const uint8_t *at, *end;
+    uint8_t *out;
+    size_t room;
+    uint32_t bits; /* that make no octet yet */
+    unsigned bit_count;
+};
+
+/* Digits by fours, as long as nothing stands between them. */
+static void decode_fours(struct base64 *d)
+{
+    while (d->end - d->at >= 4 && d->room >= 3) {
+        uint8_t a = base64[d->at[0]], b = base64[d->at[1]], c = base64[d->at[2]], e = base64[d->at[3]];
+        if ((a & b & c & e & DIGIT) == 0)
+            return;
+        uint32_t bits = (uint32_t)(a & 63) << 18 | (uint32_t)(b & 63) << 12 | (uint32_t)(c & 63) << 6 | (e & 63);
+        d->out[0] = (uint8_t)(bits >> 16);
+        d->out[1] = (uint8_t)(bits >> 8);
+        d->out[2] = (uint8_t)bits;
+        d->out += 3;
+        d->room -= 3;
+        d->at += 4;
+    }
+}
+
+static bool decode_digit(struct base64 *d, unsigned digit)
+{
+    d->bits = d->bits << 6 | digit;
+    d->bit_count += 6;
+    if (d->bit_count < 8)
+        return true;
+    if (d->room == 0)
+        return false;
+    d->bit_count -= 8;
+    *d->out++ = (uint8_t)(d->bits >> d->bit_count);
+    d->room--;
+    return true;
+}
+
+/* As many "=" as there have to be, and blanks. */
+static bool is_padding(struct base64 *d)
+{
+    unsigned wanted = d->bit_count / 2;
+
+    if (d->bit_count > 4 || (d->bits & ((1u << d->bit_count) - 1)) != 0)
+        return false;
+    for (; d->at < d->end; d->at++) {
+        if (*d->at == '=' && wanted > 0)
+            wanted--;
+        else if (base64[*d->at] != BLANK)
+            return false;
+    }
+    return wanted == 0;
+}
+
 int dkim_base64_decode(tern_str text, uint8_t *out, size_t octets)
 {
-    size_t n;
+    const uint8_t *at = (const uint8_t *)text.ptr;
+    struct base64 d = { .at = at, .end = at + text.len, .out = out, .room = octets };
 
-    errno = 0;
-    if (sodium_base642bin(out, octets, text.ptr, text.len, " \t\r\n", &n, NULL, sodium_base64_VARIANT_ORIGINAL) != 0)
-        return errno == ERANGE ? -E2BIG : -EBADMSG;
-    return (int)n;
+    while (d.at < d.end) {
+        if (d.bit_count == 0)
+            decode_fours(&d);
+        uint8_t found = d.at < d.end ? base64[*d.at] : 0;
+        if (found == 0)
+            break;
+        d.at++;
+        if ((found & DIGIT) != 0 && !decode_digit(&d, found & 63))
+            return -E2BIG;
+    }
+    return is_padding(&d) ? (int)(d.out - out) : -EBADMSG;
 }
 
 bool dkim_name_is_valid(tern_str name, unsigned labels_min)

@@ -48,7 +48,7 @@ const char *dkim_tags_parse(tern_str text, struct dkim_tags *ret);
 const struct dkim_tag *dkim_tags_find(const struct dkim_tags *tags, const char *name);
 /* The next item of a list with `separator`, blanks around it cut; false at the end. */
 bool dkim_list_next(tern_str *rest, char separator, tern_str *ret);
-/* Base64 with folding inside. The octets, at most `octets`; negative: it is none, or too long. */
+/* Base64 with folding inside, of no secret. The octets, at most `octets`; negative: it is none, or too long. */
 int dkim_base64_decode(tern_str text, uint8_t *out, size_t octets);
 /* dkim-quoted-printable (RFC 6376 2.11), blanks left out, into `out`, which has no NUL; cut at `room`. */
 tern_str dkim_decode(tern_str s, char *out, size_t room);
@@ -98,11 +98,15 @@ const char *dkim_record_parse(tern_str text, struct dkim_record *ret);
 /* A public key, ready to verify. Counted; any thread. */
 struct dkim_key;
 const char *dkim_key_make(const struct dkim_record *record, struct dkim_key **ret);
-/* The same, of one seen before if it is kept: keys are kept by what they are, so none is ever stale. */
+/* Keys of records seen before: kept by the text of the record, so that none is ever stale. */
 struct dkim_keys;
 struct dkim_keys *dkim_keys_new(unsigned entries_max);
 void dkim_keys_free(struct dkim_keys *keys);
-const char *dkim_keys_get(struct dkim_keys *keys, const struct dkim_record *record, struct dkim_key **ret);
+/* NULL: it is not kept. Else counted for the caller, and what the record says in *ret, without its p=. */
+struct dkim_key *dkim_keys_find(struct dkim_keys *keys, tern_str text, struct dkim_record *ret);
+/* As dkim_key_make(), of the record that `text` is; the key is kept. */
+const char *dkim_keys_make(struct dkim_keys *keys, tern_str text, const struct dkim_record *record,
+                           struct dkim_key **ret);
 void dkim_key_unref(struct dkim_key *key); /* NULL is allowed */
 unsigned dkim_key_bits(const struct dkim_key *key);
 bool dkim_key_is_ed25519(const struct dkim_key *key);

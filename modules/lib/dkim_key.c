@@ -214,13 +214,14 @@ bool dkim_verify_hash(struct dkim_key *key, const uint8_t hash[DKIM_HASH_OCTETS]
 struct slot {
     uint8_t id[KEY_ID_OCTETS];
     struct dkim_key *key;
+    struct dkim_record record; /* without p= */
     uint64_t used;
 };
 struct dkim_keys {
     pthread_mutex_t lock;
     unsigned sets;
     uint64_t clock;
-    uint8_t secret[2][crypto_shorthash_siphashx24_KEYBYTES]; /* for RSA, for Ed25519 */
+    uint8_t secret[crypto_shorthash_siphashx24_KEYBYTES];
     struct slot slots[];
 };
 
@@ -254,23 +255,31 @@ static struct slot *set_of(struct dkim_keys *k, const uint8_t *id)
     return &k->slots[(size_t)(n % k->sets) * KEYS_WAYS];
 }
 
-static struct dkim_key *look(struct dkim_keys *k, const uint8_t *id)
+static void identify(const struct dkim_keys *k, tern_str text, uint8_t id[KEY_ID_OCTETS])
 {
-    struct slot *set = set_of(k, id);
+    (void)crypto_shorthash_siphashx24(id, (const uint8_t *)text.ptr, text.len, k->secret);
+}
+
+struct dkim_key *dkim_keys_find(struct dkim_keys *k, tern_str text, struct dkim_record *ret)
+{
+    uint8_t id[KEY_ID_OCTETS];
     struct dkim_key *found = NULL;
 
+    identify(k, text, id);
+    struct slot *set = set_of(k, id);
     pthread_mutex_lock(&k->lock);
     for (unsigned i = 0; i < KEYS_WAYS && found == NULL; i++) {
         if (set[i].key == NULL || memcmp(set[i].id, id, KEY_ID_OCTETS) != 0)
             continue;
         set[i].used = ++k->clock;
         found = key_ref(set[i].key);
+        *ret = set[i].record;
     }
     pthread_mutex_unlock(&k->lock);
     return found;
 }
 
-static void keep(struct dkim_keys *k, const uint8_t *id, struct dkim_key *key)
+static void keep(struct dkim_keys *k, const uint8_t *id, const struct dkim_record *record, struct dkim_key *key)
 {
     struct slot *set = set_of(k, id), *oldest = set;
 
@@ -281,21 +290,20 @@ static void keep(struct dkim_keys *k, const uint8_t *id, struct dkim_key *key)
     dkim_key_unref(oldest->key);
     memcpy(oldest->id, id, KEY_ID_OCTETS);
     oldest->key = key_ref(key);
+    oldest->record = *record;
+    oldest->record.key = dkim_str("", 0);
     oldest->used = ++k->clock;
     pthread_mutex_unlock(&k->lock);
 }
 
-const char *dkim_keys_get(struct dkim_keys *k, const struct dkim_record *record, struct dkim_key **ret)
+const char *dkim_keys_make(struct dkim_keys *k, tern_str text, const struct dkim_record *record, struct dkim_key **ret)
 {
     uint8_t id[KEY_ID_OCTETS];
-
-    (void)crypto_shorthash_siphashx24(id, (const uint8_t *)record->key.ptr, record->key.len,
-                                      k->secret[record->ed25519]);
-    *ret = look(k, id);
-    if (*ret != NULL)
-        return NULL;
     const char *wrong = dkim_key_make(record, ret);
-    if (wrong == NULL)
-        keep(k, id, *ret);
-    return wrong;
+
+    if (wrong != NULL)
+        return wrong;
+    identify(k, text, id);
+    keep(k, id, record, *ret);
+    return NULL;
 }

@@ -9,11 +9,16 @@
 void dkim_lookup_init(const struct tern_api *api, tern_call *call, const struct dkim_signature *s,
                       struct dkim_lookup *ret)
 {
-    tern_str name = api->format(call, "%.*s._domainkey.%.*s", (int)s->selector.len, s->selector.ptr,
-                                (int)s->domain.len, s->domain.ptr);
+    static const char between[] = "._domainkey.";
+    size_t octets = s->selector.len + sizeof(between) - 1 + s->domain.len;
+    char *name = api->alloc(call, octets + 1), *at = name;
 
-    *ret = (struct dkim_lookup){ .name = name.ptr };
-    if (name.len > DKIM_NAME_OCTETS_MAX)
+    memcpy(at, s->selector.ptr, s->selector.len);
+    at += s->selector.len;
+    memcpy(at, between, sizeof(between) - 1);
+    memcpy(at + sizeof(between) - 1, s->domain.ptr, s->domain.len);
+    *ret = (struct dkim_lookup){ .name = name };
+    if (octets > DKIM_NAME_OCTETS_MAX)
         ret->trouble = "selector and domain are too long";
 }
 
@@ -64,22 +69,35 @@ static const char *record_trouble(const struct dkim_record *r, const struct dkim
     return NULL;
 }
 
+static const char *key_of(tern_str text, const struct dkim_signature *s, struct dkim_keys *keys,
+                          struct dkim_key **ret, bool *ret_testing)
+{
+    struct dkim_record record;
+    struct dkim_key *key = dkim_keys_find(keys, text, &record);
+    const char *wrong = key != NULL ? NULL : dkim_record_parse(text, &record);
+
+    if (wrong == NULL)
+        wrong = record_trouble(&record, s);
+    if (wrong == NULL && key == NULL)
+        wrong = dkim_keys_make(keys, text, &record, &key);
+    if (wrong != NULL) {
+        dkim_key_unref(key);
+        return wrong;
+    }
+    *ret = key;
+    *ret_testing = record.testing;
+    return NULL;
+}
+
 const char *dkim_lookup_key(const struct dkim_lookup *lookup, const struct dkim_signature *s, struct dkim_keys *keys,
                             struct dkim_key **ret, bool *ret_testing)
 {
     const char *trouble = lookup->trouble;
 
     for (unsigned i = 0; i < lookup->record_count; i++) {
-        struct dkim_record record;
-        const char *wrong = dkim_record_parse(lookup->records[i], &record);
+        const char *wrong = key_of(lookup->records[i], s, keys, ret, ret_testing);
         if (wrong == NULL)
-            wrong = record_trouble(&record, s);
-        if (wrong == NULL)
-            wrong = dkim_keys_get(keys, &record, ret);
-        if (wrong == NULL) {
-            *ret_testing = record.testing;
             return NULL;
-        }
         if (trouble == NULL)
             trouble = wrong;
     }

@@ -304,16 +304,22 @@ static void test_keys(void)
     for (unsigned i = 0; i < 3; i++) {
         struct dkim_private *private = NULL, *read = NULL;
         struct dkim_key *key = NULL, *again = NULL;
-        struct dkim_record record = { .ed25519 = kinds[i] == 0 };
-        char p[1024], pem[4096];
+        struct dkim_record record, found;
+        char p[1024], pem[4096], text[1100];
         CU_ASSERT_PTR_NULL_FATAL(dkim_private_generate(kinds[i], &private));
         CU_ASSERT_TRUE_FATAL(dkim_private_public(private, p, sizeof(p)) > 0);
         CU_ASSERT_TRUE_FATAL(dkim_private_pem(private, pem, sizeof(pem)) > 0);
         CU_ASSERT_PTR_NULL_FATAL(dkim_private_parse(str(pem), &read));
-        record.key = str(p);
-        CU_ASSERT_PTR_NULL_FATAL(dkim_keys_get(keys, &record, &key));
-        CU_ASSERT_PTR_NULL_FATAL(dkim_keys_get(keys, &record, &again));
+        (void)snprintf(text, sizeof(text), "t=y; k=%s; p=%s", kinds[i] == 0 ? "ed25519" : "rsa", p);
+        CU_ASSERT_PTR_NULL_FATAL(dkim_record_parse(str(text), &record));
+        CU_ASSERT_PTR_NULL(dkim_keys_find(keys, str(text), &found));
+        CU_ASSERT_PTR_NULL_FATAL(dkim_keys_make(keys, str(text), &record, &key));
+        again = dkim_keys_find(keys, str(text), &found);
         CU_ASSERT_PTR_EQUAL(key, again);
+        CU_ASSERT_TRUE(found.testing && found.email && found.sha256 && !found.strict && !found.revoked);
+        CU_ASSERT_EQUAL(found.ed25519, kinds[i] == 0);
+        text[0] = 'n'; /* another record of the same key is another record */
+        CU_ASSERT_PTR_NULL(dkim_keys_find(keys, str(text), &found));
         CU_ASSERT_EQUAL(dkim_key_bits(key), kinds[i] == 0 ? 256 : kinds[i]);
         int octets = dkim_sign_hash(read, hash, b);
         CU_ASSERT_TRUE_FATAL(octets > 0);

@@ -75,14 +75,10 @@ static const char *header_trouble(const struct verify_work *w)
 
 static tern_verdict answer(tern_call *call, const struct verify_conf *c, const struct verify_work *w)
 {
-    enum verify_outcome sum = verify_sum(w);
-
-    (void)tern->set_result(call, "dkim", verify_outcome_name(sum));
-    (void)tern->set_result(call, "dkim_domains", verify_domains(call, w));
-    (void)tern->set_result(call, "dkim_detail", verify_detail(call, w));
+    verify_tell(call, w);
     for (unsigned i = 0; i < w->look_count; i++)
         tern->counter_add(counters[w->looks[i].outcome], 1);
-    if (sum == VERIFY_TEMPERROR && c->temperror == VERIFY_DEFER)
+    if (verify_sum(w) == VERIFY_TEMPERROR && c->temperror == VERIFY_DEFER)
         return tern->reply(call, TERN_DEFER, 451, "4.7.5", "The key of a DKIM signature cannot be looked up now");
     return TERN_NEXT;
 }

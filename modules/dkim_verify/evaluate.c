@@ -21,11 +21,12 @@ struct ready {
     struct dkim_key *key;
     struct body_hash *body;
 };
+/* On the stack, and not zeroed: most messages need a small part of it. */
 struct evaluation {
+    unsigned ready_count, body_count;
     struct ready ready[VERIFY_SIGNATURES_MAX];
-    unsigned ready_count;
-    struct body_hash *bodies[VERIFY_SIGNATURES_MAX];
-    unsigned body_count;
+    struct body_hash bodies[VERIFY_SIGNATURES_MAX];
+    char octets[READ_OCTETS];
 };
 
 static void judge(struct verify_look *look, enum verify_outcome outcome, const char *reason)
@@ -54,17 +55,17 @@ static void take_key(struct evaluation *e, const struct verify_conf *c, struct v
 
 /* ---- the body ---- */
 
-static int want_body(tern_call *call, struct evaluation *e, struct ready *r)
+static int want_body(struct evaluation *e, struct ready *r)
 {
     const struct dkim_signature *s = &r->look->signature;
     uint64_t limit = s->has_length ? s->length : UINT64_MAX;
 
     for (unsigned i = 0; i < e->body_count && r->body == NULL; i++)
-        if (e->bodies[i]->canon.relaxed == s->body_relaxed && e->bodies[i]->canon.limit == limit)
-            r->body = e->bodies[i];
+        if (e->bodies[i].canon.relaxed == s->body_relaxed && e->bodies[i].canon.limit == limit)
+            r->body = &e->bodies[i];
     if (r->body != NULL)
         return 0;
-    r->body = e->bodies[e->body_count] = tern->alloc(call, sizeof(*r->body));
+    r->body = &e->bodies[e->body_count];
     dkim_body_init(&r->body->canon, s->body_relaxed, limit, dkim_hash_add, &r->body->hash);
     int err = dkim_hash_init(&r->body->hash);
     if (err == 0)
@@ -74,19 +75,17 @@ static int want_body(tern_call *call, struct evaluation *e, struct ready *r)
 
 static int hash_bodies(tern_call *call, struct evaluation *e)
 {
-    uint64_t octets = tern->body_octets(call), at = 0;
-    size_t room = octets < READ_OCTETS ? (size_t)octets + 1 : READ_OCTETS;
-    char *buffer = tern->alloc(call, room);
+    uint64_t at = 0;
     int64_t n;
 
-    while ((n = tern->body_read(call, at, buffer, room)) > 0) {
+    while ((n = tern->body_read(call, at, e->octets, sizeof(e->octets))) > 0) {
         for (unsigned i = 0; i < e->body_count; i++)
-            dkim_body_add(&e->bodies[i]->canon, buffer, (size_t)n);
+            dkim_body_add(&e->bodies[i].canon, e->octets, (size_t)n);
         at += (uint64_t)n;
     }
     for (unsigned i = 0; i < e->body_count; i++) {
-        dkim_body_end(&e->bodies[i]->canon);
-        dkim_hash_end(&e->bodies[i]->hash, e->bodies[i]->digest);
+        dkim_body_end(&e->bodies[i].canon);
+        dkim_hash_end(&e->bodies[i].hash, e->bodies[i].digest);
     }
     return n < 0 ? (int)n : 0;
 }
@@ -150,23 +149,24 @@ static void spare_testers(struct verify_look *look)
 
 int verify_evaluate(tern_call *call, const struct verify_conf *c, struct verify_work *w)
 {
-    struct evaluation *e = tern->alloc(call, sizeof(*e));
+    struct evaluation e;
     int r = 0;
 
+    e.ready_count = e.body_count = 0;
     for (unsigned i = 0; i < w->look_count; i++)
         if (w->looks[i].outcome == VERIFY_NONE)
-            take_key(e, c, &w->looks[i]);
-    for (unsigned i = 0; i < e->ready_count && r == 0; i++)
-        r = want_body(call, e, &e->ready[i]);
-    if (e->ready_count > 0) {
-        int read = hash_bodies(call, e); /* also ends the hashes */
+            take_key(&e, c, &w->looks[i]);
+    for (unsigned i = 0; i < e.ready_count && r == 0; i++)
+        r = want_body(&e, &e.ready[i]);
+    if (e.ready_count > 0) {
+        int read = hash_bodies(call, &e); /* also ends the hashes */
         r = r < 0 ? r : read;
     }
-    for (unsigned i = 0; i < e->ready_count; i++) {
+    for (unsigned i = 0; i < e.ready_count; i++) {
         if (r == 0)
-            r = decide(call, c, w, &e->ready[i]);
-        spare_testers(e->ready[i].look);
-        dkim_key_unref(e->ready[i].key);
+            r = decide(call, c, w, &e.ready[i]);
+        spare_testers(e.ready[i].look);
+        dkim_key_unref(e.ready[i].key);
     }
     return r;
 }

@@ -11,8 +11,9 @@
 
 #define tern verify_api
 
-#define B_OCTETS_TOLD 8 /* RFC 6008: enough to know which one is meant */
-#define DETAIL_OCTETS (AUTHRES_COMMENT_OCTETS_MAX + 5 * (2 * AUTHRES_VALUE_OCTETS_MAX) + 128) /* of one signature */
+#define B_OCTETS_TOLD  8   /* RFC 6008: enough to know which one is meant */
+#define COMMENT_OCTETS 320 /* more than the words of one need */
+#define DETAIL_OCTETS  (AUTHRES_COMMENT_OCTETS_MAX + 5 * (2 * AUTHRES_VALUE_OCTETS_MAX) + 128) /* of one signature */
 
 tern_str verify_outcome_name(enum verify_outcome outcome)
 {
@@ -43,9 +44,9 @@ static bool is_told_before(const struct verify_work *w, unsigned index)
     return false;
 }
 
-tern_str verify_domains(tern_call *call, const struct verify_work *w)
+/* Into `out`, which has room for all. */
+static tern_str put_domains(const struct verify_work *w, char *out)
 {
-    char *out = tern->alloc(call, w->look_count * (DKIM_NAME_OCTETS_MAX + 1) + 1);
     size_t n = 0;
 
     for (unsigned i = 0; i < w->look_count; i++) {
@@ -57,12 +58,12 @@ tern_str verify_domains(tern_call *call, const struct verify_work *w)
         for (size_t k = 0; k < d.len; k++)
             out[n++] = d.ptr[k] >= 'A' && d.ptr[k] <= 'Z' ? (char)(d.ptr[k] + 32) : d.ptr[k];
     }
+    out[n] = '\0';
     return dkim_str(out, n);
 }
 
-static tern_str begin_of_b(tern_call *call, tern_str b)
+static tern_str begin_of_b(tern_str b, char out[B_OCTETS_TOLD])
 {
-    char *out = tern->alloc(call, B_OCTETS_TOLD + 1);
     size_t n = 0;
 
     for (size_t i = 0; i < b.len && n < B_OCTETS_TOLD; i++)
@@ -96,23 +97,55 @@ static void put_identity(tern_call *call, struct authres_text *t, const struct d
         (void)authres_mailbox(t, "header.i", local, s->identity_domain, tern->is_smtputf8(call));
 }
 
-static tern_str comment_of(tern_call *call, const struct verify_look *look)
-{
-    const char *kind = look->signature.algorithm == DKIM_ED25519_SHA256 ? "ed25519" : "rsa";
-    tern_str key = TERN_STR("");
+/* What the words below make at most: the longest sentence, two numbers, and what stands between. */
+struct comment {
+    char at[COMMENT_OCTETS];
+    size_t len;
+};
 
-    if (look->bits > 0)
-        key = tern->format(call, "%u-bit %s key%s", look->bits, kind,
-                           look->bits < DKIM_RSA_BITS_GOOD && look->signature.algorithm != DKIM_ED25519_SHA256
-                               ? ", weak" : "");
-    if (look->testing)
-        key = tern->format(call, "%s, test mode", key.ptr);
-    if (look->outcome == VERIFY_PASS && look->unsigned_octets > 0)
-        key = tern->format(call, "%s, unsafe: l= leaves %llu octets unsigned", key.ptr,
-                           (unsigned long long)look->unsigned_octets);
+static void add(struct comment *c, const char *text)
+{
+    size_t len = strlen(text), room = sizeof(c->at) - c->len;
+
+    len = len < room ? len : room;
+    memcpy(c->at + c->len, text, len);
+    c->len += len;
+}
+
+static void add_number(struct comment *c, uint64_t number)
+{
+    char digits[24], *at = digits + sizeof(digits);
+
+    *--at = '\0';
+    do {
+        *--at = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    add(c, at);
+}
+
+static void put_comment(struct authres_text *t, const struct verify_look *look)
+{
+    bool ed25519 = look->signature.algorithm == DKIM_ED25519_SHA256;
+    struct comment c;
+
+    c.len = 0;
     if (look->reason != NULL)
-        key = tern->format(call, "%s%s%s", look->reason, key.len > 0 ? ", " : "", key.ptr);
-    return key;
+        add(&c, look->reason);
+    if (look->bits > 0) {
+        add(&c, c.len > 0 ? ", " : "");
+        add_number(&c, look->bits);
+        add(&c, ed25519 ? "-bit ed25519 key" : "-bit rsa key");
+        add(&c, look->bits < DKIM_RSA_BITS_GOOD && !ed25519 ? ", weak" : "");
+    }
+    if (look->testing)
+        add(&c, ", test mode");
+    if (look->outcome == VERIFY_PASS && look->unsigned_octets > 0) {
+        add(&c, ", unsafe: l= leaves ");
+        add_number(&c, look->unsigned_octets);
+        add(&c, " octets unsigned");
+    }
+    (void)authres_comment(t, dkim_str(c.at, c.len));
 }
 
 static void put_property(struct authres_text *t, const char *name, tern_str value)
@@ -121,35 +154,46 @@ static void put_property(struct authres_text *t, const char *name, tern_str valu
         (void)authres_property(t, name, value, false);
 }
 
-static tern_str tell(tern_call *call, const struct verify_look *look)
+static void put_look(tern_call *call, struct authres_text *t, const struct verify_look *look)
 {
     const struct dkim_signature *s = &look->signature;
-    struct authres_text t = { .at = tern->alloc(call, DETAIL_OCTETS), .room = DETAIL_OCTETS };
+    char b[B_OCTETS_TOLD];
 
-    (void)authres_result(&t, "dkim", verify_outcome_name(look->outcome).ptr);
-    (void)authres_comment(&t, comment_of(call, look));
-    put_property(&t, "header.d", s->domain);
-    put_identity(call, &t, s);
-    put_property(&t, "header.s", s->selector);
+    (void)authres_result(t, "dkim", verify_outcome_name(look->outcome).ptr);
+    put_comment(t, look);
+    put_property(t, "header.d", s->domain);
+    put_identity(call, t, s);
+    put_property(t, "header.s", s->selector);
     if (s->algorithm != DKIM_ALGORITHM_COUNT) {
         const char *name = dkim_algorithm_name(s->algorithm);
-        put_property(&t, "header.a", dkim_str(name, strlen(name)));
+        put_property(t, "header.a", dkim_str(name, strlen(name)));
     }
-    put_property(&t, "header.b", begin_of_b(call, s->b_text));
-    return dkim_str(t.at, t.len);
+    put_property(t, "header.b", begin_of_b(s->b_text, b));
 }
 
-tern_str verify_detail(tern_call *call, const struct verify_work *w)
+static void tell_details(tern_call *call, const struct verify_work *w)
 {
-    tern_str all = TERN_STR("");
+    char text[VERIFY_SIGNATURES_MAX * DETAIL_OCTETS];
+    struct authres_text t = { .at = text, .room = sizeof(text) };
 
     for (unsigned i = 0; i < w->look_count; i++) {
-        tern_str one = tell(call, &w->looks[i]);
-        tern->note(call, "signature", one);
-        all = tern->format(call, "%s%s%s", all.ptr, i > 0 ? "; " : "", one.ptr);
+        size_t before = t.len > 0 ? t.len + 2 : 0; /* behind "; " */
+        put_look(call, &t, &w->looks[i]);
+        tern->note(call, "signature", dkim_str(text + before, t.len - before));
     }
-    if (w->look_count == 0)
-        return w->sum == VERIFY_PERMERROR ? TERN_STR("dkim=permerror (the header has too many fields)")
-                                          : TERN_STR("dkim=none");
-    return all;
+    (void)tern->set_result(call, "dkim_detail", dkim_str(text, t.len));
+}
+
+void verify_tell(tern_call *call, const struct verify_work *w)
+{
+    char domains[VERIFY_SIGNATURES_MAX * (DKIM_NAME_OCTETS_MAX + 1) + 1];
+
+    (void)tern->set_result(call, "dkim", verify_outcome_name(verify_sum(w)));
+    (void)tern->set_result(call, "dkim_domains", put_domains(w, domains));
+    if (w->look_count > 0)
+        tell_details(call, w);
+    else if (w->sum == VERIFY_PERMERROR)
+        (void)tern->set_result(call, "dkim_detail", TERN_STR("dkim=permerror (the header has too many fields)"));
+    else
+        (void)tern->set_result(call, "dkim_detail", TERN_STR("dkim=none"));
 }

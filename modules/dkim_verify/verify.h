@@ -66,8 +66,7 @@ int verify_evaluate(tern_call *call, const struct verify_conf *c, struct verify_
 
 enum verify_outcome verify_sum(const struct verify_work *w);
 tern_str verify_outcome_name(enum verify_outcome outcome);
-tern_str verify_domains(tern_call *call, const struct verify_work *w);
-/* Also notes each for the decision record. */
-tern_str verify_detail(tern_call *call, const struct verify_work *w);
+/* Sets the results, and notes each signature for the decision record. */
+void verify_tell(tern_call *call, const struct verify_work *w);
 
 #endif

@@ -8,13 +8,14 @@
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "dkim_rsa.h"
 
 #define KEY_DER_OCTETS_MAX 2048
 
@@ -24,8 +25,7 @@ struct dkim_key {
     unsigned bits;
     bool ed25519;
     uint8_t point[crypto_sign_PUBLICKEYBYTES];
-    EVP_PKEY *pkey;                 /* RSA */
-    _Atomic(EVP_PKEY_CTX *) spare;  /* made up to verify with it; whoever takes it is alone with it */
+    struct dkim_rsa *rsa; /* NULL: Ed25519 */
 };
 
 static EVP_MD *sha256;
@@ -106,6 +106,7 @@ static const char *make_rsa(const uint8_t *der, size_t octets, EVP_PKEY **ret)
     if (pkey == NULL) {
         at = der;
         pkey = d2i_PublicKey(EVP_PKEY_RSA, NULL, &at, (long)octets);
+        ERR_clear_error(); /* TLS on this thread would take it for its own */
     }
     if (pkey == NULL)
         return "p= is no RSA key";
@@ -133,16 +134,19 @@ const char *dkim_key_make(const struct dkim_record *record, struct dkim_key **re
     if (wrong != NULL)
         return wrong;
     struct dkim_key *key = calloc(1, sizeof(*key));
-    if (key == NULL) {
-        EVP_PKEY_free(pkey);
+    if (key != NULL) {
+        atomic_init(&key->refs, 1);
+        key->ed25519 = record->ed25519;
+        key->bits = record->ed25519 ? 256 : (unsigned)EVP_PKEY_get_bits(pkey);
+        key->rsa = record->ed25519 ? NULL : dkim_rsa_new(pkey);
+        if (key->ed25519)
+            memcpy(key->point, der, sizeof(key->point));
+    }
+    EVP_PKEY_free(pkey);
+    if (key == NULL || (!key->ed25519 && key->rsa == NULL)) {
+        free(key);
         return "no memory";
     }
-    atomic_init(&key->refs, 1);
-    key->ed25519 = record->ed25519;
-    key->bits = record->ed25519 ? 256 : (unsigned)EVP_PKEY_get_bits(pkey);
-    key->pkey = pkey;
-    if (key->ed25519)
-        memcpy(key->point, der, sizeof(key->point));
     *ret = key;
     return NULL;
 }
@@ -157,8 +161,7 @@ void dkim_key_unref(struct dkim_key *key)
 {
     if (key == NULL || atomic_fetch_sub_explicit(&key->refs, 1, memory_order_acq_rel) > 1)
         return;
-    EVP_PKEY_CTX_free(atomic_load(&key->spare));
-    EVP_PKEY_free(key->pkey);
+    dkim_rsa_free(key->rsa);
     free(key);
 }
 
@@ -172,35 +175,10 @@ bool dkim_key_is_ed25519(const struct dkim_key *key)
     return key->ed25519;
 }
 
-static EVP_PKEY_CTX *context_new(const struct dkim_key *key)
-{
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
-
-    if (ctx != NULL && EVP_PKEY_verify_init(ctx) == 1 &&
-        EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
-        EVP_PKEY_CTX_set_signature_md(ctx, sha256) == 1)
-        return ctx;
-    EVP_PKEY_CTX_free(ctx);
-    return NULL;
-}
-
-static bool verify_rsa(struct dkim_key *key, const uint8_t *hash, const uint8_t *b, size_t octets)
-{
-    EVP_PKEY_CTX *ctx = atomic_exchange(&key->spare, NULL);
-
-    if (ctx == NULL)
-        ctx = context_new(key);
-    bool good = ctx != NULL && EVP_PKEY_verify(ctx, b, octets, hash, DKIM_HASH_OCTETS) == 1;
-    if (!good)
-        ERR_clear_error(); /* nobody reads why, and TLS on this thread would take it for its own */
-    EVP_PKEY_CTX_free(atomic_exchange(&key->spare, ctx));
-    return good;
-}
-
 bool dkim_verify_hash(struct dkim_key *key, const uint8_t hash[DKIM_HASH_OCTETS], const uint8_t *b, size_t octets)
 {
     if (!key->ed25519)
-        return verify_rsa(key, hash, b, octets);
+        return dkim_rsa_verify(key->rsa, hash, b, octets);
     return octets == crypto_sign_BYTES &&
            crypto_sign_verify_detached(b, hash, DKIM_HASH_OCTETS, key->point) == 0;
 }

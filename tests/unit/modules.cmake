@@ -15,6 +15,7 @@ tern_unit_test(test_dkim_write LIBS tern_module_dkim)
 tern_unit_test(test_dkim LIBS tern_module_dkim tern_base dep::jansson)
 tern_unit_test(test_outcomes LIBS tern_module_outcomes Threads::Threads)
 tern_unit_test(test_dkim_octets LIBS tern_module_dkim tern_base dep::sodium)
+tern_unit_test(test_dkim_rsa LIBS tern_module_dkim)
 tern_unit_test(test_authres LIBS tern_module_authres)
 tern_unit_test(test_forged LIBS tern_module_authres dep::idn
   SOURCES test_forged.c ${PROJECT_SOURCE_DIR}/modules/auth_results/forged.c ${PROJECT_SOURCE_DIR}/modules/lib/idn.c)

@@ -11,7 +11,7 @@
  *   ~        read one octet of the message and stop reading
  *   x        close                  !        close with a reset
  *   h        read to the end        ?        nothing more may come: the client closes
- *   w        read nothing until the client closes
+ *   w3000    read nothing for so many milliseconds, or until the client closes and all has come
  *   #        wait 30 ms
  */
 #ifndef TERN_TESTS_CLIENT_ROWS_H
@@ -236,13 +236,13 @@ static const struct row rows[] = {
     /* time-outs */
     { "no reply to MAIL", PIPE GROUP2 "h\n",
       "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
-      .command_ms = 400 },
+      .command_ms = 1000 },
     { "no reply to DATA", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\nh\n",
       "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
-      .command_ms = 400, .text = "reply to DATA" },
-    { "a message that is not taken", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw\n",
+      .command_ms = 1000, .text = "reply to DATA" },
+    { "a message that is not taken", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw2000\n",
       "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
-      .shape = BIG, .command_ms = 400, .text = "message to be taken" },
+      .shape = BIG, .command_ms = 1000, .text = "message to be taken" },
     { "no reply to the dot", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\nh\n",
       "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
       .data_ms = 100, .text = "arrive twice" },
@@ -371,7 +371,7 @@ static const struct row rows[] = {
     { "closed at STARTTLS", TLS "< STARTTLS\r\nx\n", "end: own 451 4.4.2\n", .tls = CLIENT_TLS_MAY,
       .cause = CLIENT_CAUSE_TLS, .text = "reply to STARTTLS" },
     { "no answer to STARTTLS", TLS "< STARTTLS\r\nh\n", "end: own 451 4.4.2\n", .tls = CLIENT_TLS_MAY,
-      .cause = CLIENT_CAUSE_TLS, .command_ms = 400, .text = "reply to STARTTLS" },
+      .cause = CLIENT_CAUSE_TLS, .command_ms = 1000, .text = "reply to STARTTLS" },
     { "closed in the handshake", TLS "< STARTTLS\r\n> 220 go\nr\nx\n", "end: own 451 4.7.5\n",
       .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS, .text = "TLS failed" },
     { "reset in the handshake", TLS "< STARTTLS\r\n> 220 go\nr\n!\nx\n", "end: own 451 4.7.5\n",
@@ -409,7 +409,7 @@ static const struct row rows[] = {
     { "AUTH: closed", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\nx\n", "end: own 451 4.4.2\n",
       .auth = AUTH_CLEAR, .text = "reply to AUTH" },
     { "AUTH: no answer", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\nh\n", "end: own 451 4.4.2\n",
-      .auth = AUTH_CLEAR, .command_ms = 400, .text = "time-out" },
+      .auth = AUTH_CLEAR, .command_ms = 1000, .text = "time-out" },
     { "AUTH PLAIN, asked for its response once more, and then again",
       HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 334 \n< AHVzZXIAc2VjcmV0\r\n> 334 \n< *\r\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CLEAR },
@@ -490,7 +490,7 @@ static const struct row rows[] = {
       .idle = true },
     { "no time-out while nothing is asked",
       PIPE "#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\nx\n",
-      "ready\nend: own 451 4.4.2\n", .idle = true, .command_ms = 400,
+      "ready\nend: own 451 4.4.2\n", .idle = true, .command_ms = 1000,
       .text = "closed by the other side" },
     /* the owner lets go from inside */
     { "freed when ready", PIPE "h\n", "ready\n", .messages = 1, .free_in = FREE_IN_READY },

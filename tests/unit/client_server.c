@@ -180,7 +180,8 @@ static void run_script(struct client_server *s)
             expect_end(s, *p == '?');
         } else if (*p == 'w') {
             struct pollfd pfd = { .fd = s->fd, .events = POLLRDHUP };
-            (void)poll(&pfd, 1, 500);
+            int ms = atoi(p + 1);
+            (void)poll(&pfd, 1, ms > 0 ? ms : 500);
         } else if (*p == '#') {
             usleep(30000);
         } else if (*p == '!') {
@@ -195,7 +196,7 @@ static void *server_thread(void *arg)
     struct client_server *s = arg;
     tern_address peer, local;
 
-    for (unsigned i = 0; i < 5000; i++) {
+    for (unsigned i = 0; i < 60000; i++) {
         s->fd = net_accept(s->listen_fd, &peer, &local);
         if (s->fd >= 0)
             break;

@@ -572,7 +572,7 @@ static void deliver_box(tern_delivery *delivery, const void *conf)
     for (unsigned i = 0; i < api->rcpt_count(delivery); i++) {
         tern_str local = api->rcpt(delivery, i)->mailbox.local;
         for (unsigned k = 0;
-             starts(local, "stuck") && k < 5000 && !atomic_load(&world_stuck_released); k++)
+             starts(local, "stuck") && k < 60000 && !atomic_load(&world_stuck_released); k++)
             (void)usleep(1000);
         count_carried(slice_of(api->rcpt(delivery, i)->mailbox.address));
         if (starts(local, "bad"))

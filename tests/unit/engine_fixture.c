@@ -211,7 +211,7 @@ static void stop_task(struct loop_task *task)
 
 void run_until(const unsigned *count, unsigned wanted)
 {
-    uint64_t end = clock_now_ms() + 10000;
+    uint64_t end = clock_now_ms() + 60000;
 
     while (__atomic_load_n(count, __ATOMIC_SEQ_CST) < wanted && clock_now_ms() < end)
         run_for_ms(5);
@@ -228,7 +228,7 @@ void world_close(void)
     list_init(&last.link);
     loop_post(w.loop, &last); /* behind whatever the port has posted */
     loop_run(w.loop);
-    CU_ASSERT_EQUAL(pool_free(w.pool, 10000), 0);
+    CU_ASSERT_EQUAL(pool_free(w.pool, 60000), 0);
     loop_free(w.loop);
     kv_close(w.kv);
     testplan_free(w.policy);

@@ -285,7 +285,7 @@ static void run_row(const struct row *row, bool slowly)
         .tls = row->tls,
         .tls_implicit = row->implicit,
         .tls_client = row->tls != CLIENT_TLS_OFF ? any_tls() : NULL,
-        .tls_timeout_ms = 500,
+        .tls_timeout_ms = 1000,
     };
     o.client = client_new(o.loop, &options, &ops, &o);
     loop_run(o.loop);
@@ -378,11 +378,11 @@ static void test_not_held(void)
 {
     static const struct row row = {
         .name = "not held",
-        .script = PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw\n",
+        .script = PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw3000\n",
         .heard = "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n",
         .messages = 1,
         .shape = BIG,
-        .command_ms = 300,
+        .command_ms = 1000,
     };
 
     read_until = 0;

@@ -17,7 +17,7 @@
 #include "../../modules/auth_dovecot/link.h"
 
 #define CALLS 200
-#define WAIT_S 20
+#define WAIT_S 60
 
 /* A call, as the link sees it: references, and a queue of one loop. */
 struct tern_call {

@@ -621,19 +621,19 @@ static void test_delay_of_success(void)
     world_open("inbound", NULL);
     add("one", &verifier, &alice);
     open_session();
-    options.delay_ms = options.delay_max_ms = 500;
+    options.delay_ms = options.delay_max_ms = 3000; /* a busy machine has its own delays */
     CU_ASSERT_EQUAL(plain("alice", "wrong"), 535);
     w.session->facts->client.octets[3]++;
     uint64_t began = clock_now_ms();
     CU_ASSERT_EQUAL(plain("alice", "secret"), 235);
-    CU_ASSERT_TRUE(clock_now_ms() - began < 400);
+    CU_ASSERT_TRUE(clock_now_ms() - began < 2500);
     w.session->facts->client.octets[3]--;
     began = clock_now_ms();
     CU_ASSERT_EQUAL(plain("alice", "secret"), 235);
-    CU_ASSERT_TRUE(clock_now_ms() - began + 20 >= 500);
+    CU_ASSERT_TRUE(clock_now_ms() - began + 20 >= 3000);
     began = clock_now_ms();
     CU_ASSERT_EQUAL(plain("alice", "secret"), 235);
-    CU_ASSERT_TRUE(clock_now_ms() - began < 400);
+    CU_ASSERT_TRUE(clock_now_ms() - began < 2500);
     world_close();
 }
 

@@ -214,7 +214,23 @@ static double cpu_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-/* Within a factor of three: the machine is shared, and a decoy that costs nothing is a hundred times off. */
+/* Within a factor of three, in one of some tries: the machine is shared, and a decoy that costs nothing is a hundred times off. */
+static bool costs_as_much(struct password_decoy *decoy, const char *entry)
+{
+    const char *why = NULL;
+
+    for (unsigned i = 0; i < 5; i++) {
+        double t0 = cpu_ms();
+        CU_ASSERT_EQUAL(password_verify(str(entry), str("wrong"), &why), PASSWORD_WRONG);
+        double t1 = cpu_ms();
+        password_decoy_spend(decoy, str("wrong"));
+        double t2 = cpu_ms();
+        if (t2 - t1 > (t1 - t0) / 3 && t2 - t1 < (t1 - t0) * 3)
+            return true;
+    }
+    return false;
+}
+
 static void test_decoy(void)
 {
     static const char *const schemes[] = { "ARGON2ID", "BLF-CRYPT", "SHA512-CRYPT" };
@@ -226,12 +242,7 @@ static void test_decoy(void)
         CU_ASSERT_EQUAL(password_make(schemes[i], str("secret"), entry, &why), 0);
         for (unsigned k = 0; k < i * 4; k++) /* the first is what it does untaught */
             password_decoy_learn(&decoy, str(entry));
-        double t0 = cpu_ms();
-        CU_ASSERT_EQUAL(password_verify(str(entry), str("wrong"), &why), PASSWORD_WRONG);
-        double t1 = cpu_ms();
-        password_decoy_spend(&decoy, str("wrong"));
-        double t2 = cpu_ms();
-        CU_ASSERT_TRUE(t2 - t1 > (t1 - t0) / 3 && t2 - t1 < (t1 - t0) * 3);
+        CU_ASSERT_TRUE(costs_as_much(&decoy, entry));
     }
 }
 

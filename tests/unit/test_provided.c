@@ -131,7 +131,7 @@ static void fresh(struct world *w, const char *options)
     static unsigned number; /* so that no test finds what another one's threads keep */
     char text[256];
 
-    for (int i = 0; i < 5000 && live > 0; i++)
+    for (int i = 0; i < 60000 && live > 0; i++)
         (void)usleep(1000);
     opened = asked = closed = 0;
     open_error = find_error = 0;
@@ -169,7 +169,7 @@ static void ask(const struct world *w, struct question *q, const char *key)
 
 static bool is_true(_Atomic bool *what)
 {
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0; i < 60000; i++) {
         if (*what)
             return true;
         (void)usleep(1000);
@@ -268,7 +268,7 @@ static void test_as_many_connections_as_allowed(void)
         (void)snprintf(key, sizeof(key), "k%d", i);
         ask(&w, &q[i], key);
     }
-    for (int i = 0; i < 5000 && asked < 3; i++)
+    for (int i = 0; i < 60000 && asked < 3; i++)
         (void)usleep(1000);
     (void)usleep(20000);
     CU_ASSERT_EQUAL(asked, 3);
@@ -354,7 +354,7 @@ static void test_too_many_wait(void)
     fresh(&w, ", connections: 1, timeout: 60s");
     (void)pthread_mutex_lock(&gate);
     ask(&w, &q[0], "kfirst");
-    for (int i = 0; i < 5000 && asked < 1; i++)
+    for (int i = 0; i < 60000 && asked < 1; i++)
         (void)usleep(1000);
     for (size_t i = 1; i < count; i++) {
         (void)snprintf(key, sizeof(key), "k%zu", i);
@@ -381,7 +381,7 @@ static void test_who_waited_too_long(void)
     fresh(&w, ", connections: 1, timeout: 100ms");
     (void)pthread_mutex_lock(&gate);
     ask(&w, &q[0], "k1");
-    for (int i = 0; i < 5000 && asked < 1; i++)
+    for (int i = 0; i < 60000 && asked < 1; i++)
         (void)usleep(1000);
     ask(&w, &q[1], "k2");
     (void)usleep(150000);
@@ -427,7 +427,7 @@ static void test_two_generations_are_one_table(void)
     static const char text[] = "tables: { x: { fake: { word: shared, connections: 1 } } }\n";
     struct world a, b, c;
 
-    for (int i = 0; i < 5000 && live > 0; i++)
+    for (int i = 0; i < 60000 && live > 0; i++)
         (void)usleep(1000);
     opened = asked = closed = 0;
     world_init(&a, text);
@@ -441,7 +441,7 @@ static void test_two_generations_are_one_table(void)
     CU_ASSERT_EQUAL(asked, 2);
     world_fini(&b);
     world_fini(&c);
-    for (int i = 0; i < 5000 && closed < 2; i++)
+    for (int i = 0; i < 60000 && closed < 2; i++)
         (void)usleep(1000);
     CU_ASSERT_EQUAL(closed, 2); /* the last generation closes */
 }
@@ -487,7 +487,7 @@ static void test_the_end_waits_for_threads(void)
     fresh(&w, "");
     (void)pthread_mutex_lock(&gate);
     ask(&w, &q, "k1");
-    for (int i = 0; i < 5000 && asked == 0; i++)
+    for (int i = 0; i < 60000 && asked == 0; i++)
         (void)usleep(1000);
     world_fini(&w);
     CU_ASSERT_EQUAL(provided_wait(20), 1); /* stuck: who ends the process is told so */

@@ -24,7 +24,7 @@
 #define QUESTIONS       40
 #define ROUNDS_DEFAULT  25
 #define STEP_TIMEOUT_MS 10
-#define ROUND_LIMIT_MS  30000
+#define ROUND_LIMIT_MS  60000
 
 static _Atomic uint64_t random_state;
 

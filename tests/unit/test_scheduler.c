@@ -278,7 +278,7 @@ static void test_every_message_ends(void)
             atomic_load(&returned));
     CU_ASSERT_EQUAL(scheduler_list(scheduler, (struct spool_key){ 0, 0 }, page, 500), 0);
     scheduler_pause(scheduler, SCHEDULER_DRAINS, true); /* pulls are answered, slots come back */
-    for (rounds = 0; rounds < 5000; rounds++) {
+    for (rounds = 0; rounds < 60000; rounds++) {
         scheduler_get_stats(scheduler, &stats);
         if (stats.slots == 0)
             break;
@@ -302,7 +302,7 @@ static void test_retry_at_follows_a_reload(void)
     CU_ASSERT_EQUAL_FATAL(scheduler_start(scheduler), 0);
     options.retry_min_ms = 1000;
     scheduler_set_options(scheduler, &options);
-    for (unsigned i = 0; i < 5000 && scheduler_retry_at(scheduler, &entry, 1000) != 2000; i++)
+    for (unsigned i = 0; i < 60000 && scheduler_retry_at(scheduler, &entry, 1000) != 2000; i++)
         (void)usleep(1000);
     CU_ASSERT_EQUAL(scheduler_retry_at(scheduler, &entry, 1000), 2000);
     scheduler_stop(scheduler);

@@ -18,7 +18,7 @@ from ternlib import SHARED, Client, Tern, need_shared, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
-dns: { servers: ["127.0.0.1:{dns}"], timeout: 300ms, tries: 1 }
+dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }
 limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
 policies:
@@ -38,7 +38,7 @@ end)
 """
 SEAL = """
 hostname: mx.test
-dns: { servers: ["127.0.0.1:{dns}"], timeout: 300ms, tries: 1 }
+dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }
 limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
 policies:

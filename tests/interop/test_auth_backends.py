@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import select
+import socket
 import ssl
 import subprocess
 import sys
@@ -33,7 +34,7 @@ routes: [{ class: local, transport: smtp, to: ["127.0.0.1:25"] }]
 
 
 def passwd(*words, password="se cret"):
-    return subprocess.run([BINARY, "passwd", *words], input=password + "\n", capture_output=True, text=True, timeout=60)
+    return subprocess.run([BINARY, "passwd", *words], input=password + "\n", capture_output=True, text=True, timeout=60 * SLOW)
 USERS = {"alice": "{PLAIN}open sesame", "bob": "{SHA512-CRYPT}$6$7F1rz4ukzLoR0PO1$e/00/Ao3FVzLaF.xqBHxEE6yvcqs.NqvWvKTx7GOwrTR3kPsR"
          "rEADBwGI/vGoq1411nO9CG5AXg2JPM4sqYlz0",  # "pass word"
          "gr\u00fcn": "{PLAIN}\u00fc\u00f6", "a'b": "{PLAIN}quote", "o*": "{PLAIN}star",
@@ -181,7 +182,7 @@ def test_auth_file_in_trouble():
             wait_for(lambda: login(t, "alice", "one") == 235 and "/users" in t.log_text().split(" start ", 1)[1], 20)
             start = time.monotonic()
             assert [login(t, "alice", "one"), login(t, "alice", "two"), login(t, "bob", "x"), login(t, "", "")] == [235, 535, 535, 535], what
-            assert time.monotonic() - start < 8 * SLOW and t.status()["sessions"] >= 0, what
+            assert time.monotonic() - start < 30 * SLOW and t.status()["sessions"] >= 0, what
 
 
 def test_auth_file_scram():
@@ -202,17 +203,23 @@ def test_auth_file_scram():
 
 
 def test_keys_are_made_off_the_loop():
-    """SCRAM with a million rounds, which the server does for a stored password and for nobody: the loop goes on meanwhile"""
+    """SCRAM with a million rounds, which the server does for a stored password and for nobody: the loop goes on meanwhile.
+
+    A busy machine may give a thread that derives a whole turn before a NOOP gets its one; a loop that derives always does."""
     config = SUBMISSION.replace("auth: { ", "loops: 1\nauth: { iterations: 1000000, ")
     step = "auth_file: { path: users.yaml, mechanisms: [SCRAM-SHA-256], domain: '' }"
     with Tern(config.replace("%s", step), {"users.yaml": "alice: '%s'\n" % USERS["alice"]}).start() as t:
-        other, clients = hello(t), [hello(t) for _ in range(4)]
-        for i, c in enumerate(clients):
-            c.send("AUTH SCRAM-SHA-256 %s\r\n" % b64("n,,n=%s,r=nonce" % ("alice" if i % 2 else "nobody")))
-        for _ in range(10):
+        other = hello(t)
+        for last in (False, False, False, False, True):
+            clients = [hello(t) for _ in range(4)]
+            for i, c in enumerate(clients):
+                c.send("AUTH SCRAM-SHA-256 %s\r\n" % b64("n,,n=%s,r=nonce" % ("alice" if i % 2 else "nobody")))
             assert other.cmd("NOOP")[0] == 250
-        answered = select.select([c.sock for c in clients], [], [], 0)[0]
-        assert answered == [], "ten NOOPs took longer than a derivation"
+            if select.select([c.sock for c in clients], [], [], 0)[0] == []:
+                break
+            assert not last, "a NOOP took longer than a derivation, five times"
+            for c in clients:
+                c.close()
         clients.pop().close()  # gone in the midst of it
         for c in clients:
             code, text = c.reply()
@@ -275,13 +282,19 @@ def test_auth_dovecot_hangs_up_between():
         for line in lines_of(s):
             if line.startswith(b"AUTH\t"):
                 s.sendall(b"CONT\t%s\tVXNlcm5hbWU6\n" % line.split(b"\t")[1])
-                time.sleep(0.3)
+                heard.wait(60 * SLOW)
+                s.shutdown(socket.SHUT_RDWR)
+                gone.set()
                 return
+    heard, gone = threading.Event(), threading.Event()
     with UnixServer(talk) as server:
         with Tern(SUBMISSION.replace("%s", DOVECOT % (server.socket, ""))).start() as t:
             c = hello(t)
             assert c.cmd("AUTH LOGIN") == (334, "VXNlcm5hbWU6")
-            time.sleep(0.6)
+            heard.set()
+            assert gone.wait(60 * SLOW)
+            t.log_text()  # it has dealt with that
+            heard.clear()
             assert c.cmd(b64("alice"))[0] == 454
             assert c.cmd("NOOP")[0] == 250
             assert c.cmd("AUTH LOGIN")[0] == 334  # another connection is made
@@ -365,11 +378,12 @@ def test_auth_dovecot_that_is_none():
     ]
     for what, talk, want in rows:
         with UnixServer(talk) as server:
-            with Tern(SUBMISSION.replace("%s", DOVECOT % (server.socket, ", timeout: 1s"))).start() as t:
+            # Who is waited for in vain is so for a second; who answers may take his time.
+            with Tern(SUBMISSION.replace("%s", DOVECOT % (server.socket, ", timeout: " + ("1s" if want == 454 else "60s")))).start() as t:
                 start = time.monotonic()
                 got = login(t, "alice", "open sesame")
                 assert got == want, (what, got)
-                assert time.monotonic() - start < 8 * SLOW, what
+                assert time.monotonic() - start < 30 * SLOW, what
     with Tern(SUBMISSION.replace("%s", DOVECOT % ("/nonexistent/auth-client", ""))).start() as t:
         assert login(t, "alice", "open sesame") == 454
         assert "/nonexistent/auth-client" in t.log_text()
@@ -383,13 +397,17 @@ def test_auth_dovecot_yes_out_of_turn():
             if line.startswith(b"AUTH\t"):
                 i = line.split(b"\t")[1]
                 s.sendall(b"CONT\t%s\t\n" % i)
-                time.sleep(0.3)
+                heard.wait(60 * SLOW)
                 s.sendall(b"OK\t%s\tuser=alice\n" % i)
+                said.set()
+    heard, said = threading.Event(), threading.Event()
     with UnixServer(talk) as server:
         with Tern(SUBMISSION.replace("%s", DOVECOT % (server.socket, ""))).start() as t:
             c = hello(t)
             assert c.cmd("AUTH LOGIN")[0] == 334
-            time.sleep(0.6)
+            heard.set()
+            assert said.wait(60 * SLOW)
+            t.log_text()  # it has dealt with that
             assert c.cmd(b64("alice"))[0] == 454
             assert c.cmd("NOOP")[0] == 250
             c.close()
@@ -490,12 +508,12 @@ def test_auth_http_that_is_none():
     ]
     for what, decide, want in rows:
         with Service(decide) as service:
-            step = "auth_http: { url: 'http://localhost:%d/login', request_timeout: 1s, cache: 0 }" % service.port
+            step = "auth_http: { url: 'http://localhost:%d/login', request_timeout: %ds, cache: 0 }" % (service.port, 1 if want == 454 else 20)
             with Tern(SUBMISSION.replace("%s", step)).start() as t:
                 start = time.monotonic()
                 got = login(t, "alice", "open sesame")
                 assert got == want, (what, got)
-                assert time.monotonic() - start < 8 * SLOW, what
+                assert time.monotonic() - start < 30 * SLOW, what
     with Tern(SUBMISSION.replace("%s", "auth_http: { url: 'http://127.0.0.1:1/login' }")).start() as t:
         assert login(t, "alice", "open sesame") == 454
     for words, close in ((b"", False), (b"", True), (b"I am no web server\r\n" * 100, False), (b"HTTP/1.1 200 OK\r\nContent-Le", False),

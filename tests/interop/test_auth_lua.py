@@ -87,7 +87,7 @@ def test_stopped_slow_and_rubbish():
             began = time.monotonic()
             got = plain(t, "alice", how, c)[0]
             assert got == 454, (how, got)
-            assert time.monotonic() - began < 8 * SLOW, how
+            assert time.monotonic() - began < 30 * SLOW, how
             assert c.cmd("NOOP")[0] == 250
             c.close()
         assert code(t, "alice", "kv is asked") == 535

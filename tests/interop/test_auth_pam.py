@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from locals import SKIP, LocalTern
-from ternlib import BUILD, SLOW, run, wait_for
+from ternlib import BUILD, SLOW, freeze, run, wait_for
 from test_auth_backends import INJECTION, UNKNOWN, WRONG, b64, hello, login
 
 MATRIX = (glob.glob("/usr/lib/*/pam_wrapper/pam_matrix.so") + ["/nonexistent"])[0]
@@ -172,7 +172,7 @@ def test_slow():
             time.sleep(0.2)
             assert login(t, "slow", "x") in (454, 535)
             assert [f.result() for f in slow] == [454] * 3
-            assert time.monotonic() - start < 15 * SLOW
+            assert time.monotonic() - start < 50 * SLOW
         wait_for(lambda: "PAM did not answer in time" in t.log_now(), 10)
         for name in os.listdir(t.dir):
             if name.startswith("pid."):
@@ -214,7 +214,7 @@ def test_hangs_whole():
     with server(options="cache: 0, request_timeout: %ds" % SLOW).start() as t:
         assert login(t, "alice", "open sesame") == 235
         pid = t.local_pid()
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         try:
             start = time.monotonic()
             assert login(t, "alice", "open sesame") == 454
@@ -228,10 +228,15 @@ def test_many_at_once():
     """Nobody gets another's answer."""
     with server().start() as t:
         rows = [("alice", "open sesame", 235), ("alice", "nope", 535), ("bob", "pass word", 235), ("mallory", "x", 535)] * 10
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            got = list(pool.map(lambda r: login(t, r[0], r[1]), rows))
-        # 454 is pam_wrapper's: its processes share 36 names. What was answered is right.
-        assert all(g in (r[2], 454) for r, g in zip(rows, got)) and got.count(454) < 20, list(zip(rows, got))
+        # 454 is pam_wrapper's: its processes share 36 names. Whoever got that asks again; what is answered is right.
+        for _ in range(50):
+            with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                got = list(pool.map(lambda r: login(t, r[0], r[1]), rows))
+            assert all(g in (r[2], 454) for r, g in zip(rows, got)), list(zip(rows, got))
+            rows = [r for r, g in zip(rows, got) if g == 454]
+            if not rows:
+                break
+        assert not rows, rows
 
 
 if __name__ == "__main__":

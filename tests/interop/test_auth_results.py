@@ -18,7 +18,7 @@ from ternlib import SLOW, Client, Tern, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
-dns: { servers: ["127.0.0.1:{dns}"], timeout: 500ms, tries: 1 }
+dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }
 limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound, proxy: 127.0.0.1 } }
 policies:

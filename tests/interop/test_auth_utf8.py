@@ -14,7 +14,7 @@ from ternlib import Client, Tern, dotted, queue_id, run, wait_for
 
 VERIFY = """
 hostname: mx.test
-dns: { servers: ["127.0.0.1:{dns}"], timeout: 500ms, tries: 1 }
+dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }
 limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
 policies:

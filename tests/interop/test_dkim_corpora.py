@@ -14,11 +14,11 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from dkimpeers import Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, enough, from_fields, messages, need_peers
 from peers import Postfix, Sink
-from ternlib import SHARED, Client, Tern, need, need_shared, queue_id, run, wait_for
+from ternlib import SHARED, SLOW, Client, Tern, need, need_shared, queue_id, run, wait_for
 
 VERIFY = """
 hostname: mx.test
-dns: { servers: ["127.0.0.1:{dns}"], timeout: 300ms, tries: 1 }
+dns: { servers: ["127.0.0.1:{dns}"], timeout: {wait}, tries: 1 }
 limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
 policies:
@@ -87,7 +87,7 @@ def send_all(t, mails, sender, rcpt):
 
 def results(mails, txt, otherwise=None):
     """name -> (result, domains, detail) of dkim_verify."""
-    with Dns(txt, otherwise) as dns, Tern(VERIFY, files={"tell.lua": TELL}, dns=dns.port) as t:
+    with Dns(txt, otherwise) as dns, Tern(VERIFY, files={"tell.lua": TELL}, dns=dns.port, wait="%ds" % (2 * SLOW)) as t:
         t.start()
         taken = send_all(t, mails, "bob@example.net", "alice@example.org")
         folder = os.path.join(t.dir, "mail", "alice", "new")
@@ -309,7 +309,7 @@ def test_tern_postfix_tern():
     txt = {"s1._domainkey.example.net": key().record}
     mails = [(n, d) for n, d in messages()
              if from_fields(d) == 1 and is_kept_by_postfix(d)][::3]
-    with Dns(txt) as dns, Tern(VERIFY, files={"tell.lua": TELL}, dns=dns.port) as second, \
+    with Dns(txt) as dns, Tern(VERIFY, files={"tell.lua": TELL}, dns=dns.port, wait="10s") as second, \
             Postfix("smtp", second.port, "local_header_rewrite_clients =\n") as p:
         second.start()
         with Tern(SIGN.replace("{options}", ""), files={"edit.lua": EDIT}, sink=p.port) as first:

@@ -17,11 +17,11 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from dkimpeers import Dkimpy, Dns, Key, crlf
 from peers import Sink
-from ternlib import BINARY, ROOT, SLOW, Client, Tern, need, run, wait_for
+from ternlib import BINARY, ROOT, SLOW, Client, Tern, in_one_day, need, run, wait_for
 
 CONFIG = """
 hostname: mx.receiver.example
-dns: { servers: ["127.0.0.1:{dns}"], timeout: 500ms, tries: 1 }
+dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }
 limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 sandbox: required
 listeners:
@@ -85,6 +85,7 @@ class World:
     def __init__(self, dns=None, more="", submit=None, mode="", start=True, sink=None):
         need("xmllint")
         from ternlib import free_port
+        in_one_day()
         self.dns = Dns(zone(dns))
         self.sink = sink or Sink()
         out = free_port()
@@ -461,8 +462,8 @@ def test_kept_for_a_time():
             w.put([row()], days_ago=days)
         w.mail(signed())
         wait_for(lambda: w.lines(), 30)
-        assert w.files() == ["rows-" + today(-n) for n in (3, 2, 0)], w.files()
-        assert "rows-%s is older than `keep` and gone" % today(-5) in w.tern.log_text()
+        wait_for(lambda: w.files() == ["rows-" + today(-n) for n in (3, 2, 0)], 30)
+        wait_for(lambda: "rows-%s is older than `keep` and gone" % today(-5) in w.tern.log_text(), 30)
 
 
 def test_configurations():

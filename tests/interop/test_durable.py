@@ -5,10 +5,9 @@ import re
 import subprocess
 import sys
 import threading
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import Client, Tern, need, run, wait_for
+from ternlib import SLOW, Client, Tern, need, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -33,6 +32,11 @@ def load(port, size):
     c.close()
 
 
+def all_traced(pid):
+    """each thread is strace's"""
+    return all("TracerPid:\t0\n" not in open("/proc/%d/task/%s/status" % (pid, task)).read() for task in os.listdir("/proc/%d/task" % pid))
+
+
 def trace(size):
     """(time, thread, call) of the worker's writes, syncs and replies, in order of their end resp. begin."""
     with Tern(CONFIG) as t:
@@ -42,8 +46,7 @@ def trace(size):
                               "trace=pwritev,pwrite64,write,fdatasync,fsync,linkat,sendto,sendmsg", "-p", str(t.worker_pid())],
                              stderr=subprocess.DEVNULL)
         try:
-            wait_for(lambda: "TracerPid:\t0" not in open("/proc/%d/status" % t.worker_pid()).read())
-            time.sleep(0.5)
+            wait_for(lambda: all_traced(t.worker_pid()))
             threads = [threading.Thread(target=load, args=(t.port, size)) for _ in range(SESSIONS)]
             for th in threads:
                 th.start()
@@ -51,7 +54,7 @@ def trace(size):
                 th.join()
         finally:
             s.terminate()
-            s.wait(30)
+            s.wait(60 * SLOW)
         return open(out, errors="replace").read().splitlines()
 
 

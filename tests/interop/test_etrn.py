@@ -55,10 +55,10 @@ def test_the_queue_of_a_domain_is_started():
     with Sink({r: later for r in ("a@far.example", "b@sub.far.example", "c@other.example")}) as sink, server(sink) as t:
         fill(t, sink, "a@far.example", "b@sub.far.example", "c@other.example")
         assert etrn(t.port, "FAR.example") == (True, 250)
+        assert etrn(t.port, "far.example")[1] == 458  # too soon
         wait_for(lambda: sink.got("a@far.example"), 20)
         assert wait_for(lambda: [l for l in t.log_text().splitlines() if " etrn " in l])[0].endswith(
             'text="127.0.0.1 asked for far.example: 1 of 3 messages made due"')
-        assert etrn(t.port, "far.example")[1] == 458  # too soon
         time.sleep(5)
         assert not sink.got("b@sub.far.example") and not sink.got("c@other.example")
         assert etrn(t.port, "@far.example") == (True, 250)
@@ -114,7 +114,7 @@ def test_vrfy_by_policy_slows_who_guesses():
         began = time.monotonic()
         assert c.cmd("VRFY alice@here.example") == (250, "2.1.5 <alice@here.example>")
         assert [c.cmd("VRFY %s@here.example" % name)[0] for name in ("a", "b", "c", "d", "e")] == [550] * 4 + [421]
-        assert time.monotonic() - began >= 0.3 + 0.6 + 0.9  # behind b, c and d
+        assert time.monotonic() - began >= 0.3 + 0.6 + 0.9 - 0.1  # behind b, c and d; a clock of a loop is coarse
         c.close()
         wait_for(lambda: t.log_text().count("550 5.1.1 <") == 5, 20)  # what the policy said to e, too
 

@@ -22,7 +22,7 @@ retry: { min: 1h, max: 1h, jitter: 0 }
 policies:
   inbound: [ domains: { networks: [127.0.0.0/8] } ]
 transports:
-  there: { type: {type}, to: ["127.0.0.1:{there}"], idle: 0s, command_timeout: 5s, data_timeout: 5s{more} }
+  there: { type: {type}, to: ["127.0.0.1:{there}"], idle: 0s, command_timeout: 30s, data_timeout: 30s{more} }
 routes: [{ class: client, sender: ["<>"], discard: "a notice" }, { class: client, transport: there }]
 """
 AUTH = ', auth_plaintext: true, auth: { user: userx, password: secret, mechanisms: [LOGIN, PLAIN] }'

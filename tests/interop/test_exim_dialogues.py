@@ -18,6 +18,7 @@ from ternlib import SLOW, Client, Tern, free_port, need_shared, run
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXIM = need_shared("corpora", "smtp", "exim")
 OTHER = "127.0.0.3"  # what the scripts call HOSTIPV4: the machine's address beside the loopback
+PACE = 2 * SLOW  # time-outs and pauses of theirs are so much longer here: many are held at once, maybe on a busy machine
 PLAIN = dict(listener="", top="", steps="- domains: { networks: [127.0.0.0/8] }", files={})
 JUDGE = """
 local tern = require "tern"
@@ -41,19 +42,19 @@ CONFIGS = {  # what Exim's configuration said there, in our words
     "64 KB": dict(top="limits: { message_size: 64KB }\n"),
     "three errors": dict(top="limits: { errors: 3 }\n"),
     "one error": dict(top="limits: { errors: 1 }\n"),
-    "two seconds": dict(top="timeouts: { command: 2s, line: 2s, data_start: 2s, data_block: 2s }\n"),
+    "two seconds": dict(top="timeouts: { command: {2s}, line: {2s}, data_start: {2s}, data_block: {2s} }\n"),
     "users": dict(ONCE_LOGGED_IN, steps=ONCE_LOGGED_IN["steps"] + "\n    " + PLAIN["steps"]),
     "users alone": ONCE_LOGGED_IN,
     "users, four errors": dict(ONCE_LOGGED_IN, top="limits: { errors: 4 }\n"),
     "etrn": dict(listener=", etrn: [127.0.0.0/8]"),
     "tls": dict(listener=", tls: starttls", top=CERTIFICATES),
-    "tls, 2 s": dict(listener=", tls: starttls", top=CERTIFICATES + "timeouts: { tls: 2s }\n"),
+    "tls, 2 s": dict(listener=", tls: starttls", top=CERTIFICATES + "timeouts: { tls: {2s} }\n"),
     "tls, the first address": dict(listener=", tls: starttls", top=CERTIFICATES, steps="- domains: { networks: [127.0.0.1/32] }"),
     "tls relays": dict(listener=", tls: starttls", top=CERTIFICATES,
                        steps='- domains: { networks: [127.0.0.0/8], when: "session.tls" }'),
     "tls and implicit": dict(listener=", tls: starttls", implicit=True, top=CERTIFICATES),
     "implicit": dict(listener=", tls: implicit", top=CERTIFICATES),
-    "proxy": dict(listener=", proxy: [%s]" % OTHER, top="timeouts: { proxy: 2s }\n"),
+    "proxy": dict(listener=", proxy: [%s]" % OTHER, top="timeouts: { proxy: {2s} }\n"),
     "xclient": dict(listener=", xclient: [%s]" % OTHER),
     "prdr": dict(top="split: false\n", steps=PLAIN["steps"] + "\n    - lua: { script: judge.lua }", files={"judge.lua": JUDGE}),
     "42 messages": dict(top="limits: { messages: 42 }\n"),
@@ -76,7 +77,7 @@ def server(name):
     implicit, port = "", free_port()
     if c.get("implicit"):
         implicit = '\n  implicit: { bind: "127.0.0.1:%d", policy: inbound, tls: implicit }' % port
-    t = Tern(CONFIG % (c["listener"], implicit, c["top"], c["steps"]), files=c["files"])
+    t = Tern(CONFIG % (c["listener"], implicit, c["top"].replace("{2s}", "%ds" % (2 * PACE)), c["steps"]), files=c["files"])
     if c["files"].get("users.yaml"):
         os.chmod(os.path.join(t.dir, "users.yaml"), 0o600)
     if "certificates" in c["top"]:
@@ -238,7 +239,7 @@ def hold_client(t, line, lines, written):
             continue
         settle()
         if text.startswith("+++"):
-            time.sleep(int(text.split()[1]))
+            time.sleep(int(text.split()[1]) * PACE)
         elif text.startswith("<<< "):
             c.say(written[text[4:].strip()].encode() + b"\r\n")
         elif text.startswith(">>> "):
@@ -259,7 +260,7 @@ def hold_stdin(t, line, lines, wanted, grow):
     while lines and lines[0].startswith(":"):
         what, value = lines.pop(0)[1:].split(":", 1)
         if what == "sleep":
-            time.sleep(int(value))
+            time.sleep(int(value) * PACE)
         else:
             c.say(octets(value))
     got, body, skip = [c.code()], None, False

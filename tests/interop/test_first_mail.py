@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """The main path: swaks and smtplib through a C module and a Lua script, spool, Maildir, decision record."""
 import os
+import signal
 import smtplib
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import Client, Tern, need, queue_id, run, wait_for
+from ternlib import SLOW, Client, Tern, need, queue_id, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -74,7 +75,7 @@ def test_script_refuses_and_why_names_it():
 
 def test_smtplib():
     with server() as t:
-        with smtplib.SMTP("127.0.0.1", t.port, timeout=30) as s:
+        with smtplib.SMTP("127.0.0.1", t.port, timeout=60 * SLOW) as s:
             s.sendmail("a@client.example", ["alice@example.org", "bob@example.org"], "Subject: x\r\n\r\n..dots\r\n.\r\n")
         wait_for(lambda: t.maildir("alice") and t.maildir("bob"))
         assert t.maildir("bob")[0].endswith(b"\n\n..dots\n.\n")
@@ -84,8 +85,7 @@ def test_restart_keeps_the_queue():
     with Tern(CONFIG + "delivery: false\n", files={"subject.lua": SCRIPT}).start() as t:
         code, text = Client(t.port).mail("a@client.example", ["alice@example.org"], "Subject: x\n\nkept\n")
         assert code == 250, text
-        t.process.kill()
-        t.process.wait()
+        t.stop(signal.SIGKILL)
         t.write_config(CONFIG)
         t.start()
         wait_for(lambda: t.maildir("alice"))

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """A full disk: a small tmpfs as the spool. 452, nothing half accepted, and mail again once there is room."""
 import os
+import signal
 import subprocess
 import sys
 
@@ -118,10 +119,9 @@ def test_disk_filled_by_somebody_else():
 
         wait_for(accepted, 30, every=0.2)
         # A crash now: what was acknowledged is there, what was refused is not.
-        t.process.kill()
-        t.process.wait()
+        t.stop(signal.SIGKILL)
         t.start()
-        assert sorted(m["id"] for m in t.queue()) == sorted(ids)
+        wait_for(lambda: sorted(m["id"] for m in t.queue()) == sorted(ids))  # it lists them as it finds them
         c.close()
         assert t.stop() == 0
         fsck = t.cli("queue", "fsck", check=False)

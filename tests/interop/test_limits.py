@@ -6,7 +6,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import SLOW, Client, Tern, dotted, run, wait_for
+from ternlib import SLOW, Client, Tern, dotted, run, soon_once, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -58,7 +58,7 @@ def test_sessions_per_address():
         free_of_probes(t)
         kept = [Client(t.port) for _ in range(3)]
         assert refused(t).startswith("421 4.7.0 ")
-        other = socket.create_connection(("127.0.0.1", t.port), 20, source_address=("127.0.0.2", 0))
+        other = socket.create_connection(("127.0.0.1", t.port), 20 * SLOW, source_address=("127.0.0.2", 0))
         assert other.recv(100).startswith(b"220 "), "another address is another client"
         kept.pop().sock.close()
         wait_for(lambda: t.status()["sessions"] == 3)
@@ -149,28 +149,28 @@ def test_received():
         assert code == 554 and text.startswith("5.4.6"), (code, text)
 
 
-def timed_421(c, seconds):
-    start = time.monotonic()
+def timed_421(c, seconds, start):
+    """`start`: before what was said last, so that no busy machine makes it too soon"""
     code, text = c.reply()
     waited = time.monotonic() - start
     assert code == 421 and text.startswith("4.4.2"), (code, text)
-    assert seconds - 0.3 < waited < seconds + 5 * SLOW, waited
+    assert seconds - 0.1 < waited < seconds + 20 * SLOW, waited
     assert c.sock.recv(1) == b""
 
 
 def test_timeouts():
-    with server("timeouts: { command: 2s, data_start: 1s, data_block: 1s }\n") as t:
+    with server("timeouts: { command: %ds, data_start: 1s, data_block: 1s }\n" % (2 * SLOW)) as t:
         c = Client(t.port)
+        start = time.monotonic()
         c.cmd("EHLO client.example")
-        timed_421(c, 2)
-        for start in ("", "Subject: x\r\n"):
+        timed_421(c, 2 * SLOW, start)
+        for text in ("", "Subject: x\r\n"):
             c = Client(t.port)
-            c.cmd("EHLO client.example")
-            c.cmd("MAIL FROM:<a@client.example>")
-            c.cmd("RCPT TO:<alice@example.org>")
-            assert c.cmd("DATA")[0] == 354
-            c.send(start)
-            timed_421(c, 1)
+            start = time.monotonic()
+            c.send("EHLO client.example\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n")
+            assert [c.reply()[0] for _ in range(4)] == [250, 250, 250, 354]
+            c.send(text)
+            timed_421(c, 1, start)
         assert t.queue() == [] and t.maildir("alice") == []
         wait_for(lambda: t.status()["sessions"] == 0)
 
@@ -191,7 +191,7 @@ def test_command_octet_by_octet_does_not_renew_the_time():
                     pass
         except OSError:
             pass
-        assert time.monotonic() - start < 10 * SLOW
+        assert time.monotonic() - start < 15 * SLOW
 
 
 def test_slow_client_gets_through():
@@ -211,7 +211,7 @@ def test_slow_client_gets_through():
 
 def test_client_that_does_not_read():
     """Replies nobody reads are bounded, and others do not wait for them."""
-    with server("limits: { commands: 1000000 }\ntimeouts: { command: 3s }\n") as t:
+    with server("limits: { commands: 1000000 }\ntimeouts: { command: 6s }\n") as t:
         deaf = Client(t.port)
         deaf.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.sock.settimeout(0.5)
@@ -223,8 +223,7 @@ def test_client_that_does_not_read():
             pass
         assert sent < 50 << 20, "it reads on although nobody takes its replies"
         c = Client(t.port)
-        start = time.monotonic()
-        assert c.cmd("NOOP")[0] == 250 and time.monotonic() - start < 1 * SLOW
+        assert soon_once(1, lambda: c.cmd("NOOP"))
         wait_for(lambda: t.status()["sessions"] <= 1, 30)
 
 

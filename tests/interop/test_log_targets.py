@@ -113,7 +113,7 @@ def test_journal():
 def test_stderr_is_plain():
     with server("{ to: stderr }").start() as t:
         ident = send(t)
-        assert re.search(r"^20\S+ info %s delivered " % ident, t.log_text(), re.M), t.log_text()
+        wait_for(lambda: re.search(r"^20\S+ info %s delivered " % ident, t.log_text(), re.M))
 
 
 def test_file():

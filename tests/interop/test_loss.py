@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -46,8 +47,7 @@ def let_go(t, config=CONFIG):
 
 
 def restart(t, config=CONFIG):
-    t.process.kill()
-    t.process.wait()
+    t.stop(signal.SIGKILL)
     t.write_config(config)
     t.start()
 
@@ -180,7 +180,7 @@ class Strace:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(60 * SLOW)
         self.process.stderr.close()
 
     def lines(self):

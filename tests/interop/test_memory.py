@@ -6,6 +6,7 @@ Runs alone: it measures memory and how soon a client is greeted.
 import os
 import re
 import resource
+import signal
 import socket
 import sys
 import time
@@ -157,8 +158,7 @@ def test_deferred_messages():
         wait_for(lambda: t.status()["preparing"] == 0, 300, every=1)
         running = pss_kb(t.worker_pid()) - before
         # And as a new server finds them.
-        t.process.kill()
-        t.process.wait()
+        t.stop(signal.SIGKILL)
         start = time.monotonic()
         t.start()
         restart = time.monotonic() - start

@@ -2,6 +2,7 @@
 """Mail no RCPT has asked about: a notice, or a recipient whom a step adds, gets its class of the claiming steps."""
 import email
 import os
+import signal
 import sys
 import time
 
@@ -96,8 +97,7 @@ def test_outcome_of_a_dropped_notice_is_stored():
     with Sink(REFUSED) as sink, server(sink) as t:
         send(t, "nobody@here.example")
         wait_for(lambda: lines(t, "undeliverable"))
-        t.process.kill()
-        t.process.wait()
+        t.stop(signal.SIGKILL)
         t.start()
         wait_for(lambda: t.cli("queue", "--json", "list", check=False).returncode == 0)
         assert t.queue() == []

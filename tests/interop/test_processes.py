@@ -49,7 +49,7 @@ def gone(pid):
         return True
 
 
-def fails(t, seconds=20):
+def fails(t, seconds=60):
     """Starts, expects the end; returns (exit status, log)."""
     t.start(wait=False)
     try:
@@ -94,10 +94,10 @@ def test_supervisor_killed_takes_the_worker_along_and_can_follow_itself():
         start = time.monotonic()
         t.process.kill()
         t.process.wait()
-        wait_for(lambda: gone(worker), 2)
+        wait_for(lambda: gone(worker))
         t.start()  # the same ports, the same spool
-        assert time.monotonic() - start < 10 * SLOW
-        assert [m["id"] for m in t.queue()] == [ident]
+        assert time.monotonic() - start < 50 * SLOW
+        wait_for(lambda: [m["id"] for m in t.queue()] == [ident])
 
 
 def test_second_server_waits_and_then_says_why():
@@ -106,7 +106,7 @@ def test_second_server_waits_and_then_says_why():
         other = Tern(CONFIG.replace("{port}", str(t.port)).replace("{dir}", t.dir) +
                      "spool: { path: %s/spool, min_free: 1MB }\n" % t.dir, port=t.port)
         with other:
-            code, log = fails(other, 30)
+            code, log = fails(other)
             assert code == 1, (code, log)
             assert "spool" in log and ("lock" in log or "another" in log), log
         assert Client(t.port).cmd("NOOP")[0] == 250, "the first one goes on"
@@ -118,7 +118,7 @@ def test_port_taken():
         s.listen()
         port = s.getsockname()[1]
         with Tern(CONFIG, port=port) as t:
-            code, log = fails(t, 30)
+            code, log = fails(t)
             assert code == 1, code
             assert re.search(r"tern\.yaml:\d+:\d+: listener mx: 127\.0\.0\.1:%d: Address already in use" % port, log), log
 
@@ -187,7 +187,7 @@ def test_worker_dies_with_its_supervisor_after_the_change_of_user():
         freeze(worker)  # cannot notice by itself
         t.process.kill()
         t.process.wait()
-        wait_for(lambda: gone(worker), 2)
+        wait_for(lambda: gone(worker))
 
 
 @as_root

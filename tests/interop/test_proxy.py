@@ -70,6 +70,14 @@ def is_closed(c):
         return True
 
 
+def code_of(c):
+    """the reply to it"""
+    try:
+        return c.reply()[0]
+    finally:
+        c.close()
+
+
 def send_mail(c):
     assert c.reply()[0] == 220
     return c.mail("a@client.example", ["bob@example.org"], "Subject: x\n\nx\n")
@@ -115,7 +123,7 @@ def test_others_are_clients_themselves():
 
 def test_what_is_no_header():
     """The connection ends without a word, and the log says why."""
-    with server(wait="1s") as t:
+    with server(wait="%ds" % (2 * SLOW)) as t:
         for header, why in ((b"EHLO client.example\r\n", "got something that is no PROXY header"),
                             (b"PROXY TCP4 here there 1 2\r\n", "got an address that is none"),
                             (v2()[:13] + b"\x12" + v2()[14:], "got an address family that is no stream"),
@@ -123,7 +131,7 @@ def test_what_is_no_header():
                             (v1()[:20], "got a part of one in time"), (b"", "got nothing in time")):
             begin = time.monotonic()
             assert is_closed(connect(t, header)), header
-            assert time.monotonic() - begin < 4 * SLOW
+            assert time.monotonic() - begin < 30 * SLOW
             wait_for(lambda: why in t.log_text())
         c = connect(t, v1()[:20])
         c.sock.shutdown(socket.SHUT_WR)
@@ -138,14 +146,14 @@ def test_what_is_no_header():
 def test_limits_are_the_clients():
     """sessions_per_address counts whom the header names; limits.sessions holds for those that have not said it yet, too."""
     with server(sessions=5) as t:
+        wait_for(lambda: t.status()["sessions"] == 0)
         held = [connect(t, v1()) for _ in range(2)]
         assert [c.reply()[0] for c in held] == [220, 220]
         assert connect(t, v1()).reply()[0] == 421
         held.append(connect(t, v1("192.0.2.8")))
         assert held[-1].reply()[0] == 220
         held += [connect(t), connect(t)]
-        time.sleep(0.3)
-        assert connect(t, v1("192.0.2.9")).reply()[0] == 421
+        wait_for(lambda: code_of(connect(t, v1("192.0.2.9"))) == 421)  # the loops may take them in any order
         for c in held:
             c.close()
         def all_gone():
@@ -190,7 +198,7 @@ def test_haproxy():
     for send in ("send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id", "send-proxy-v2 check inter 200ms"):
         with server('["127.0.0.3"]') as t, Haproxy(t.port, send) as h:
             c = Client.__new__(Client)
-            c.sock = socket.create_connection(("127.0.0.1", h.port), 30, source_address=("127.0.0.9", 0))
+            c.sock = socket.create_connection(("127.0.0.1", h.port), 30 * SLOW, source_address=("127.0.0.9", 0))
             c.sock.settimeout(30 * SLOW)
             c.rest = b""
             assert send_mail(c)[0] == 250, send

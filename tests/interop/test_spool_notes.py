@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What steps noted travels with the message: through the queue, past a kill -9, to route, deliver and result."""
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -92,8 +93,7 @@ def test_notes_outlive_the_server():
     with Tern(CONFIG + "delivery: false\n", files={"notes.lua": SCRIPT}).start() as t:
         send(t)
         assert len(t.queue()) == 2  # two groups: their tags differ
-        t.process.kill()
-        t.process.wait()
+        t.stop(signal.SIGKILL)
         t.write_config(CONFIG)
         t.start()
         arrived(t)

@@ -14,7 +14,7 @@ from arcpeers import Dkimpy as DkimpyArc
 from dkimpeers import Dkimpy, Dns, Key, crlf, need_peers
 from peers import Postfix, Sink
 from srs import Postsrsd, mail_srs
-from ternlib import MODULES, ROOT, Client, Tern, need, queue_id, run, wait_for
+from ternlib import MODULES, ROOT, Client, Tern, in_one_day, need, queue_id, run, wait_for
 
 SECRET = "the+secret/of this test"
 DOMAIN = "srs.example.org"
@@ -45,7 +45,7 @@ def recipe(srs="", provider="{provider}"):
                      ("  - { transport: smtp }", '  - { domain: [provider.example], to: ["127.0.0.1:%s"] }\n  - { to: ["127.0.0.1:{sink}"] }' % provider)):
         assert old in config, old
         config = config.replace(old, new)
-    return 'dns: { servers: ["127.0.0.1:{dns}"], timeout: 500ms, tries: 1 }\n' + config
+    return 'dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }\n' + config
 
 
 def make(config, files=FILES, **values):
@@ -111,6 +111,7 @@ def home(senders):
 def test_postsrsd():
     """Each reads what the other has made, with one secret; the second of two, too."""
     need("postsrsd")
+    in_one_day()
     with Sink() as sink, Sink() as provider, server(sink, provider, "alphabet: base64") as t, \
             Postsrsd(DOMAIN, FILES["srs.secrets"]) as p, Postsrsd(DOMAIN, "the old one of it\n", "-a+", "-n8") as old:
         ours = forwarded(t, provider, SENDERS)
@@ -128,6 +129,7 @@ def test_postsrsd():
 
 def test_mail_srs():
     need("perl", "srs")
+    in_one_day()
     with Sink() as sink, Sink() as provider, server(sink, provider, "alphabet: base64, separator: '-'") as t:
         ours = forwarded(t, provider, SENDERS)
         assert mail_srs(SECRET, [(a, None) for a in ours], "-") == [as_returned(s) for s in SENDERS]
@@ -314,7 +316,7 @@ def test_configurations_that_are_wrong():
 
 PROVIDER = """
 hostname: mx.provider.example
-dns: { servers: ["127.0.0.1:{dns}"], timeout: 500ms, tries: 1 }
+dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }
 listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound } }
 policies:
   inbound:

@@ -41,7 +41,7 @@ def begin(client, rcpt="alice@example.org"):
 
 
 def test_term_ends_idle_sessions_and_lets_a_transaction_finish():
-    with Tern(CONFIG.replace("drain: 2s", "drain: 30s")).start() as t:
+    with Tern(CONFIG.replace("drain: 2s", "drain: 10m")).start() as t:
         idle, busy = Client(t.port), Client(t.port)
         idle.cmd("EHLO client.example")
         begin(busy)
@@ -56,7 +56,7 @@ def test_term_ends_idle_sessions_and_lets_a_transaction_finish():
         assert code == 250, (code, text)
         assert busy.reply()[0] == 421, "after its transaction the session ends"
         assert t.stop() == 0
-        assert time.monotonic() - start < 15 * SLOW, "it waited for the whole drain"
+        assert time.monotonic() - start < 60 * SLOW, "it waited for the whole drain"
         assert "the worker ends" in t.log_text()
         t.start()
         wait_for(lambda: len(t.maildir("alice")) == 1)
@@ -70,7 +70,7 @@ def test_term_ends_the_rest_after_drain():
         t.process.send_signal(signal.SIGTERM)
         code, text = busy.reply()
         waited = time.monotonic() - start
-        assert code == 421 and 1.5 < waited < 2 + 8 * SLOW, (code, text, waited)
+        assert code == 421 and 1.5 < waited < 2 + 30 * SLOW, (code, text, waited)
         assert closed(busy)
         assert t.stop() == 0
 
@@ -87,11 +87,13 @@ def test_second_term_does_not_wait():
 
 
 def test_hup_changes_policy_for_new_sessions():
-    with Tern(CONFIG).start() as t:
+    drain = 5 * SLOW  # for what the old session does meanwhile
+    config = CONFIG.replace("drain: 2s", "drain: %ds" % drain)
+    with Tern(config).start() as t:
         old = Client(t.port)
         begin(old)
         old.cmd("RSET")
-        t.write_config(CONFIG.replace("alice@example.org", "bob@example.org"))
+        t.write_config(config.replace("alice@example.org", "bob@example.org"))
         t.process.send_signal(signal.SIGHUP)
         wait_for(lambda: t.status()["generation"] == 2)
         new = Client(t.port)
@@ -101,7 +103,7 @@ def test_hup_changes_policy_for_new_sessions():
         assert old.cmd("RCPT TO:<bob@example.org>")[0] == 550
         old.cmd("RSET")
         assert t.metric("tern_generations") == 2
-        time.sleep(2.2)  # drain
+        time.sleep(drain + 0.2)
         code, text = old.cmd("MAIL FROM:<a@client.example>")
         assert code == 421 and text.startswith("4.3.2"), (code, text)
         assert closed(old)
@@ -192,7 +194,7 @@ def test_taken_port_refuses_the_reload_whole():
                                           'bind: ["127.0.0.1:{port}", "127.0.0.1:{second}", "127.0.0.1:%d"]' % taken))
             start = time.monotonic()
             r = t.cli("reload", check=False)
-            assert r.returncode != 0 and time.monotonic() - start < 5 * SLOW
+            assert r.returncode != 0 and time.monotonic() - start < 30 * SLOW
             said = r.stdout + r.stderr
             assert "in use" in said and str(taken) in said and re.search(r"tern\.yaml:\d+:\d+: ", said), said
             assert t.status()["generation"] == 1
@@ -214,10 +216,13 @@ def pss_kb(pid):
         return next(int(l.split()[1]) for l in f if l.startswith("Pss_Anon:"))
 
 
-def settled_pss_kb(pid):
-    """Once the worker has given back what the old generations held: it does so every two seconds."""
-    time.sleep(3)
-    return pss_kb(pid)
+def settled_pss_kb(pid, enough=0):
+    """Once the worker has given back what the old generations held: it does so every two seconds, on a busy machine later."""
+    least, end = pss_kb(pid), time.monotonic() + (60 if enough else 5)
+    while least > enough and time.monotonic() < end:
+        time.sleep(0.5)
+        least = min(least, pss_kb(pid))
+    return least
 
 
 class Steady:
@@ -249,7 +254,7 @@ class Steady:
 
 def test_hundred_reloads_under_load():
     script = 'local tern = require "tern"\ntern.on("message", function(txn) end)\n'
-    config = CONFIG.replace("drain: 2s", "drain: 30s").replace(
+    config = CONFIG.replace("drain: 2s", "drain: 5m").replace(
         "    - rcpt_limit", "    - lua: { script: nothing.lua }\n    - rcpt_limit") + "log: { level: error }\n"
     with Tern(config, files={"nothing.lua": script}).start() as t:
         load = [Steady(t.port), Steady(t.port)]
@@ -270,11 +275,12 @@ def test_hundred_reloads_under_load():
         assert load[0].done + load[1].done > 10
         wait_for(lambda: t.metric("tern_generations") == 1, 60)
         assert t.status()["generation"] == 91 and t.worker_pid() == worker
-        pss = settled_pss_kb(worker)
+        bound = max(after_tenth * 1.05, after_tenth + 512)
+        pss = settled_pss_kb(worker, bound)
         print("PSS %d KB after ten reloads, %d KB at the end; %d sessions" %
               (after_tenth, pss, load[0].done + load[1].done))
         if SLOW == 1:  # sanitizers keep what was freed
-            assert pss <= max(after_tenth * 1.05, after_tenth + 512), (after_tenth, pss)
+            assert pss <= bound, (after_tenth, pss)
 
 
 if __name__ == "__main__":

@@ -157,9 +157,7 @@ def test_it_outlives_a_worker_and_goes_with_the_server():
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: t.worker_pid() not in (None, worker) and is_taken(t), 30)
         assert os.stat(path(t, "lmtp")).st_ino == inode
-        t.process.kill()  # its name stays: the next server takes it away
-        t.process.wait()
-        t.process = None
+        t.stop(signal.SIGKILL)  # its name stays: the next server takes it away
         assert os.path.exists(path(t, "lmtp"))
         t.start()
         assert is_taken(t) and os.stat(path(t, "lmtp")).st_mode & 0o777 == 0o666

@@ -37,7 +37,7 @@ ELSEWHERE = {
 }
 CONFIG = """
 hostname: mx.test
-dns: { servers: ["127.0.0.1:{dns}"], timeout: 500ms, tries: 1 }
+dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }
 limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 tables:
   keys: { "*": "signer.test:s1:rsa.pem signer.test:e1:ed25519.pem" }

@@ -2,6 +2,8 @@
 
 Standard library only. Everything is bounded in time; nothing leaves the loopback.
 """
+import faulthandler
+import fcntl
 import json
 import os
 import random
@@ -12,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -42,12 +45,37 @@ def certificates_for(config, folder):
                         "-out", os.path.join(folder, cert)], check=True, capture_output=True, timeout=60 * SLOW)
 
 
-PORTS = range(10000, 32000)  # below those that the kernel gives to connections, and to other tests by chance only
+PORTS = range(10000, 32000)  # below those that the kernel gives to connections
+
+
+class Reserved:
+    """Ports that nobody else of these tests is given until this process ends, bound or not: each is a locked octet of one file."""
+
+    file = None
+    mine = set()
+    lock = threading.Lock()
+
+    @classmethod
+    def take(cls, port):
+        with cls.lock:
+            if cls.file is None:
+                path = os.path.join(tempfile.gettempdir(), "tern-test-ports-%d" % os.geteuid())
+                cls.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            if port in cls.mine:
+                return False
+            try:
+                fcntl.lockf(cls.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            except OSError:
+                return False
+            cls.mine.add(port)
+            return True
 
 
 def free_port():
     for _ in range(1000):
         port = random.choice(PORTS)
+        if not Reserved.take(port):
+            continue
         with socket.socket() as s, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
             try:
                 s.bind(("127.0.0.1", port))
@@ -58,9 +86,13 @@ def free_port():
     raise AssertionError("no free port")
 
 
+LEAST_WAIT_S = 60  # a limit is for what never comes, on whatever machine; how soon something comes is for clocks to say
+
+
 def wait_for(what, seconds=10, every=0.02):
-    """Calls what() until it is true; raises after `seconds`."""
-    end = time.monotonic() + seconds * SLOW
+    """Calls what() until it is true; raises after `seconds`, or a minute if that is longer."""
+    seconds = max(seconds, LEAST_WAIT_S) * SLOW
+    end = time.monotonic() + seconds
     while True:
         got = what()
         if got:
@@ -70,16 +102,55 @@ def wait_for(what, seconds=10, every=0.02):
         time.sleep(every)
 
 
-def freeze(pid):
-    """SIGSTOP, and waits until no thread of the process runs any more: on a busy machine that takes a while."""
-    def stopped():
+def states(pid):
+    """What each thread of a process does, as letters of proc(5); none: it is gone."""
+    found = []
+    try:
         for task in os.listdir("/proc/%d/task" % pid):
             with open("/proc/%d/task/%s/stat" % (pid, task)) as f:
-                if f.read().rsplit(")", 1)[1].split()[0] not in "Tt":
-                    return False
-        return True
+                found.append(f.read().rsplit(")", 1)[1].split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return found
+
+
+def children(pid):
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+            return [int(p) for p in f.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def is_gone(pid):
+    """The process has ended; a zombie waits for whoever adopted it."""
+    return all(s in "ZX" for s in states(pid))
+
+
+def freeze(pid):
+    """SIGSTOP, and waits until no thread of the process runs any more: on a busy machine that takes a while."""
     os.kill(pid, signal.SIGSTOP)
-    wait_for(stopped)
+    wait_for(lambda: all(s in "Tt" for s in states(pid)))
+
+
+def in_one_day(seconds=60):
+    """For a test that names the day: if midnight UTC is nearer than that, it is waited for."""
+    left = 86400 - time.time() % 86400
+    if left < seconds * SLOW:
+        time.sleep(left + 1)
+
+
+def soon_once(seconds, what, times=5):
+    """Whether what() takes less than `seconds` in one of some tries: what is delayed on purpose never does, a busy machine at times."""
+    took = []
+    while len(took) < times:
+        began = time.monotonic()
+        what()
+        took.append(time.monotonic() - began)
+        if took[-1] < seconds:
+            return True
+    print("     took %s s" % ", ".join("%.2f" % s for s in took), flush=True)
+    return False
 
 
 def can_connect(port, host="127.0.0.1"):
@@ -151,9 +222,21 @@ class Tern:
             pids = f.read().split()
         return int(pids[0]) if pids else None
 
+    def at_work(self):
+        """a thread of the server wants to run, or waits for the disk: it has not dealt yet with what it was given"""
+        if self.process is None:
+            return False
+        found, more = [], [self.process.pid]
+        while more:
+            found += more
+            more = [c for pid in more for c in children(pid)]
+        return any(s in "RD" for pid in found for s in states(pid))
+
     def stop(self, sig=signal.SIGTERM, seconds=60):
+        """The exit status, once the processes that it had started are gone, too."""
         if self.process is None:
             return None
+        started = children(self.process.pid)
         if self.process.poll() is None:
             self.process.send_signal(sig)
         try:
@@ -162,18 +245,20 @@ class Tern:
             self.process.kill()
             self.process.wait()
             raise AssertionError("tern did not stop:\n" + self.log_text()[-4000:])
+        end = time.monotonic() + 20 * SLOW
+        while not all(is_gone(pid) for pid in started) and time.monotonic() < end:
+            time.sleep(0.01)
         code, self.process = self.process.returncode, None
         return code
 
     def log_text(self):
-        """A thread of its own writes the log: waits (bounded) until it has said nothing more for a moment."""
-        text = self.log_now()
-        for _ in range(20):
+        """A thread of its own writes the log: waits (bounded) until nobody is at work, and it has said nothing more for a moment."""
+        text, end = self.log_now(), time.monotonic() + 2 * SLOW
+        while True:
             time.sleep(0.03 * SLOW)
             before, text = text, self.log_now()
-            if text == before:
-                break
-        return text
+            if (text == before and not self.at_work()) or time.monotonic() > end:
+                return text
 
     def log_now(self):
         try:
@@ -183,8 +268,16 @@ class Tern:
             return ""
 
     def cli(self, *words, check=True, input=None):
-        r = subprocess.run([BINARY, words[0], "-c", self.config, *words[1:]], capture_output=True, text=True,
-                           env=self.env(), timeout=120 * SLOW, input=input)
+        """`tern words`. With `check` it has to succeed: once a worker that has just begun can be asked, and the record is written."""
+        end = time.monotonic() + LEAST_WAIT_S * SLOW
+        while True:
+            r = subprocess.run([BINARY, words[0], "-c", self.config, *words[1:]], capture_output=True, text=True,
+                               env=self.env(), timeout=120 * SLOW, input=input)
+            later = (75, 1) if words[0] == "why" else (75,)
+            running = self.process is not None and self.process.poll() is None
+            if not check or r.returncode not in later or not running or time.monotonic() > end:
+                break
+            time.sleep(0.05)
         if check and r.returncode != 0:
             raise AssertionError("tern %s: %d\n%s%s" % (" ".join(words), r.returncode, r.stdout, r.stderr))
         return r
@@ -318,10 +411,33 @@ def need_shared(*parts):
     return path
 
 
+class Ended(BaseException):
+    """Whoever started the file has lost patience."""
+
+
+def on_term(number, frame):
+    signal.signal(number, signal.SIG_IGN)  # what was started is still to be ended
+    faulthandler.dump_traceback()
+    raise Ended("it took too long and was told to end (SIGTERM)")
+
+
+def where(e):
+    """One line of an exception: the line of the test that it came by, and what it says."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    frames = traceback.extract_tb(e.__traceback__)
+    own = [f for f in frames if os.path.dirname(os.path.abspath(f.filename)) != here] or frames
+    last = "%s:%d: " % (os.path.basename(own[-1].filename), own[-1].lineno) if own else ""
+    said = " ".join(str(e).split()) or (own[-1].line if own else "")
+    return "%s%s: %s" % (last, type(e).__name__, said[:600])
+
+
 def run(tests):
-    """Runs functions by name, prints a line each and the count; for the end of a test file. 77: all were skipped."""
+    """Runs functions by name, prints a line each and the count; for the end of a test file. 77: all were skipped.
+
+    A line of one that fails says why (./check shows those first); so does that of one who hangs, when it is told to end."""
     only = sys.argv[1:]
     failed = skipped = done = 0
+    signal.signal(signal.SIGTERM, on_term)
     for test in tests:
         if only and test.__name__ not in only:
             continue
@@ -335,10 +451,12 @@ def run(tests):
                 raise
             skipped += 1
             print("skip %s" % test.__name__, flush=True)
-        except Exception:
+        except (Exception, Ended) as e:
             failed += 1
             traceback.print_exc()
-            print("FAIL %s" % test.__name__, flush=True)
+            print("FAIL %s: %s" % (test.__name__, where(e)), flush=True)
+            if isinstance(e, Ended):
+                break
     passed = done - failed - skipped
     print("%d passed, %d failed" % (passed, failed) + (", %d skipped" % skipped if skipped else ""), flush=True)
     sys.exit(1 if failed else 77 if skipped and not passed else 0)

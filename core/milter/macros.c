@@ -67,6 +67,45 @@ const char *milter_macro(const struct milter_macros *m, enum milter_macro which)
     return m->values[which] != NULL ? m->values[which] : "";
 }
 
+/* By its version: "8.17.1.9". A login that anybody else tells is not to be changed. */
+static bool is_sendmail(const struct milter_macros *m)
+{
+    return strncmp(milter_macro(m, MILTER_MACRO_v), "8.", 2) == 0;
+}
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Not mime/xtext.h: a '=', which may not stand in there, Sendmail leaves as it is. False: a '+' without its digits. */
+static bool decode(struct slice text, struct buf *out)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        int high = 0, low = 0;
+        if (text.ptr[i] == '+') {
+            high = i + 2 < text.len ? hex(text.ptr[i + 1]) : -1;
+            low = i + 2 < text.len ? hex(text.ptr[i + 2]) : -1;
+        }
+        if (high < 0 || low < 0)
+            return false;
+        buf_add_char(out, text.ptr[i] == '+' ? (char)(high << 4 | low) : text.ptr[i]);
+        i += text.ptr[i] == '+' ? 2 : 0;
+    }
+    return true;
+}
+
+void milter_macro_name(const struct milter_macros *m, enum milter_macro which, struct buf *out)
+{
+    struct slice value = slice_cstr(milter_macro(m, which));
+    size_t before = out->len;
+
+    if (is_sendmail(m) && decode(value, out))
+        return;
+    buf_cut(out, before);
+    buf_add(out, value);
+}
+
 void milter_macros_end_mail(struct milter_macros *m)
 {
     for (unsigned i = 0; i < MILTER_MACRO_COUNT; i++)

@@ -8,6 +8,7 @@
 #ifndef TERN_MILTER_MACROS_H
 #define TERN_MILTER_MACROS_H
 
+#include "base/buf.h"
 #include "milter/wire.h"
 
 #define MILTER_MACRO_OCTETS_MAX 512
@@ -36,6 +37,11 @@ struct milter_macros {
 /* The data of one packet of macros. False: it is malformed. */
 bool milter_macros_take(struct milter_macros *m, struct slice data);
 const char *milter_macro(const struct milter_macros *m, enum milter_macro which); /* "" if it was not said */
+/*
+ * A login, or the subject of a certificate, as it is meant: Sendmail tells those with escapes ("carol+2Bx@...", as
+ * xtext of RFC 3461), Postfix as they are. Appended to `out`.
+ */
+void milter_macro_name(const struct milter_macros *m, enum milter_macro which, struct buf *out);
 void milter_macros_end_mail(struct milter_macros *m); /* forgets those of MAIL and what follows it */
 void milter_macros_clear(struct milter_macros *m);
 

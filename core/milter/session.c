@@ -160,7 +160,8 @@ static void negotiate(struct milter_session *s, struct slice data)
         steps |= MILTER_NO_BODY | MILTER_NO_HEADERS | MILTER_NO_EOH;
     ours.version = theirs.version < MILTER_VERSION_MAX ? theirs.version : MILTER_VERSION_MAX;
     ours.actions = theirs.actions & (MILTER_ADD_HEADERS | MILTER_CHANGE_HEADERS | MILTER_ADD_RCPT | MILTER_DELETE_RCPT |
-                                     MILTER_QUARANTINE | MILTER_CHANGE_SENDER | MILTER_SET_MACROS);
+                                     MILTER_QUARANTINE | MILTER_CHANGE_SENDER | MILTER_ADD_RCPT_PARAMS |
+                                     MILTER_SET_MACROS);
     ours.steps = theirs.steps & steps;
     s->version = ours.version;
     s->actions = ours.actions;

@@ -182,6 +182,15 @@ void milter_put_string(struct buf *out, char code, struct slice text)
     end(out, at);
 }
 
+void milter_put_rcpt(struct buf *out, struct slice address, struct slice params)
+{
+    size_t at = begin(out, '2');
+
+    add_string(out, address);
+    add_string(out, params);
+    end(out, at);
+}
+
 void milter_put_header(struct buf *out, char code, uint32_t index, struct slice name, struct slice value, bool leading)
 {
     size_t at = begin(out, code);

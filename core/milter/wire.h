@@ -32,6 +32,7 @@ enum milter_action {
     MILTER_CHANGE_HEADERS = 1u << 4,
     MILTER_QUARANTINE = 1u << 5,
     MILTER_CHANGE_SENDER = 1u << 6,
+    MILTER_ADD_RCPT_PARAMS = 1u << 7,
     MILTER_SET_MACROS = 1u << 8,
 };
 enum milter_step {
@@ -99,6 +100,8 @@ void milter_put(struct buf *out, char code); /* c continue, d discard, p progres
 /* A reply with its code. `%` is doubled, as the MTA takes the text for a format; a line end becomes a blank. */
 void milter_put_reply(struct buf *out, unsigned code, const char *enhanced, struct slice text);
 void milter_put_string(struct buf *out, char code, struct slice text); /* + - e q: an address, a reason */
+/* A recipient that is added, with words as they stand behind RCPT TO:<> (NOTIFY=NEVER ORCPT=...). */
+void milter_put_rcpt(struct buf *out, struct slice address, struct slice params);
 /*
  * i insert at `index`, m change the index-th (from 1) of that name, h add at the end (no index). Line ends of
  * `value` are sent as LF, as MTAs keep them. `leading`: its first blank is sent, too.

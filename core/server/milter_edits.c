@@ -12,6 +12,8 @@
 #include "module/header_edit.h"
 #include "server/milter.h"
 
+#define BEHIND_ALL 0x7fffffffu /* where a field is inserted: more than any header has */
+
 void milter_rcpts_add(struct milter_rcpts *r, struct slice address)
 {
     if (r->count == r->size) {
@@ -74,6 +76,32 @@ static bool is_delivered(const struct engine_group *g)
     return g->disposition != DISPOSE_DISCARD;
 }
 
+static void add_param(struct buf *out, const char *key, tern_str value)
+{
+    if (value.len > 0)
+        buf_printf(out, "%s%s=%.*s", out->len > 0 ? " " : "", key, (int)value.len, value.ptr);
+}
+
+/*
+ * Who was rewritten or expanded keeps what the client wanted to be told (RFC 3461), as in a server of our own. An
+ * MTA that cannot hear that tells its client what it tells of others.
+ */
+static void put_added(struct edits *e, const struct rcpt_facts *rcpt)
+{
+    CLEANUP_BUF struct buf address = BUF_INIT, params = BUF_INIT;
+
+    if (milter_session_may(e->session, MILTER_ADD_RCPT_PARAMS)) {
+        add_param(&params, "NOTIFY", rcpt->notify);
+        add_param(&params, "ORCPT", rcpt->orcpt);
+    }
+    if (params.len > 0) {
+        buf_printf(&address, "<%.*s>", (int)rcpt->view.mailbox.address.len, rcpt->view.mailbox.address.ptr);
+        milter_put_rcpt(&e->out->packets, buf_slice(&address), buf_slice(&params));
+    } else if (may(e, MILTER_ADD_RCPT, "add a recipient")) {
+        put_address(e, '+', rcpt->view.mailbox.address);
+    }
+}
+
 static void put_rcpts(struct edits *e, const struct milter_rcpts *rcpts, const struct engine_message_result *r)
 {
     bool *stays = mem_zalloc(rcpts->count + 1);
@@ -83,13 +111,34 @@ static void put_rcpts(struct edits *e, const struct milter_rcpts *rcpts, const s
             const struct rcpt_facts *rcpt = r->groups[i].facts->rcpts[k];
             if (is_as_it_came(rcpt) && rcpt->family < rcpts->count)
                 stays[rcpt->family] = true;
-            else if (may(e, MILTER_ADD_RCPT, "add a recipient"))
-                put_address(e, '+', rcpt->view.mailbox.address);
+            else
+                put_added(e, rcpt);
         }
     for (unsigned i = 0; i < rcpts->count; i++)
         if (!stays[i] && may(e, MILTER_DELETE_RCPT, "delete a recipient"))
             milter_put_string(&e->out->packets, '-', slice_cstr(rcpts->text.data + rcpts->at[i]));
     free(stays);
+}
+
+/* No other field of that name is there, or was. */
+static bool is_alone(const struct engine_group *g, const struct header_change *list, int n, int at)
+{
+    for (int i = 0; i < n; i++)
+        if (i != at && slice_equal_nocase(list[i].name, list[at].name))
+            return false;
+    return message_head_find(g->edited, list[at].name, 1) == NULL;
+}
+
+/*
+ * h is for the end, but Sendmail puts such a field in front of the first of its name; one that is inserted behind
+ * them all stands at the end everywhere. Alone it goes as h, which takes the place of a Date that Sendmail would make.
+ */
+static void put_at_end(struct edits *e, const struct header_change *c, bool alone)
+{
+    bool leading = milter_session_leading_space(e->session);
+
+    if (may(e, MILTER_ADD_HEADERS, "add a header field"))
+        milter_put_header(&e->out->packets, alone ? 'h' : 'i', BEHIND_ALL, c->name, c->value, leading);
 }
 
 static void put_change(struct edits *e, const struct header_change *c)
@@ -110,10 +159,7 @@ static void put_change(struct edits *e, const struct header_change *c)
         if (may(e, MILTER_ADD_HEADERS, "add a header field"))
             milter_put_header(out, 'i', 0, c->name, c->value, leading);
         break;
-    case HEADER_AT_END:
-        if (may(e, MILTER_ADD_HEADERS, "add a header field"))
-            milter_put_header(out, 'h', 0, c->name, c->value, leading);
-        break;
+    case HEADER_AT_END: break; /* put_at_end() */
     }
 }
 
@@ -124,8 +170,12 @@ static int put_header(struct edits *e, const struct engine_group *g)
 
     arena_init(&arena);
     int n = message_head_changes(g->edited, &arena, &changes);
-    for (int i = 0; i < n; i++)
-        put_change(e, &changes[i]);
+    for (int i = 0; i < n; i++) {
+        if (changes[i].kind == HEADER_AT_END)
+            put_at_end(e, &changes[i], is_alone(g, changes, n, i));
+        else
+            put_change(e, &changes[i]);
+    }
     arena_fini(&arena);
     return n < 0 ? n : 0;
 }

@@ -258,11 +258,13 @@ static void op_client_gone(void *owner)
 /* STARTTLS is followed by a new greeting, with which these come. */
 static void tell_tls(struct milter_policy *p)
 {
+    CLEANUP_BUF struct buf subject = BUF_INIT;
     struct engine_tls t = { .version = slice_cstr(macro(p, MILTER_MACRO_tls_version)),
                             .cipher = slice_cstr(macro(p, MILTER_MACRO_cipher)), .sni = SLICE(""),
-                            .client = SLICE(""), .subject = slice_cstr(macro(p, MILTER_MACRO_cert_subject)),
-                            .fingerprint = SLICE(""), .error = SLICE("") };
+                            .client = SLICE(""), .fingerprint = SLICE(""), .error = SLICE("") };
 
+    milter_macro_name(milter_session_macros(p->milter), MILTER_MACRO_cert_subject, &subject);
+    t.subject = buf_slice(&subject);
     if (t.version.len > 0 && !engine_session_facts(p->engine)->tls)
         engine_tls(p->engine, &t);
 }
@@ -348,6 +350,14 @@ static void forget_mail(struct milter_policy *p)
     buf_free(&p->rcpt);
 }
 
+static void set_user(struct milter_policy *p)
+{
+    CLEANUP_BUF struct buf user = BUF_INIT;
+
+    milter_macro_name(milter_session_macros(p->milter), MILTER_MACRO_auth_authen, &user);
+    engine_set_user(p->engine, journal_user_is_valid(buf_slice(&user)) ? buf_slice(&user) : SLICE(""));
+}
+
 static void op_mail(void *owner, const struct milter_path *path)
 {
     struct milter_policy *p = owner;
@@ -379,8 +389,7 @@ static void op_mail(void *owner, const struct milter_path *path)
     t->id = tern_str_dup(arena, slice_cstr(id));
     t->envid = t->ret = t->forwarded = (tern_str){ "", 0 };
     take_params(path->params, t);
-    struct slice user = slice_cstr(macro(p, MILTER_MACRO_auth_authen));
-    engine_set_user(p->engine, journal_user_is_valid(user) ? user : SLICE(""));
+    set_user(p);
     engine_mail(p->engine, t, on_decided, p);
 }
 

@@ -88,6 +88,9 @@ static void on_mail(void *owner, const struct milter_path *p)
     assert(o->client && !o->open);
     o->open = choose(p->address).code == 0 || o->deferred;
     o->mail_asked = true;
+    CLEANUP_BUF struct buf user = BUF_INIT;
+    milter_macro_name(milter_session_macros(o->session), MILTER_MACRO_auth_authen, &user);
+    assert(user.len <= MILTER_MACRO_OCTETS_MAX);
     buf_printf(&o->log, "[mail %.*s %u]", (int)p->address.len, p->address.ptr, (unsigned)p->params.len);
     decide(o, p->address);
 }

@@ -211,9 +211,8 @@ end)
 """
 
 
-def test_edits_are_those_of_tern_itself():
-    """The same script on the same mails, behind Postfix and in a server of its own: the header that arrives is equal."""
-    need("postfix")
+def compare_edits(mta):
+    """The same script on the same mails, behind `mta` (tern, sink) and in a server of its own: the header that arrives is equal."""
     orders = ["add,X-A", "add,X-A,1 add,X-B,2 add,X-A,3", "remove,X-R,1 remove,X-R,1", "remove,X-R,3 replace,X-R,2", "replace,X-R,2 remove,X-R,1",
               "append,X-R,4 remove,X-R,1 replace,X-R,3", "add,X-R,9 replace,X-R,1 remove,X-R,2", "add,X-R add,X-R remove,X-R,1",
               "append,X-Z,1 append,X-Z,2 remove,X-Z,1", "remove,X-Do remove,Subject,1 add,Subject", "replace,Subject,1 replace,Subject,1",
@@ -230,7 +229,7 @@ routes: [{ transport: far }]
         head = re.sub(r"\r\n([ \t])", r"~\1", head)
         return [f for f in head.split("\r\n") if not re.match(r"(Received|Date|Message-Id|From):", f, re.I)]
     with Sink() as sink, Tern(direct, files={"filter.lua": EDITOR}, sink=sink.port).start() as d, Sink() as second, \
-            server(files={"filter.lua": EDITOR}) as t, postfix(t, second) as p:
+            server(files={"filter.lua": EDITOR}) as t, mta(t, second) as p:
         for i, order in enumerate(orders):
             body = "X-R: a\nSubject: %d\nX-Do: %s\nX-R:  b\n\twith a fold\nx-r: c\nFrom: a@client.example\n" \
                    "Date: Mon, 2 Mar 2026 10:00:00 +0000\nMessage-Id: <%d@x>\n\nHello\n" % (i, order, i)
@@ -240,6 +239,49 @@ routes: [{ transport: far }]
                 c.close()
             want, got = (fields(arrived(s, "r%d@far.example" % i)[0].data) for s in (sink, second))
             assert want == got, "%s:\n%s\n%s" % (order, "\n".join(want), "\n".join(got))
+
+
+def test_edits_are_those_of_tern_itself():
+    need("postfix")
+    compare_edits(postfix)
+
+
+# Who is rewritten or expanded keeps NOTIFY and ORCPT, whoever sends the mail on.
+MOVED = r"""
+local tern = require "tern"
+tern.on("mail", function(txn) if txn.sender.address:match("^old") then txn:rewrite_sender("new@client.example") end end)
+tern.on("rcpt", function(txn, rcpt)
+  if rcpt.local_part == "moved" then rcpt:rewrite("there@far.example") end
+  if rcpt.local_part == "list" then rcpt:expand({ "one@far.example", "two@far.example" }) end
+end)
+tern.on("message", function(txn) if txn:header("Subject") == "add" then txn:add_rcpt("added@far.example") end end)
+"""
+
+
+def check_params(mta):
+    with Sink(ehlo=("PIPELINING", "8BITMIME", "DSN")) as sink, server(files={"filter.lua": MOVED}) as t, mta(t, sink) as p:
+        c = Client(p.port)
+        c.cmd("EHLO client.example")
+        assert c.cmd("MAIL FROM:<old@client.example> RET=HDRS ENVID=QQ1")[0] == 250
+        for words in ("<moved@example.org> NOTIFY=NEVER ORCPT=rfc822;moved@example.org", "<list@example.org> NOTIFY=FAILURE", "<bob@example.org>"):
+            assert c.cmd("RCPT TO:" + words)[0] == 250, words
+        assert c.cmd("DATA")[0] == 354
+        c.send(b"Subject: add\r\n\r\nx\r\n.\r\n")
+        assert c.reply()[0] == 250
+        c.close()
+        want = {"there": ["NEVER"], "one": ["FAILURE"], "two": ["FAILURE"]}
+        wait_for(lambda: sorted(r.split("@")[0] for m in sink.mails for r in m.rcpts) == ["added", "bob", "one", "there", "two"], 30)
+        lines = {re.search(r"<(\w+)@", l).group(1): l for l in sink.commands if l.startswith("RCPT")}
+        for name, line in lines.items():
+            assert re.findall(r"NOTIFY=([\w,]+)", line) in ([want[name]] if name in want else ([], ["SUCCESS,FAILURE,DELAY"])), lines
+        assert "ORCPT=rfc822;moved@example.org" in lines["there"], lines
+        mail = [l for l in sink.commands if l.startswith("MAIL")]
+        assert mail and all("<new@client.example>" in l and "RET=HDRS" in l and "ENVID=QQ1" in l for l in mail), mail
+
+
+def test_what_the_client_wants_to_be_told():
+    need("postfix")
+    check_params(postfix)
 
 
 def test_hold_and_discard():

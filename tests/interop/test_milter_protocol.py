@@ -43,6 +43,7 @@ tern.on("message", function(txn)
   if what:match("add") then txn:add_rcpt("added@home.example") end
   if what:match("top") then txn:add_header("X-Top", "1\r\n\tfolded") end
   if what:match("change") then txn:replace_header("X-Old", "new", 2) txn:remove_header("X-Old", 1) txn:append_header("X-End", "2") end
+  if what:match("behind") then txn:append_header("X-Old", "last") end
   if what:match("ask") then local answer = tern.dns("slow.example", "A") return tern.reject(550, "5.7.1", "slow") end
   if what:match("count") then return tern.reject(550, "5.7.1", txn.size .. " octets for " .. txn.rcpt_count) end
 end)
@@ -60,7 +61,7 @@ def strings(data):
 def test_what_becomes_of_a_mail():
     """Sender, recipients, header fields, quarantine, discard: the packets, in the order in which they must be applied."""
     with server() as t, Mta(t.port) as m:
-        assert m.version == 6 and m.actions == 0x17D and m.steps == 0x1C0180 | 0x200, (m.version, hex(m.actions), hex(m.steps))
+        assert m.version == 6 and m.actions == 0x1FD and m.steps == 0x1C0180 | 0x200, (m.version, hex(m.actions), hex(m.steps))
         assert b"{auth_authen}" in m.symbols and b"{tls_version}" in m.symbols
         m.begin()
         assert m.whole() == [(b"c", b"")]
@@ -77,9 +78,19 @@ def test_what_becomes_of_a_mail():
         got = m.whole([("X-Old", " a"), ("Subject", " change"), ("x-old", " b"), ("X-Old", " c")])
         assert got == [(b"m", b"\0\0\0\2X-Old\0 new\0"), (b"m", b"\0\0\0\1X-Old\0\0"), (b"h", b"X-End\0 2\0"), (b"c", b"")], got
         assert m.mail() == m.rcpt() == (b"c", b"")
+        got = m.whole([("X-Old", " a"), ("Subject", " behind")])  # Sendmail would put it in front by h
+        assert got == [(b"i", b"\x7f\xff\xff\xffX-Old\0 last\0"), (b"c", b"")], got
+        assert m.mail() == m.rcpt() == (b"c", b"")
         assert m.whole([("Subject", " hold")]) == [(b"q", b"because\0"), (b"c", b"")]
         assert m.mail() == m.rcpt() == (b"c", b"")
         assert m.whole([("Subject", " discard")]) == [(b"d", b"")]
+        # Who is rewritten or expanded keeps what the client wants to be told, if the server can hear that.
+        assert m.mail() == (b"c", b"")
+        assert m.rcpt("<moved@x.example>", "NOTIFY=NEVER", "ORCPT=rfc822;moved@x.example") == m.rcpt("<list@x.example>", "NOTIFY=SUCCESS,FAILURE") == (b"c", b"")
+        assert m.rcpt("<bob@home.example>", "NOTIFY=NEVER") == (b"c", b"")
+        want = [(b"2", b"<there@far.example>\0NOTIFY=NEVER ORCPT=rfc822;moved@x.example\0"), (b"2", b"<one@home.example>\0NOTIFY=SUCCESS,FAILURE\0"),
+                (b"2", b"<two@home.example>\0NOTIFY=SUCCESS,FAILURE\0"), (b"-", b"<moved@x.example>\0"), (b"-", b"<list@x.example>\0"), (b"c", b"")]
+        assert m.whole() == want
         # One who is refused, one whose copy nobody gets: a mail has one fate, so that the next of another kind waits.
         assert m.mail() == (b"c", b"")
         code, data = m.rcpt("<nobody@home.example>")
@@ -104,6 +115,10 @@ def test_versions_2_to_6():
                 m.begin()
                 want = " 1\n\tfolded" if m.steps & 0x100000 else "1\n\tfolded"
                 assert m.whole([("Subject", " top")]) == [(b"i", b"\0\0\0\0X-Top\0%s\0" % want.encode()), (b"c", b"")], version
+        with Mta(t.port, actions=0x1FF & ~0x80) as m:  # knows of no parameters: the recipient is added all the same
+            m.connect(), m.mail()
+            assert m.rcpt("<moved@x.example>", "NOTIFY=NEVER") == (b"c", b"")
+            assert m.whole() == [(b"+", b"<there@far.example>\0"), (b"-", b"<moved@x.example>\0"), (b"c", b"")]
         # What the server does not let its milters do is put off, and said.
         for actions, what, sender, subject in ((0x1FF & ~0x20, "put a mail in quarantine", "<a@client.example>", " hold"), (0x3F, "change the sender", "<new@client.example>", " x"),
                                                (0x1FF & ~0x4, "add a recipient", "<a@client.example>", " add"), (0x1FF & ~0x10, "change a header field", "<a@client.example>", " change"),

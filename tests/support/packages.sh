@@ -18,8 +18,8 @@ all="$all libxml2-utils"
 all="$all python3-spf python3-dnspython python3-yaml python3-authres libmail-authenticationresults-perl"
 # Other people's DMARC, and the list of suffixes.
 all="$all libopendmarc2 publicsuffix"
-# Other people's end of a milter.
-all="$all miltertest"
+# Other people's end of a milter, milters, and what Sendmail needs.
+all="$all miltertest opendkim libmilter1.0.1 libbsd0 m4 liblockfile1 libnsl2 libwrap0 libsasl2-2 libsasl2-modules"
 # Other people's SRS.
 all="$all postsrsd srs libmail-srs-perl"
 case "${1:-all}" in build) want=$build ;; quick) want=$all ;; *) want="$all clang libclang-rt-14-dev" ;; esac
@@ -27,11 +27,18 @@ missing=""
 for p in $want; do
     dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | grep -q '^ii' || missing="$missing $p"
 done
-# Exim cannot be installed beside Postfix: unpacked, for tests that run it by hand.
-exim=/usr/local/lib/tern-tests/exim4
-if [ "${1:-all}" = build ] || [ -x $exim/usr/sbin/exim4 ]; then exim=""; fi
-[ -n "$missing$exim" ] || exit 0
-echo "installing:$missing"
+# Servers that cannot be installed beside Postfix, and one that wants a database: unpacked, for tests that run them by hand.
+# A folder, a program in it, packages.
+apart=/usr/local/lib/tern-tests
+unpacked="exim4 usr/sbin/exim4 exim4-daemon-light
+sendmail usr/libexec/sendmail/sendmail sendmail-bin sendmail-cf
+opendmarc usr/sbin/opendmarc opendmarc"
+[ "${1:-all}" != build ] || unpacked=""
+lacking=$(echo "$unpacked" | while read -r folder program packages; do
+    [ -z "$folder" ] || [ -x "$apart/$folder/$program" ] || echo "$folder $packages"
+done)
+[ -n "$missing$lacking" ] || exit 0
+echo "installing:$missing" $lacking
 SUDO=""
 [ "$(id -u)" = 0 ] || SUDO="sudo"
 export DEBIAN_FRONTEND=noninteractive
@@ -43,11 +50,14 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
 fi
 $SUDO apt-get update -q
 # shellcheck disable=SC2086
-$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o Dpkg::Options::=--force-unsafe-io $missing
-if [ -n "$exim" ]; then
+[ -z "$missing" ] || $SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o Dpkg::Options::=--force-unsafe-io $missing
+echo "$lacking" | while read -r folder packages; do
+    [ -n "$folder" ] || continue
     unpack=$(mktemp -d)
-    (cd "$unpack" && apt-get download -q exim4-daemon-light)
-    $SUDO mkdir -p $exim
-    $SUDO dpkg-deb -x "$unpack"/exim4-daemon-light_*.deb $exim
+    # shellcheck disable=SC2086
+    (cd "$unpack" && apt-get download -q $packages)
+    $SUDO mkdir -p "$apart/$folder"
+    for p in "$unpack"/*.deb; do $SUDO dpkg-deb -x "$p" "$apart/$folder"; done
+    $SUDO chmod -R u-s,g-s "$apart/$folder"
     rm -r "$unpack"
-fi
+done

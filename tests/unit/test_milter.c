@@ -468,6 +468,54 @@ static void test_macros(void)
     milter_macros_clear(&m);
 }
 
+/* Sendmail's logins are xtext, Postfix's are not, and nobody else's are guessed at. */
+static const struct {
+    const char *what, *packet;
+    size_t octets;
+    const char *want;
+} names[] = {
+#define NAME_ROW(what, version, user, want) { what, "Mv\0" version "\0{auth_authen}\0" user, sizeof("Mv\0" version "\0{auth_authen}\0" user), want }
+    NAME_ROW("Sendmail's is decoded", "8.17.1.9/8.17.1.9/Debian-2+deb12u2", "carol+2Bx@example.org", "carol+x@example.org"),
+    NAME_ROW("Sendmail's '=' is none of an escape's", "8.17.1.9", "/CN=carol+20x+2By", "/CN=carol x+y"),
+    NAME_ROW("an escape is of capitals", "8.17.1.9", "carol+2bx", "carol+2bx"),
+    NAME_ROW("an escape at the end", "8.17.1.9", "carol+2B", "carol+"),
+    NAME_ROW("Sendmail's without an escape", "8.14.4", "carol@example.org", "carol@example.org"),
+    NAME_ROW("what is no xtext stays", "8.17.1", "carol+x@example.org", "carol+x@example.org"),
+    NAME_ROW("half an escape stays whole", "8.17.1", "a+40b+4", "a+40b+4"),
+    NAME_ROW("Postfix's stays", "Postfix 3.7.11", "carol+2Bx@example.org", "carol+2Bx@example.org"),
+    NAME_ROW("of a server without a name it stays", "", "carol+40example.org", "carol+40example.org"),
+#undef NAME_ROW
+};
+
+static void test_names(void)
+{
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct milter_macros m = { { NULL } };
+        CLEANUP_BUF struct buf got = BUF_INIT;
+        CU_ASSERT(milter_macros_take(&m, slice_make(names[i].packet, names[i].octets)));
+        buf_add_cstr(&got, "=");
+        milter_macro_name(&m, MILTER_MACRO_auth_authen, &got);
+        if (strcmp(got.data + 1, names[i].want) != 0)
+            fprintf(stderr, "  case \"%s\": got %s\n", names[i].what, got.data);
+        CU_ASSERT_STRING_EQUAL(got.data + 1, names[i].want);
+        buf_clear(&got);
+        milter_macro_name(&m, MILTER_MACRO_cert_subject, &got);
+        CU_ASSERT_EQUAL(got.len, 0);
+        milter_macros_clear(&m);
+    }
+}
+
+/* What is added with parameters is another packet, with two strings. */
+static void test_rcpt_with_params(void)
+{
+    CLEANUP_BUF struct buf out = BUF_INIT;
+    const char want[] = "\0\0\0\x14" "2<a@b>\0NOTIFY=NEVER";
+
+    milter_put_rcpt(&out, SLICE("<a@b>"), SLICE("NOTIFY=NEVER"));
+    CU_ASSERT_EQUAL_FATAL(out.len, sizeof(want));
+    CU_ASSERT(memcmp(out.data, want, sizeof(want)) == 0);
+}
+
 /* No state is a trap: from each, quit closes and abort leads to one without a mail. */
 static void test_states(void)
 {
@@ -499,6 +547,8 @@ int main(void)
     CU_add_test(suite, "malformed fields", test_malformed_fields);
     CU_add_test(suite, "the longest packet", test_longest_packet);
     CU_add_test(suite, "macros", test_macros);
+    CU_add_test(suite, "names of users", test_names);
+    CU_add_test(suite, "a recipient with parameters", test_rcpt_with_params);
     CU_add_test(suite, "states", test_states);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures();

@@ -44,9 +44,6 @@ static int digest(const X509 *certificate, unsigned char out[TLS_BINDING_OCTETS_
 
 static int end_point(const struct tls *tls, unsigned char out[TLS_BINDING_OCTETS_MAX])
 {
-    void *kept = NULL;
-    size_t len = 0;
-
     if (tls->client != NULL) {
         const X509 *theirs = SSL_get0_peer_certificate(tls->ssl);
         return theirs != NULL ? digest(theirs, out) : -ENOTSUP;
@@ -55,11 +52,11 @@ static int end_point(const struct tls *tls, unsigned char out[TLS_BINDING_OCTETS
         const X509 *ours = SSL_get_certificate(tls->ssl);
         return ours != NULL ? digest(ours, out) : -ENOTSUP;
     }
-    if (SSL_SESSION_get0_ticket_appdata(SSL_get_session(tls->ssl), &kept, &len) != 1 || kept == NULL || len == 0 ||
-        len > TLS_BINDING_OCTETS_MAX)
+    struct slice kept = tls_sealed_binding(tls);
+    if (kept.len == 0 || kept.len > TLS_BINDING_OCTETS_MAX)
         return -ENOTSUP;
-    memcpy(out, kept, len);
-    return (int)len;
+    memcpy(out, kept.ptr, kept.len);
+    return (int)kept.len;
 }
 
 int tls_channel_binding(const struct tls *tls, enum tls_binding binding, unsigned char out[TLS_BINDING_OCTETS_MAX])

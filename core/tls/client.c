@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "tls/private.h"
 
@@ -79,6 +81,19 @@ static bool set_name(SSL *ssl, const char *name)
     return SSL_set1_host(ssl, name) == 1;
 }
 
+/* A session brings along that its server was who it should be: not beyond the certificate's own end. */
+static SSL_SESSION *session_of(struct tls_client *client, const char *key)
+{
+    SSL_SESSION *session = tls_sessions_take(client->sessions, key);
+    const X509 *theirs = session != NULL ? SSL_SESSION_get0_peer(session) : NULL;
+    time_t now_s = (time_t)(clock_wall_ms() / 1000);
+
+    if (theirs == NULL || X509_cmp_time(X509_get0_notAfter(theirs), &now_s) > 0)
+        return session;
+    SSL_SESSION_free(session);
+    return NULL;
+}
+
 struct tls *tls_client_side(struct tls_client *client, const struct tls_target *target)
 {
     struct tls *tls = tls_make(client->context);
@@ -97,7 +112,7 @@ struct tls *tls_client_side(struct tls_client *client, const struct tls_target *
     if (client->sessions == NULL || target->key == NULL)
         return tls;
     tls->session_key = mem_strdup(target->key);
-    SSL_SESSION *session = tls_sessions_take(client->sessions, target->key);
+    SSL_SESSION *session = session_of(client, target->key);
     if (session != NULL)
         (void)SSL_set_session(tls->ssl, session);
     SSL_SESSION_free(session);

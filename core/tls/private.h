@@ -29,6 +29,7 @@ struct tls_server {
     struct tls_certificate *const *certificates;
     unsigned count;
     struct tls_tickets *tickets;
+    int64_t revoked_until_s; /* when the first list of revoked certificates runs out; INT64_MAX: never */
 };
 
 struct tls_sessions; /* of a client: host -> SSL_SESSION */
@@ -69,6 +70,12 @@ struct tls *tls_make(SSL_CTX *context);
 bool tls_name_matches(struct slice pattern, struct slice name);
 /* Lower case and without the final dot; false if it does not fit or is no host name. */
 bool tls_name_fold(const char *name, char out[TLS_HOST_OCTETS_MAX]);
+
+/* seal.c */
+void tls_seal_use(struct tls_server *server);
+void tls_sooner(const ASN1_TIME *end, int64_t *until_s); /* the earlier one; an end that cannot be read is now */
+/* The end point binding that the ticket of a resumed session remembers; empty: none. */
+struct slice tls_sealed_binding(const struct tls *tls);
 
 /* tickets.c */
 int tls_tickets_use(SSL_CTX *context, struct tls_tickets *tickets);

@@ -86,35 +86,6 @@ static int on_name(SSL *ssl, int *alert, void *arg)
     return SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) != NULL ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 }
 
-/*
- * A resumed session sends no certificate, but its client binds to the one it saw then: the ticket
- * remembers its digest.
- */
-static int on_seal(SSL *ssl, void *arg)
-{
-    const struct tls *tls = SSL_get_app_data(ssl);
-    unsigned char binding[TLS_BINDING_OCTETS_MAX];
-
-    (void)arg;
-    if (tls == NULL || SSL_session_reused(ssl))
-        return 1; /* it has it already */
-    int len = tls_channel_binding(tls, TLS_BINDING_SERVER_END_POINT, binding);
-    return len < 0 || SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), binding, (size_t)len) == 1;
-}
-
-static SSL_TICKET_RETURN on_open(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t octets,
-                                 SSL_TICKET_STATUS status, void *arg)
-{
-    (void)session, (void)name, (void)octets, (void)arg;
-    switch (status) {
-    /* Tickets of TLS 1.3 are for one use (RFC 8446 C.4), so each connection gets the next one. */
-    case SSL_TICKET_SUCCESS:
-        return SSL_version(ssl) >= TLS1_3_VERSION ? SSL_TICKET_RETURN_USE_RENEW : SSL_TICKET_RETURN_USE;
-    case SSL_TICKET_SUCCESS_RENEW: return SSL_TICKET_RETURN_USE_RENEW;
-    default: return SSL_TICKET_RETURN_IGNORE_RENEW;
-    }
-}
-
 /* Whatever a client shows is looked at and remembered; whether it counts is the policy's. */
 static int any_client(int ok, X509_STORE_CTX *store)
 {
@@ -122,8 +93,25 @@ static int any_client(int ok, X509_STORE_CTX *store)
     return 1;
 }
 
-static int ask_client(SSL_CTX *context, const char *ca, char error[TLS_ERROR_OCTETS])
+/* Those in the file are looked at; once there is one, an authority whose list is missing vouches for nobody. */
+static void look_at_revoked(struct tls_server *server)
 {
+    const STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(server->context));
+
+    for (int i = 0; i < sk_X509_OBJECT_num(all); i++) {
+        const X509_CRL *revoked = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(all, i));
+        if (revoked == NULL)
+            continue;
+        (void)X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(server->context), X509_V_FLAG_CRL_CHECK);
+        if (X509_CRL_get0_nextUpdate(revoked) != NULL)
+            tls_sooner(X509_CRL_get0_nextUpdate(revoked), &server->revoked_until_s);
+    }
+}
+
+static int ask_client(struct tls_server *server, const char *ca, char error[TLS_ERROR_OCTETS])
+{
+    SSL_CTX *context = server->context;
+
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, any_client);
     if (ca == NULL || ca[0] == '\0')
         return 0;
@@ -134,13 +122,15 @@ static int ask_client(SSL_CTX *context, const char *ca, char error[TLS_ERROR_OCT
         return -1;
     }
     SSL_CTX_set_client_CA_list(context, names);
+    look_at_revoked(server);
     return 0;
 }
 
 /*
  * A resumed session brings along whether its client's certificate was vouched for, and by whom it was is forgotten.
  * All listeners share the tickets' keys, and a reload keeps them: so a session is resumed only where the same are
- * asked. One that was begun without a question for the certificate answers none.
+ * asked, and the same lists of revoked ones were looked at. One that was begun without a question for the certificate
+ * answers none.
  */
 static int set_context(SSL_CTX *context, bool ask_client, char error[TLS_ERROR_OCTETS])
 {
@@ -153,8 +143,11 @@ static int set_context(SSL_CTX *context, bool ask_client, char error[TLS_ERROR_O
 
     for (int i = 0; ok && i < sk_X509_OBJECT_num(all); i++) {
         const X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(all, i));
+        X509_CRL *revoked = X509_OBJECT_get0_X509_CRL(sk_X509_OBJECT_value(all, i));
         if (x != NULL)
             ok = X509_digest(x, EVP_sha256(), one, &octets) == 1 && EVP_DigestUpdate(md, one, octets) == 1;
+        else if (revoked != NULL)
+            ok = X509_CRL_digest(revoked, EVP_sha256(), one, &octets) == 1 && EVP_DigestUpdate(md, one, octets) == 1;
     }
     ok = ok && EVP_DigestFinal_ex(md, id, &octets) == 1 && octets <= SSL_MAX_SID_CTX_LENGTH &&
          SSL_CTX_set_session_id_context(context, id, octets) == 1;
@@ -186,12 +179,12 @@ static int set_up(struct tls_server *server, const struct tls_server_options *o,
     SSL_CTX_set_app_data(server->context, server);
     SSL_CTX_set_cert_cb(server->context, on_certificate, server);
     (void)SSL_CTX_set_tlsext_servername_callback(server->context, on_name);
-    (void)SSL_CTX_set_session_ticket_cb(server->context, on_seal, on_open, NULL);
+    tls_seal_use(server);
     if (tls_tickets_use(server->context, o->tickets) < 0) {
         tls_take_reason(error, TLS_ERROR_OCTETS, "session tickets cannot be set up");
         return -1;
     }
-    if (o->ask_client && ask_client(server->context, o->client_ca, error) < 0)
+    if (o->ask_client && ask_client(server, o->client_ca, error) < 0)
         return -1;
     return set_context(server->context, o->ask_client, error);
 }
@@ -207,6 +200,7 @@ struct tls_server *tls_server_new(const struct tls_server_options *o, char error
     server->certificates = o->certificates;
     server->count = o->count;
     server->tickets = o->tickets;
+    server->revoked_until_s = INT64_MAX;
     if (set_up(server, o, error) == 0)
         return server;
     tls_server_free(server);

@@ -59,7 +59,7 @@ struct tls_server_options {
     unsigned version_min;  /* TLS_VERSION_* */
     const char *ciphers;   /* OpenSSL's list for TLS 1.2; NULL or empty: its default */
     bool ask_client;       /* for a certificate; the handshake goes on without one or with any */
-    const char *client_ca; /* PEM file of those whose word on clients counts; NULL: nobody's */
+    const char *client_ca; /* PEM file of those whose word on clients counts, and their CRLs; NULL: nobody's */
     struct tls_tickets *tickets; /* NULL: no resumption. Outlives the server */
 };
 struct tls_server *tls_server_new(const struct tls_server_options *options, char error[TLS_ERROR_OCTETS]);

@@ -3,6 +3,7 @@
  * test_tls.c - both ends of core/tls on one loop: handshakes, names, verification, resumption,
  * bindings, and what is no TLS at all. The certificates are made by the openssl command.
  */
+#include "base/clock.h"
 #include "tls_world.h"
 
 static void check_secured(const struct world *w)
@@ -322,6 +323,122 @@ static void test_resumption_by_authority(void)
     tls_tickets_free(tickets);
 }
 
+#define DAY_MS 86400000ull
+
+/* In all later handshakes of w->client. */
+static void show(struct world *w, const char *name)
+{
+    char pem[64], key[64];
+
+    (void)snprintf(pem, sizeof(pem), "%s.pem", name);
+    (void)snprintf(key, sizeof(key), "%s.key", name);
+    CU_ASSERT_EQUAL_FATAL(SSL_CTX_use_certificate_file(w->client->context, path(pem), SSL_FILETYPE_PEM), 1);
+    CU_ASSERT_EQUAL_FATAL(SSL_CTX_use_PrivateKey_file(w->client->context, path(key), SSL_FILETYPE_PEM), 1);
+}
+
+/* ca.pem with a list of those it has revoked, which is good for `days`. */
+static void make_list(const char *out, const char *revoked, unsigned days)
+{
+    sh("printf '[ca]\\ndefault_ca=d\\n[d]\\ndatabase=index.txt\\ncertificate=ca.pem\\nprivate_key=ca.key\\n"
+       "default_md=sha256\\n' >list.cnf; : >index.txt; rm -f index.txt.attr; "
+       "if [ -n '%s' ]; then openssl ca -config list.cnf -revoke '%s.pem'; fi && "
+       "openssl ca -config list.cnf -gencrl -crldays %u -out list.pem && cat ca.pem list.pem >%s; rm index.txt*",
+       revoked, revoked, days, out);
+}
+
+/* Whether the client was verified lasts over a resumption, but not longer than what it rests on: all of it 30 days here. */
+static void test_resumption_of_a_verified_client(void)
+{
+    static const struct {
+        const char *name, *ca, *client;
+        unsigned version, day;
+        bool fresh, resumed, verified; /* fresh: a client who was never here */
+    } rounds[] = {
+        { "a handshake", "ca.pem", "client", TLS_VERSION_1_3, 0, true, false, true },
+        { "before the end", "ca.pem", "client", TLS_VERSION_1_3, 29, false, true, true },
+        { "behind it, by a ticket that was renewed", "ca.pem", "client", TLS_VERSION_1_3, 31, false, false, true },
+        { "1.2", "ca.pem", "client", TLS_VERSION_1_2, 0, true, false, true },
+        { "1.2, before the end", "ca.pem", "client", TLS_VERSION_1_2, 29, false, true, true },
+        { "1.2, once more", "ca.pem", "client", TLS_VERSION_1_2, 0, true, false, true },
+        { "1.2, behind it", "ca.pem", "client", TLS_VERSION_1_2, 31, false, false, true },
+        { "nobody's", "ca.pem", "self", TLS_VERSION_1_3, 0, true, false, false },
+        { "nobody's is nothing later, either", "ca.pem", "self", TLS_VERSION_1_3, 31, false, true, false },
+        { "with a list", "none.pem", "client", TLS_VERSION_1_3, 0, true, false, true },
+        { "before the list's end", "none.pem", "client", TLS_VERSION_1_3, 9, false, true, true },
+        { "behind the list's end", "none.pem", "client", TLS_VERSION_1_3, 11, false, false, true },
+        { "before a reload", "none.pem", "client", TLS_VERSION_1_3, 0, true, false, true },
+        { "revoked by a reload", "revoked.pem", "client", TLS_VERSION_1_3, 0, false, false, false },
+    };
+    struct tls_tickets *tickets = tls_tickets_new(100 * 86400);
+    struct tls_target target = { .key = "x" };
+    struct tls_client_options co = { .sessions_max = 2 };
+    uint64_t now_ms = clock_wall_ms();
+    struct world w;
+
+    sh("openssl x509 -req -in a.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 90 -extfile a.ext -out lasting.pem && "
+       "cp a.key lasting.key");
+    make_list("none.pem", "", 10);
+    make_list("revoked.pem", "client", 10);
+    for (size_t i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++) {
+        struct tls_peer peer;
+        if (i > 0 && rounds[i].fresh)
+            finish(&w);
+        clock_virtual_start(now_ms + rounds[i].day * DAY_MS);
+        if (rounds[i].fresh) {
+            begin(&w, "lasting", NULL);
+            new_client(&w, &co);
+            show(&w, rounds[i].client);
+            CU_ASSERT_EQUAL(SSL_CTX_set_max_proto_version(w.client->context, (int)rounds[i].version), 1);
+        }
+        struct tls_server_options so = { .tickets = tickets, .ask_client = true, .client_ca = path(rounds[i].ca) };
+        tls_server_free(w.server);
+        new_server(&w, &so);
+        shake(&w, &target);
+        check_secured(&w);
+        tls_peer(tls_of(w.s.conn), &peer);
+        if (tls_resumed(tls_of(w.s.conn)) != rounds[i].resumed || peer.verified != rounds[i].verified)
+            printf("%s: %s\n", rounds[i].name, peer.error);
+        CU_ASSERT_EQUAL(tls_resumed(tls_of(w.s.conn)), rounds[i].resumed);
+        CU_ASSERT_EQUAL(peer.verified, rounds[i].verified);
+        check_talk(&w);
+        hang_up(&w);
+    }
+    finish(&w);
+    clock_virtual_stop();
+    tls_tickets_free(tickets);
+}
+
+/* The client's end believes a server by its session, but not longer than the server's certificate is good. */
+static void test_resumption_of_a_verified_server(void)
+{
+    static const struct {
+        unsigned day;
+        bool resumed;
+    } rounds[] = { { 0, false }, { 29, true }, { 31, false } };
+    struct tls_tickets *tickets = tls_tickets_new(100 * 86400);
+    struct tls_server_options so = { .tickets = tickets };
+    struct tls_client_options co = { .sessions_max = 2, .verify = true, .ca_file = path("ca.pem") };
+    struct tls_target target = { .name = "a.example", .key = "x" };
+    uint64_t now_ms = clock_wall_ms();
+    struct world w;
+
+    clock_virtual_start(now_ms);
+    begin(&w, "a", NULL);
+    new_client(&w, &co);
+    new_server(&w, &so);
+    for (size_t i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++) {
+        clock_virtual_start(now_ms + rounds[i].day * DAY_MS);
+        shake(&w, &target);
+        check_secured(&w);
+        CU_ASSERT_EQUAL(tls_resumed(tls_of(w.c.conn)), rounds[i].resumed);
+        check_talk(&w);
+        hang_up(&w);
+    }
+    finish(&w);
+    clock_virtual_stop();
+    tls_tickets_free(tickets);
+}
+
 /* Without tickets, and with keys that have gone, a whole handshake is made. */
 static void test_no_resumption(void)
 {
@@ -634,6 +751,8 @@ int main(void)
     CU_add_test(suite, "resumption", test_resumption);
     CU_add_test(suite, "no resumption", test_no_resumption);
     CU_add_test(suite, "resumption by authority", test_resumption_by_authority);
+    CU_add_test(suite, "resumption of a verified client", test_resumption_of_a_verified_client);
+    CU_add_test(suite, "resumption of a verified server", test_resumption_of_a_verified_server);
     CU_add_test(suite, "channel bindings", test_bindings);
     CU_add_test(suite, "a client without a certificate", test_client_without_certificate);
     CU_add_test(suite, "no TLS at all", test_garbage);

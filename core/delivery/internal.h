@@ -10,7 +10,7 @@
  *     link.c      a slot of a site: a connection, shipments one after another
  *     notice.c    the bounce of a visit, through the policy `generated`
  *     transport.c the same for transports of modules, on the pool
- *     owed.c      one who has the mail, while the sender has no report yet
+ *     owed.c      one whose sender has no report yet
  *     outcome.c   what became of recipients: durable, told, logged; notices to senders
  *     dispatch.c  the posts between the scheduler's thread, the spool's and the loops
  *
@@ -111,8 +111,9 @@ struct delivery_rcpt {
     bool stored; /* durable */
     bool owes;   /* the outcome on its way is: delivered, and the sender is to be told (owed.h) */
     bool owed;   /* that is durable */
-    bool told;   /* log and policy know */
-    bool expired;
+    bool owes_delay; /* the outcome on its way is: deferred, and the sender is to hear of the delay */
+    bool late;   /* that is durable, since an earlier visit */
+    bool told, expired; /* told: log and policy know */
     enum handed handed;
     char enhanced[12];
     struct slice text; /* "550 5.1.1 No such user"; the message's memory */
@@ -183,8 +184,7 @@ struct message {
     struct notice *notice;
     enum outcome_job job_kind;
     bool job_active, is_undurable, is_waiting, decided, too_old;
-    /* all outcomes of the visit are durable; what is left is to hold it */
-    bool attempt_stored;
+    bool attempt_stored; /* all outcomes of the visit are durable; what is left is to hold it */
     uint64_t undurable_wait_ms;
     struct loop_timer retry;
     uint64_t due_ms;

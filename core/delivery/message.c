@@ -483,9 +483,12 @@ static bool take_owed(struct message *m, struct delivery_rcpt *r)
 
     if (!owed_decode(m->loaded->rcpts[r->index].text, &owed))
         return false;
+    r->late = owed.what == OWED_DELAY;
+    if (r->late)
+        return false;
     r->fate = FATE_DELIVERED;
     r->owed = r->told = true;
-    r->handed = owed.relayed ? HANDED_ON : HANDED_OVER;
+    r->handed = owed.what == OWED_RELAYED ? HANDED_ON : HANDED_OVER;
     (void)snprintf(r->enhanced, sizeof(r->enhanced), "%.*s", (int)owed.status.len,
                    owed.status.len > 0 ? owed.status.ptr : "");
     r->text = arena_slice(&m->memory->arena, owed.text);
@@ -498,13 +501,14 @@ static void sort_rcpts(struct message *m)
 {
     m->open_count = m->rcpt_count;
     for (unsigned i = 0; i < m->open_count;) {
-        struct delivery_rcpt r = m->rcpts[i];
-        if (!take_owed(m, &r)) {
+        struct delivery_rcpt *r = &m->rcpts[i];
+        if (!take_owed(m, r)) {
             i++;
             continue;
         }
-        m->rcpts[i] = m->rcpts[--m->open_count];
-        m->rcpts[m->open_count] = r;
+        struct delivery_rcpt last = m->rcpts[--m->open_count];
+        m->rcpts[m->open_count] = *r;
+        *r = last;
     }
 }
 

@@ -11,7 +11,8 @@
  * a null reverse-path (RFC 5321 6.1).
  *
  * A delay is told by the one attempt that crosses the line: the first that ends behind it, known by
- * having been due before it (outcome.c sees to it that one is). So nothing need be remembered.
+ * having been due before it (outcome.c sees to it that one is). So nothing need be remembered, but of a notice that
+ * the policy did not take: it is owed then (owed.h), and told by the next attempt that does not end the waiting.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -67,8 +68,8 @@ static bool is_late_now(const struct message *m, const struct delivery_rcpt *r)
 {
     uint64_t at_ms = delivery_notice_delay_at(m, r);
 
-    return at_ms != 0 && m->entry.due_ms <= at_ms + NOTICE_DELAY_SLACK_MS &&
-           m->decided_ms + NOTICE_DELAY_SLACK_MS >= at_ms;
+    return at_ms != 0 && (r->late || (m->entry.due_ms <= at_ms + NOTICE_DELAY_SLACK_MS &&
+                                      m->decided_ms + NOTICE_DELAY_SLACK_MS >= at_ms));
 }
 
 bool delivery_notice_wanted(const struct message *m, const struct delivery_rcpt *r)

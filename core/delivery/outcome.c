@@ -138,13 +138,28 @@ static bool any_owed(const struct message *m)
     return false;
 }
 
+/* Delayed, and the sender was to hear of it now. */
+static bool is_late(const struct message *m, const struct delivery_rcpt *r)
+{
+    return r->fate == FATE_DEFERRED && delivery_notice_wanted(m, r);
+}
+
+static bool any_late(const struct message *m)
+{
+    for (unsigned i = 0; i < m->rcpt_count; i++)
+        if (is_late(m, &m->rcpts[i]))
+            return true;
+    return false;
+}
+
 /*
  * No notice, no bounce: the failed recipients stay queued and are tried once more. For those who were
- * delivered the notice alone is tried again, until the message is too old for that.
+ * delivered the notice alone is tried again, until the message is too old for that; of those who wait it is told
+ * at the next attempt, if they wait on.
  */
 static void take_back_failures(struct message *m)
 {
-    bool again = any_of(m, FATE_FAILED) || any_owed(m);
+    bool again = any_of(m, FATE_FAILED) || any_owed(m) || any_late(m);
 
     log_event(LOG_WARNING, LOG_EV_deferred, m->id,
               again ? "the policy did not take the notice to the sender; tried again"
@@ -180,9 +195,9 @@ static enum spool_rcpt_state state_of(enum fate fate)
 static struct slice owed_text(struct message *m, const struct delivery_rcpt *r)
 {
     struct buf text = BUF_INIT;
+    enum owed_for what = r->owes_delay ? OWED_DELAY : r->handed == HANDED_ON ? OWED_RELAYED : OWED_DELIVERED;
 
-    owed_encode(&(struct owed){ r->handed == HANDED_ON, slice_cstr(r->enhanced), r->host, r->text },
-                &text);
+    owed_encode(&(struct owed){ what, slice_cstr(r->enhanced), r->host, r->text }, &text);
     struct slice kept = arena_slice(&m->memory->arena, buf_slice(&text));
     buf_free(&text);
     return kept;
@@ -190,7 +205,7 @@ static struct slice owed_text(struct message *m, const struct delivery_rcpt *r)
 
 static struct spool_rcpt_change change_of(struct message *m, const struct delivery_rcpt *r)
 {
-    if (r->owes)
+    if (r->owes || r->owes_delay)
         return (struct spool_rcpt_change){ r->index, SPOOL_RCPT_QUEUED, owed_text(m, r) };
     return (struct spool_rcpt_change){ r->index, state_of(r->fate), r->text };
 }
@@ -207,6 +222,7 @@ static unsigned gather(struct message *m, bool final)
         bool now =
             final ? r->fate != FATE_OPEN : r->fate == FATE_DELIVERED || r->fate == FATE_DISCARDED;
         r->owes = !with_notice && is_owed(m, r);
+        r->owes_delay = !with_notice && is_late(m, r);
         r->in_job = now && !r->stored && !(r->owes && r->owed);
         if (r->in_job)
             m->rcpt_changes[count++] = change_of(m, r);

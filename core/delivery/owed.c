@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* owed.c - MARK, 'd' or 'r', then status, host and reply, a TAB between them. */
+/* owed.c - MARK, a letter for what, then status, host and reply, a TAB between them. */
+#include <string.h>
+
 #include "delivery/owed.h"
+
+static const char letters[] = { [OWED_DELIVERED] = 'd', [OWED_RELAYED] = 'r', [OWED_DELAY] = 'w' };
 
 void owed_encode(const struct owed *owed, struct buf *out)
 {
     buf_add_char(out, OWED_MARK);
-    buf_add_char(out, owed->relayed ? 'r' : 'd');
+    buf_add_char(out, letters[owed->what]);
     buf_add(out, owed->status);
     buf_add_char(out, '\t');
     buf_add(out, owed->host);
@@ -24,10 +28,12 @@ static struct slice take(struct slice *rest)
 
 bool owed_decode(struct slice text, struct owed *ret)
 {
-    if (text.len < 2 || text.ptr[0] != OWED_MARK)
+    const char *letter = text.len >= 2 ? memchr(letters, text.ptr[1], sizeof(letters)) : NULL;
+
+    if (letter == NULL || text.ptr[0] != OWED_MARK)
         return false;
     struct slice rest = slice_from(text, 2);
-    *ret = (struct owed){ .relayed = text.ptr[1] == 'r' };
+    *ret = (struct owed){ .what = (enum owed_for)(letter - letters) };
     ret->status = take(&rest);
     ret->host = take(&rest);
     ret->text = rest;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * owed.h - a recipient who has the mail, but whose sender is still owed the report that he asked for
- * (RFC 3461: NOTIFY=SUCCESS), as it stands in the queue.
+ * owed.h - a recipient whose sender is still owed a report that he asked for (RFC 3461: NOTIFY=SUCCESS, NOTIFY=DELAY),
+ * as it stands in the queue.
  *
  * On disk he is still pending, so that the message stays; his text (struct spool_rcpt_change) begins with
- * OWED_MARK, which no reply does, and says what the report has to. The next visit makes the report
- * and does not deliver again. Pure.
+ * OWED_MARK, which no reply does, and says what the report has to. For one who has the mail the next visit makes the
+ * report and does not deliver again. One who has not is tried like any other; if that does not end his waiting the
+ * sender hears of the delay then. Pure.
  */
 #ifndef TERN_DELIVERY_OWED_H
 #define TERN_DELIVERY_OWED_H
@@ -17,10 +18,16 @@
 
 #define OWED_MARK '\006'
 
+enum owed_for {
+    OWED_DELIVERED, /* it is in the mailbox */
+    OWED_RELAYED,   /* handed to a server that will not tell */
+    OWED_DELAY,     /* he does not have it yet */
+};
+
 struct owed {
-    bool relayed;        /* handed to a server that will not tell; else it is in the mailbox */
+    enum owed_for what;
     struct slice status; /* "2.0.0" */
-    struct slice host;   /* who took it; empty: ourselves */
+    struct slice host;   /* who said so; empty: ourselves */
     struct slice text;   /* the reply */
 };
 

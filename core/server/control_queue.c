@@ -41,7 +41,7 @@ static void add_rcpt_status(struct buf *out, const struct spool_rcpt_status *r)
     bool is_owed = r->state == SPOOL_RCPT_QUEUED && owed_decode(r->text, &owed);
     struct slice text = is_owed ? owed.text : r->text;
 
-    buf_printf(out, ",\"state\":\"%s\"", is_owed ? "delivered" : rcpt_states[r->state]);
+    buf_printf(out, ",\"state\":\"%s\"", is_owed && owed.what != OWED_DELAY ? "delivered" : rcpt_states[r->state]);
     if (is_owed)
         buf_add_cstr(out, ",\"report\":\"owed\"");
     if (text.len > 0)

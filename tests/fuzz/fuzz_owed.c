@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(owed.status.len + owed.host.len + owed.text.len <= size - 2);
     owed_encode(&owed, &again);
     assert(owed_decode(buf_slice(&again), &second));
-    assert(second.relayed == owed.relayed && slice_equal(second.status, owed.status) &&
+    assert(second.what == owed.what && slice_equal(second.status, owed.status) &&
            slice_equal(second.host, owed.host) && slice_equal(second.text, owed.text));
     return 0;
 }

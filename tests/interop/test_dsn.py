@@ -235,6 +235,29 @@ def test_a_report_waits_for_the_policy():
             assert of_bob(t) == ["delivered"] and len(t.maildir("bob")) == 1
 
 
+def test_a_delay_waits_for_the_policy():
+    """policy `generated` puts off what tells of the delay; the server is killed; a policy that takes it tells alice, once"""
+    later = "  generated: [ { lua: { script: later.lua } } ]\n"
+    script = 'local tern = require "tern"\ntern.on("queue", function(m) return tern.defer(451, "4.7.0", "not now") end, { answers = { "defer" } })\n'
+    with Sink({"*": "451 4.2.1 not yet"}, ehlo=PLAIN) as sink:
+        config = CONFIG.replace("policies:\n", "policies:\n" + later)
+        with Tern(config, files={"later.lua": script}, sink=sink.port, retry="1s", delay="1s").start() as t:
+            assert send(t, {"x@far.example": " NOTIFY=DELAY", "y@far.example": " NOTIFY=FAILURE"}) == [250] * 4
+            wait_for(lambda: "did not take the notice to the sender; tried again" in t.log_now(), 20)
+            shown = lambda: {r["address"]: (r["state"], r.get("report"), r.get("reply", "")[-7:]) for r in t.queue()[0]["rcpts"]}
+            wait_for(lambda: shown()["x@far.example"][1] == "owed", 20)
+            assert shown()["x@far.example"] == ("queued", "owed", "not yet"), shown()
+            assert shown()["y@far.example"] == ("queued", None, "not yet"), shown()
+            t.stop(signal.SIGKILL)
+            t.write_config(CONFIG)
+            t.start()
+            n = notices(t, 1)[0]
+            assert [(r["Final-Recipient"], r["Action"]) for r in n.rcpts] == [("rfc822; x@far.example", "delayed")], n.rcpts
+            attempts = t.queue()[0]["attempts"]
+            wait_for(lambda: t.queue()[0]["attempts"] >= attempts + 2, 20)
+            assert shown()["x@far.example"][:2] == ("queued", None) and len(t.maildir("alice")) == 1
+
+
 def test_postfix_passes_its_wishes_on():
     """what a client of Postfix asks for comes to us by Postfix, and our report goes by it"""
     need("postfix")
@@ -273,4 +296,5 @@ if __name__ == "__main__":
          test_full_in_eight_bits_and_not_above_the_bound, test_success_in_a_mailbox_is_delivered,
          test_success_at_a_server_without_dsn_is_relayed, test_passed_on_where_dsn_is_offered,
          test_delay_is_told_once_to_who_asked, test_delay_comes_in_time_between_long_waits, test_one_message_of_every_kind,
-         test_a_report_outlives_kill_9, test_a_report_waits_for_the_policy, test_postfix_passes_its_wishes_on, test_bad_parameters])
+         test_a_report_outlives_kill_9, test_a_report_waits_for_the_policy,
+         test_a_delay_waits_for_the_policy, test_postfix_passes_its_wishes_on, test_bad_parameters])

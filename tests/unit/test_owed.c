@@ -7,10 +7,11 @@
 static void test_round_trip(void)
 {
     static const struct owed rows[] = {
-        { false, SLICE("2.0.0"), SLICE(""), SLICE("250 2.0.0 stored") },
-        { true, SLICE("2.1.5"), SLICE("mx.far.example[192.0.2.7]"), SLICE("250 2.1.5 Ok") },
-        { true, SLICE(""), SLICE(""), SLICE("") },
-        { false, SLICE("2.0.0"), SLICE("h"), SLICE("250 with\ta tab") },
+        { OWED_DELIVERED, SLICE("2.0.0"), SLICE(""), SLICE("250 2.0.0 stored") },
+        { OWED_RELAYED, SLICE("2.1.5"), SLICE("mx.far.example[192.0.2.7]"), SLICE("250 2.1.5 Ok") },
+        { OWED_RELAYED, SLICE(""), SLICE(""), SLICE("") },
+        { OWED_DELIVERED, SLICE("2.0.0"), SLICE("h"), SLICE("250 with\ta tab") },
+        { OWED_DELAY, SLICE("4.2.1"), SLICE("mx.far.example[192.0.2.7]"), SLICE("451 4.2.1 later") },
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -19,18 +20,19 @@ static void test_round_trip(void)
 
         owed_encode(&rows[i], &text);
         CU_ASSERT(owed_decode(buf_slice(&text), &got));
-        CU_ASSERT(got.relayed == rows[i].relayed && slice_equal(got.status, rows[i].status) &&
+        CU_ASSERT(got.what == rows[i].what && slice_equal(got.status, rows[i].status) &&
                   slice_equal(got.host, rows[i].host) && slice_equal(got.text, rows[i].text));
         for (size_t len = 2; len <= text.len; len++) { /* 10 octets stay of each of 100,000 */
             CU_ASSERT(owed_decode(slice_head(buf_slice(&text), len), &got));
-            CU_ASSERT_EQUAL(got.relayed, rows[i].relayed);
+            CU_ASSERT_EQUAL(got.what, rows[i].what);
         }
     }
 }
 
 static void test_replies_are_none(void)
 {
-    static const struct slice rows[] = { SLICE(""), SLICE("\006"), SLICE("250 2.0.0 ok"), SLICE("d2.0.0\t\t250") };
+    static const struct slice rows[] = { SLICE(""), SLICE("\006"), SLICE("250 2.0.0 ok"), SLICE("d2.0.0\t\t250"),
+                                         SLICE("\006x2.0.0\t\t250") };
     struct owed got;
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

@@ -57,7 +57,8 @@ struct dmarc_config *dmarc_config_open(const char *path)
     log_set_level(LOG_WARNING); /* cron sends a mail of every word */
     arena_init(&arena);
     (void)generation_peek(path, &arena, &first, &ignored);
-    c->modules = serve_modules(first.module_path.len > 0 ? first.module_path.ptr : cli_module_path(), geteuid() != 0);
+    c->modules = serve_modules(first.module_path.len > 0 ? first.module_path.ptr : cli_module_path(), geteuid() != 0,
+                               NULL, 0);
     c->generation = generation_build(path, c->modules, 1, &errors);
     if (c->generation != NULL)
         policies_each_step(c->generation->policies, look, c);

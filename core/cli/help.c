@@ -104,7 +104,7 @@ static unsigned print_sections(const char *word, const char *key)
 
 static struct modules *open_modules(void)
 {
-    return serve_modules(cli_module_path(), geteuid() != 0);
+    return serve_modules(cli_module_path(), geteuid() != 0, NULL, 0);
 }
 
 static unsigned print_module(const char *name, const char *key)

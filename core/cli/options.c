@@ -23,6 +23,13 @@ const char *cli_module_path(void)
     return env != NULL && env[0] != '\0' ? env : TERN_INSTALL_MODULE_DIR;
 }
 
+const char *cli_default_rules(void)
+{
+    static const char path[] = TERN_SYSCONF_DIR "/supervisor.conf";
+
+    return access(path, F_OK) == 0 ? path : NULL;
+}
+
 const char *cli_share_path(void)
 {
     return TERN_SHARE_DIR;

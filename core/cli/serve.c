@@ -3,12 +3,9 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 #include "server/supervisor.h"
-
-#define DEFAULT_RULES TERN_SYSCONF_DIR "/supervisor.conf"
 
 static int serve(int argc, char **argv, bool milter)
 {
@@ -32,8 +29,8 @@ static int serve(int argc, char **argv, bool milter)
         (void)fprintf(stderr, "tern %s: expected no further words, got \"%s\"\n", argv[0], argv[optind]);
         return CLI_USAGE;
     }
-    if (o.rules == NULL && access(DEFAULT_RULES, F_OK) == 0)
-        o.rules = DEFAULT_RULES;
+    if (o.rules == NULL)
+        o.rules = cli_default_rules();
     return supervisor_run(&o);
 }
 

@@ -68,7 +68,7 @@ int cmd_test(int argc, char **argv)
         return CLI_USAGE;
     }
     log_set_level(LOG_WARNING);
-    struct modules *modules = serve_modules(cli_module_path(), geteuid() != 0);
+    struct modules *modules = serve_modules(cli_module_path(), geteuid() != 0, NULL, 0);
     for (int i = at; i < argc; i++)
         (void)run_file(argv[i], modules, &sum);
     modules_free(modules);

@@ -368,6 +368,7 @@ static const struct tern_api table = {
     .config_has_result = config_api_has_result,
 
     .is_rehearsal = api_is_rehearsal,
+    .config_local = config_api_local,
 };
 
 const struct tern_api *api_table(void)

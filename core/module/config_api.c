@@ -8,12 +8,16 @@
 #include "module/config_api.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "module/plan.h"
+#include "module/policy.h"
 
 /* One step of "name" or "[7]" from `node`; moves *path behind it. NULL: not there. */
 static const struct yaml_node *descend(const struct yaml_node *node, const char **path)
@@ -95,6 +99,48 @@ void *config_api_alloc(struct tern_config *config, size_t octets)
 bool config_api_has_transport(struct tern_config *config, tern_str name)
 {
     return config->has_transport(config->has_transport_arg, slice_make(name.ptr, name.len));
+}
+
+/* ---- what tern-local may do ---- */
+
+#define PASSWD_OCTETS 16384
+
+/* NULL: it may, or that cannot be found out. */
+static const char *refuse_user(const struct modules_env *env, const char *name)
+{
+    static const char none[] = "there is no such user";
+    struct passwd pw, *found = NULL;
+
+    if (env->local_own == MODULES_OWN_UNKNOWN || strchr(name, '%') != NULL)
+        return NULL;
+    char *buffer = mem_alloc(PASSWD_OCTETS);
+    int r = getpwnam_r(name, &pw, buffer, PASSWD_OCTETS, &found);
+    const char *why = found == NULL ? (r == 0 || r == ENOENT || r == ESRCH ? none : NULL)
+                                    : local_rules_refuse_user(env->local, pw.pw_uid, pw.pw_gid, env->local_own);
+    free(buffer);
+    return why;
+}
+
+void config_api_local(struct tern_config *config, const char *key, enum tern_local_need need, tern_str name)
+{
+    const struct modules_env *env = config->modules;
+    const char *why = NULL;
+
+    if (env == NULL || env->local == NULL || name.len == 0)
+        return;
+    switch (need) {
+    case TERN_LOCAL_USER: why = refuse_user(env, name.ptr); break;
+    case TERN_LOCAL_COMMAND:
+        if (!local_rules_allow_command(env->local, name.ptr))
+            why = "the program is not among the `commands` of supervisor.conf";
+        break;
+    case TERN_LOCAL_SERVICE:
+        if (!local_rules_allow_service(env->local, name.ptr))
+            why = "the service is not among those of `pam` in supervisor.conf";
+        break;
+    }
+    if (why != NULL)
+        config_api_warning(config, key, "tern-local will not do it: \"%s\": %s", name.ptr, why);
 }
 
 bool config_api_has_result(struct tern_config *config, const char *name)

@@ -14,6 +14,7 @@
 #include "config/yaml.h"
 
 struct step; /* plan.h */
+struct modules_env; /* policy.h */
 
 /* The step being checked. */
 struct tern_config {
@@ -24,6 +25,7 @@ struct tern_config {
     struct place place;          /* of the step */
     bool (*has_transport)(void *arg, struct slice name);
     void *has_transport_arg;
+    const struct modules_env *modules; /* what tern-local may do; NULL: not known */
     const struct step *before; /* the policy's steps that stand before this one */
     unsigned before_count;
 };
@@ -34,6 +36,7 @@ void config_api_warning(struct tern_config *config, const char *key, const char 
     TERN_PRINTF(3, 4);
 void *config_api_alloc(struct tern_config *config, size_t octets);
 bool config_api_has_transport(struct tern_config *config, tern_str name);
+void config_api_local(struct tern_config *config, const char *key, enum tern_local_need need, tern_str name);
 bool config_api_has_result(struct tern_config *config, const char *name);
 
 #endif

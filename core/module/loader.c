@@ -82,6 +82,11 @@ void modules_free(struct modules *modules)
     mem_cleanup_free(&modules);
 }
 
+const struct modules_env *modules_of(const struct modules *modules)
+{
+    return &modules->env;
+}
+
 bool modules_trust_group(const struct modules *modules)
 {
     return modules->env.trust_group;

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "config/schema.h"
 #include "config/yaml.h"
+#include "local/rules.h"
 #include "state/tables.h"
 
 /* ---- the process: every module that was ever loaded, and its state ---- */
@@ -24,7 +25,11 @@ struct modules_env {
     /* Descriptors that are linked in, NULL-terminated: the Lua binding. The same checks hold. */
     const struct tern_module *const *builtin;
     const struct tern_api *api; /* module/api.h */
+    /* What supervisor.conf allows tern-local; NULL: not known. Lives as long as the modules. */
+    const struct local_rules *local;
+    uid_t local_own; /* whose process tern-local is, 0 for root's; MODULES_OWN_UNKNOWN */
 };
+#define MODULES_OWN_UNKNOWN ((uid_t)-1)
 struct modules *modules_new(const struct modules_env *env);
 void modules_free(struct modules *modules); /* runs fini; never dlclose */
 /*

@@ -156,6 +156,7 @@ bool policies_has_transport(void *policies, struct slice name);
 
 /* loader.c */
 bool modules_trust_group(const struct modules *modules);
+const struct modules_env *modules_of(const struct modules *modules); /* as given to modules_new() */
 
 /* plan.c */
 #define PROFILE_NONE (-1)

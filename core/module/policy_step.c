@@ -245,6 +245,7 @@ bool step_check(struct policies *owner, const struct policy *policy, unsigned st
         .place = place,
         .has_transport = policies_has_transport,
         .has_transport_arg = owner,
+        .modules = modules_of(owner->modules),
         .before = policy->steps,
         .before_count = step,
     };

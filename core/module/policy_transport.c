@@ -162,7 +162,7 @@ static void check_module(struct building *b, const struct transport *t, const st
     char name[128];
     struct tern_config config = { .arena = b->env->arena, .errors = b->env->errors, .step = name, .map = map,
                                   .place = t->place, .has_transport = policies_has_transport,
-                                  .has_transport_arg = b->out };
+                                  .has_transport_arg = b->out, .modules = modules_of(b->out->modules) };
 
     (void)snprintf(name, sizeof(name), "transport %s", t->name.ptr);
     if (t->module->check != NULL && t->module->check(conf, &config) < 0 && b->env->errors->errors == before)

@@ -137,8 +137,10 @@ bool serve_is_drained(struct serve *s);
 void serve_drain_force(struct serve *s);
 void serve_close(struct serve *s);
 
-/* worker.c: the modules of this process, with those that are linked in. Also for `tern check` and `tern test`. */
-struct modules *serve_modules(const char *module_path, bool trust_group);
+/* worker.c: the modules of this process, with those that are linked in. Also for `tern check` and `tern test`.
+ * `local`: what supervisor.conf allows tern-local, and whose process that is; NULL: not known. */
+struct modules *serve_modules(const char *module_path, bool trust_group, const struct local_rules *local,
+                              uid_t local_own);
 
 /* serve.c: reads the files of a generation that is to serve. As generation_load_tls(). */
 int serve_load_tls(struct serve *s, const struct worker_start *start, struct generation *g,

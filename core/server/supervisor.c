@@ -195,7 +195,7 @@ static void child(struct supervisor *s, int fd, pid_t parent)
 {
     struct worker_start start = { .config = s->options.config, .module_path = s->options.prefix_modules,
                                   .supervisor_fd = fd, .page = s->page, .trust_group = geteuid() != 0,
-                                  .milter = s->options.milter };
+                                  .milter = s->options.milter, .local = &s->rules.local, .local_own = geteuid() };
 
     /* The signals stay blocked: one that comes before the worker's own signalfd waits for it. */
     (void)close(s->signal_fd);

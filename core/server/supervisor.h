@@ -7,6 +7,9 @@
 #ifndef TERN_SERVER_SUPERVISOR_H
 #define TERN_SERVER_SUPERVISOR_H
 
+#include <sys/types.h>
+
+#include "local/rules.h"
 #include "server/shared.h"
 
 struct supervisor_options {
@@ -24,6 +27,8 @@ struct worker_start {
     struct shared_page *page;
     bool trust_group; /* started without root */
     bool milter;      /* see supervisor_options */
+    const struct local_rules *local; /* what supervisor.conf allows tern-local, for warnings */
+    uid_t local_own;  /* whose process that is */
 };
 
 /* Runs until told to stop. Returns the exit status of the process. */

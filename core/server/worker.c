@@ -76,7 +76,8 @@ static int start_log(const struct server_conf *conf)
     return r;
 }
 
-struct modules *serve_modules(const char *module_path, bool trust_group)
+struct modules *serve_modules(const char *module_path, bool trust_group, const struct local_rules *local,
+                              uid_t local_own)
 {
     static const struct tern_module *builtin[2];
 
@@ -85,7 +86,7 @@ struct modules *serve_modules(const char *module_path, bool trust_group)
     lua_setup(&lua);
     builtin[0] = lua_module();
     struct modules_env env = { .path = module_path, .trust_group = trust_group, .builtin = builtin,
-                               .api = api_table() };
+                               .api = api_table(), .local = local, .local_own = local_own };
     return modules_new(&env);
 }
 
@@ -101,7 +102,7 @@ static struct generation *load(struct worker *w, struct modules **ret_modules)
     arena_init(&arena);
     (void)generation_peek(w->start->config, &arena, &first, &ignored);
     const char *path = first.module_path.len > 0 ? first.module_path.ptr : w->start->module_path;
-    *ret_modules = serve_modules(path, w->start->trust_group);
+    *ret_modules = serve_modules(path, w->start->trust_group, w->start->local, w->start->local_own);
     w->module_path = mem_strdup(path);
     config_paths_collect(&w->paths);
     g = generation_build(w->start->config, *ret_modules, 1, &errors);

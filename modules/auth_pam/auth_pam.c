@@ -86,6 +86,8 @@ static int check(void *conf, struct tern_config *config)
     if (c->service.len == 0 || c->service.len > 64 || c->service.ptr[0] == '.' ||
         strspn(c->service.ptr, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != c->service.len)
         tern->config_error(config, "service", "expected the name of a file in /etc/pam.d");
+    else
+        tern->config_local(config, "service", TERN_LOCAL_SERVICE, c->service);
     c->realm = auth_cache_realm();
     return 0;
 }

@@ -190,6 +190,8 @@ static int check(void *conf, struct tern_config *config)
         tern->config_error(config, "path", "%%{home} is that of `user`, which is not given");
     if (c->user.len > 0 && strcmp(c->user.ptr, "root") == 0)
         tern->config_error(config, "user", "root gets no mail; an alias to somebody does");
+    else
+        tern->config_local(config, "user", TERN_LOCAL_USER, c->user);
     return 0;
 }
 

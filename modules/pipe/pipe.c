@@ -244,6 +244,8 @@ static int check(void *conf, struct tern_config *config)
     if (c->command.count > 0 && (c->command.items[0].ptr[0] != '/' || strchr(c->command.items[0].ptr, '%') != NULL))
         tern->config_error(config, "command", "expected the absolute path of a program first, and nothing variable in "
                            "it");
+    else if (c->command.count > 0)
+        tern->config_local(config, "command", TERN_LOCAL_COMMAND, c->command.items[0]);
     for (size_t i = 0; i < c->command.count; i++)
         check_words(config, "command", c->command.items[i]);
     if (c->environment.count > ENV_MAX)
@@ -259,6 +261,8 @@ static int check(void *conf, struct tern_config *config)
     check_words(config, "user", c->user);
     if (c->user.len == 0 || strcmp(c->user.ptr, "root") == 0)
         tern->config_error(config, "user", "expected whom the command runs as, and not root");
+    else
+        tern->config_local(config, "user", TERN_LOCAL_USER, c->user);
     return 0;
 }
 

@@ -201,6 +201,56 @@ def test_config():
             assert r.returncode == 1 and key in r.stdout + r.stderr, (key, r.stdout, r.stderr)
 
 
+NEEDS = """
+hostname: mx.test
+listeners: { mx: { bind: "127.0.0.1:{port}", policy: inbound, auth: allowed, auth_plaintext: true } }
+policies:
+  inbound:
+    - auth_pam: { service: tern }
+    - domains: { local: [example.org], recipients: [alice@example.org] }
+transports:
+  program: { type: pipe, command: ["{dir}/bin/command", "x"], user: "{as}" }
+  own: { type: maildir, path: "%{home}/Maildir", user: "{of}" }
+routes:
+  - { class: local, transport: program }
+"""
+
+
+def test_check_knows_the_rules():
+    """What supervisor.conf does not allow is said by `tern check` and at the start, not only when the first mail comes."""
+    command, service = "not among the `commands` of supervisor.conf", "not among those of `pam` in supervisor.conf"
+    low, nobody = "the user's number is below uid_min", "there is no such user"
+    allowed = "commands {dir}/bin/command\npam tern\n"
+    for rules, who, of, said_ in ((allowed, "alice", "%{user}", []), (allowed, "%{user}", "alice", []),
+                                  ("", "alice", "%{user}", [command, service]), (allowed, "low", "nosuch", [low, nobody]),
+                                  (allowed + "uid_min 70000\n", "alice", "%{local}", [low]),
+                                  ("commands {dir}/bin\npam ter tern2\n", "alice", "alice", [command, service])):
+        with LocalTern(NEEDS, rules=rules, of=of, **{"as": who}) as t:
+            r = t.cli("check", "-s", t.rules)
+            found = sorted(w for w in (command, service, low, nobody) if w in r.stderr)
+            assert found == sorted(said_) and r.stderr.count("warning") == len(said_), (rules, who, of, r.stderr)
+            if said_ == [low, nobody]:
+                assert "transport program.user: tern-local will not do it: \"low\"" in r.stderr, r.stderr
+                t.start()
+                assert low in t.log_text() and nobody in t.log_text()
+
+
+def test_check_without_the_rules():
+    """Rules that cannot be read are nobody's mistake; those that nobody could start with are."""
+    with LocalTern(NEEDS, of="low", **{"as": "nosuch"}) as t:
+        own = t.users.ids("alice")
+        r = subprocess.run([BINARY, "check", "-c", t.config, "-s", t.rules], capture_output=True, text=True, env=t.env(),
+                           preexec_fn=lambda: (os.setgroups([]), os.setgid(own[1]), os.setuid(own[0])), timeout=60 * SLOW)
+        assert r.returncode == 0 and "tern-local" not in r.stderr and "supervisor.conf" not in r.stderr, (r.stdout, r.stderr)
+        assert "there is no such user" in t.cli("check", "-s", t.rules).stderr
+        with open(t.rules, "w") as f:
+            f.write("commands bin\n")
+        r = t.cli("check", "-s", t.rules, check=False)
+        assert r.returncode == 1 and ":1: expected absolute paths" in r.stderr, (r.stdout, r.stderr)
+        r = t.cli("check", "-s", t.rules + ".gone", check=False)
+        assert r.returncode == 1 and "No such file" in r.stderr, (r.stdout, r.stderr)
+
+
 def test_hangs():
     """It is ended in time, with all of its group, and the mail is tried again."""
     with server("#!/bin/sh\necho $$ > {dir}/home/alice/pid\nsleep 600 & echo $! > {dir}/home/alice/child\nwait\n",
@@ -356,5 +406,5 @@ if __name__ == "__main__":
         print("SKIP: " + SKIP)
         sys.exit(77)
     run([test_as_the_user, test_options, test_exit_status, test_codes_of_its_own, test_what_the_sender_hears, test_injection,
-         test_not_allowed, test_config, test_hangs, test_delivery_timeout, test_floods, test_ignores_its_input, test_leaves_a_daemon, test_dies,
+         test_not_allowed, test_config, test_check_knows_the_rules, test_check_without_the_rules, test_hangs, test_delivery_timeout, test_floods, test_ignores_its_input, test_leaves_a_daemon, test_dies,
          test_stopped, test_many_at_once, test_killed_in_the_midst, test_without_root])

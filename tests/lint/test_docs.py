@@ -82,8 +82,14 @@ def test_example_configurations():
             folder_with_filters(d)
             with open(name) as f:
                 check(f.read(), name, d)
-            r = tern("check", "-c", os.path.join(d, "tern.yaml"))
-            assert "warning" not in r.stderr, "%s:\n%s" % (name, r.stderr)
+            # With the supervisor.conf that the comment on top shows; its users are not those of this machine.
+            rules = os.path.join(d, "supervisor.conf")
+            with open(rules, "w") as f:
+                f.write("".join(line.lstrip("# ") for line in read(name).splitlines(True) if line.startswith("#     ")))
+            os.chmod(rules, 0o600)
+            r = tern("check", "-c", os.path.join(d, "tern.yaml"), "-s", rules)
+            warnings = [w for w in r.stderr.splitlines() if "warning" in w and "there is no such user" not in w]
+            assert r.returncode == 0 and not warnings, "%s:\n%s" % (name, r.stderr)
             assert tern("hooks", "-c", os.path.join(d, "tern.yaml")).returncode == 0, name
 
 

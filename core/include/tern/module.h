@@ -514,6 +514,13 @@ struct tern_local_answer {
     char text[1024];   /* one line: the file's folder, what the program said, or why not */
 };
 
+/* Since 1.1. What config_local() asks about. */
+enum tern_local_need {
+    TERN_LOCAL_USER = 1, /* as whom it is done */
+    TERN_LOCAL_COMMAND,  /* the absolute path of a program */
+    TERN_LOCAL_SERVICE,  /* of PAM */
+};
+
 /* Since 1.1. Who logs in, for PAM. */
 struct tern_pam {
     size_t size;       /* of this struct */
@@ -818,6 +825,12 @@ struct tern_api {
      * the journal (a file, a message to somebody else) is then left out. Any thread.
      */
     bool (*is_rehearsal)(const tern_call *call);
+
+    /*
+     * For tern_module.check: tern-local will be asked for that with these options. A warning at `key` if
+     * supervisor.conf does not allow it; nothing where the rules are not known, or the name depends on the mail.
+     */
+    void (*config_local)(struct tern_config *config, const char *key, enum tern_local_need need, tern_str name);
 };
 
 /* True if the server's table has this function. */

@@ -77,22 +77,23 @@ static const struct tern_vrfy *keep(struct arena *arena, bool expand, struct sli
     return v;
 }
 
-/*
- * In a transaction, too, which is set aside until the answer. Who would be refused at RCPT for what he is is not
- * told who lives here, either: no step is asked.
- */
-void engine_vrfy(struct engine_session *s, bool expand, struct slice argument, const struct tern_mailbox *mailbox,
-                 engine_done done_, void *arg)
+/* The profile is known, or cannot be: then nobody was asked, which is as if one had failed. */
+static void begin(void *arg)
 {
-    const struct plan *plan = policy_plan(s->scope.policy);
+    struct engine_session *s = arg;
+    struct session_run *asked = s->asked;
+    const struct tern_mailbox *mailbox = asked->vrfy->mailbox.domain.len > 0 ? &asked->vrfy->mailbox : NULL;
+    struct refusal failed = refusal_make(TERN_DEFER, 451, "4.3.0",
+                                         SLICE("profile lookup failed, please try again later"), false);
     struct decision nothing = { .verdict = TERN_NEXT };
+    const struct plan *plan;
 
-    assert(!session_is_asked(s));
-    struct session_run *asked = session_question(s, done_, arg);
-    asked->aside = s->txn;
-    s->txn = NULL;
-    asked->vrfy_memory = shared_arena_new(VRFY_MEMORY_FIRST);
-    asked->vrfy = keep(&asked->vrfy_memory->arena, expand, argument, mailbox);
+    if (plan_for(s->scope.policy, slice_of(s->facts->user), mailbox, &plan) < 0) {
+        if (asked->vrfy->expand)
+            nothing = decision_of(&failed, slice_of(s->facts->id), asked->vrfy_memory);
+        tell(s, &nothing);
+        return;
+    }
     if (kept_first(s->kept, plan) != NULL) {
         tell(s, &nothing);
         return;
@@ -105,4 +106,24 @@ void engine_vrfy(struct engine_session *s, bool expand, struct slice argument, c
     run->smtputf8 = false;
     run->rcpt = slice_of(asked->vrfy->argument);
     run_start(run);
+}
+
+/*
+ * In a transaction, too, which is set aside until the answer. Who would be refused at RCPT for what he is is not
+ * told who lives here, either: no step is asked. As at RCPT the profile is that of who asks, else of the address.
+ */
+void engine_vrfy(struct engine_session *s, bool expand, struct slice argument, const struct tern_mailbox *mailbox,
+                 engine_done done_, void *arg)
+{
+    assert(!session_is_asked(s));
+    struct session_run *asked = session_question(s, done_, arg);
+    asked->aside = s->txn;
+    s->txn = NULL;
+    asked->vrfy_memory = shared_arena_new(VRFY_MEMORY_FIRST);
+    asked->vrfy = keep(&asked->vrfy_memory->arena, expand, argument, mailbox);
+    struct rcpt_facts *rcpt = ARENA_NEW(&asked->vrfy_memory->arena, struct rcpt_facts); /* as profiles are asked for */
+    const struct rcpt_facts *const one = rcpt;
+    rcpt->view.original = asked->vrfy->mailbox;
+    if (profiles_fetch(&asked->profiles, &s->scope, slice_of(s->facts->user), &one, 1, begin, s))
+        begin(s);
 }

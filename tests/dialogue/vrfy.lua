@@ -14,7 +14,7 @@ tern.on("vrfy", function(session, asked)
   if asked.local_part == "dave" and asked.domain == "example.org" then
     return tern.confirm(251, "2.1.6", "<dave@elsewhere.example>")
   end
-  if asked.address == "later@example.org" then
+  if asked.address == "busy@example.org" or asked.address == "later@example.org" then
     return tern.defer(450, "4.2.0", "busy")
   end
 end)

@@ -126,6 +126,8 @@ static const char *user_trouble(const char *user, bool line, struct buf *out)
         return "a user's name has 1 to 255 octets";
     if (!sasl_prep(slice_cstr(user), USER_OCTETS_MAX, out))
         return "a user's name is UTF-8 without control characters, in one direction of writing (RFC 4013)";
+    if (sasl_has_unassigned(slice_cstr(user)))
+        return "a character of this name is younger than Unicode 3.2, so that it cannot be stored (RFC 4013 2.5)";
     user = out->data;
     return line && (strchr(user, ':') != NULL || user[0] == '#') ? "this name needs the YAML format" : NULL;
 }
@@ -138,13 +140,16 @@ static const char *prepare(const char *scheme, char *password, ssize_t *len)
 {
     struct slice given = slice_make(password, (size_t)*len);
     CLEANUP_SECRET struct buf prepared = BUF_INIT;
+    bool is_scram = strncasecmp(scheme, "SCRAM-", 6) == 0;
 
     if (!sasl_text_is_fit(given, PASSWORD_OCTETS_MAX))
         return "a password has 1 to 511 octets, of UTF-8 without control characters";
+    if (is_scram && sasl_has_unassigned(given))
+        return "a character of this password is younger than Unicode 3.2: clients refuse it with SCRAM (RFC 5802 2.2)";
     (void)buf_reserve(&prepared, given.len);
     if (!sasl_prep(given, PASSWORD_OCTETS_MAX, &prepared))
-        return strncasecmp(scheme, "SCRAM-", 6) == 0 ? "clients refuse this password with SCRAM (RFC 4013)"
-                                                     : NULL;
+        return is_scram ? "clients refuse this password with SCRAM (RFC 4013)"
+                        : NULL;
     memcpy(password, prepared.data, prepared.len);
     *len = (ssize_t)prepared.len;
     return NULL;

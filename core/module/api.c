@@ -369,6 +369,7 @@ static const struct tern_api table = {
 
     .is_rehearsal = api_is_rehearsal,
     .config_local = config_api_local,
+    .fold_name = api_fold_name,
 };
 
 const struct tern_api *api_table(void)

@@ -120,6 +120,7 @@ bool api_is_rehearsal(const tern_call *call);
 /* api_auth.c */
 tern_str api_auth_mechanism(const tern_call *call);
 tern_str api_auth_user(const tern_call *call);
+tern_str api_fold_name(tern_call *call, tern_str name);
 tern_str api_auth_password(const tern_call *call);
 int api_auth_login(tern_call *call, tern_str user);
 int api_auth_keys(tern_call *call, const struct tern_auth_keys *keys);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "module/api.h"
 #include "module/chain.h"
+#include "sasl/sasl.h"
 
 /* ---- secrets ---- */
 
@@ -89,6 +90,14 @@ tern_str api_auth_mechanism(const tern_call *call)
 tern_str api_auth_user(const tern_call *call)
 {
     return view_of(call)->user;
+}
+
+tern_str api_fold_name(tern_call *call, tern_str name)
+{
+    CLEANUP_BUF struct buf folded = BUF_INIT;
+
+    sasl_name_fold(slice_of(name), &folded);
+    return tern_str_dup(&call->arena, buf_slice(&folded));
 }
 
 tern_str api_auth_password(const tern_call *call)

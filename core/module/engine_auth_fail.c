@@ -53,14 +53,11 @@ static struct slice address_key(const tern_address *address)
     return slice_make((const char *)address->octets, address->family == 6 ? 8 : 4);
 }
 
-/* "Alice" and "ALICE" are one to most who know users: nobody is to be guessed anew by writing him otherwise. */
-static struct slice user_key(struct slice user, char out[SASL_USER_OCTETS_MAX])
+/* "Alice" and " ALICE " are one to most who know users: nobody is to be guessed anew by writing him otherwise. */
+static struct slice user_key(struct slice user, struct buf *out)
 {
-    struct slice name = slice_head(user, SASL_USER_OCTETS_MAX);
-
-    for (size_t i = 0; i < name.len; i++)
-        out[i] = ascii_lower(name.ptr[i]);
-    return slice_make(out, name.len);
+    sasl_name_fold(slice_head(user, SASL_USER_OCTETS_MAX), out);
+    return slice_head(buf_slice(out), SASL_USER_OCTETS_MAX);
 }
 
 static void ask_kv(const struct engine_auth *a, enum kv_op op, struct slice space, struct slice key, int64_t *most)
@@ -85,10 +82,10 @@ static void ask_address(const struct engine_auth *a, enum kv_op op, int64_t *mos
 static int64_t count(const struct engine_auth *a)
 {
     int64_t most = 1;
-    char name[SASL_USER_OCTETS_MAX];
+    CLEANUP_BUF struct buf name = BUF_INIT;
 
     ask_address(a, KV_ADD, &most);
-    ask_kv(a, KV_ADD, SLICE(KV_USER), user_key(auth_user(a), name), &most);
+    ask_kv(a, KV_ADD, SLICE(KV_USER), user_key(auth_user(a), &name), &most);
     return most;
 }
 

@@ -2,11 +2,12 @@
 /*
  * prep.c - SASLprep (RFC 4013) over libunistring's NFKC and writing directions.
  *
- * The tables are those of RFC 3454 that the profile names. Left out: unassigned code points (a
- * "stored string" may hold none; today's Unicode assigns what that of 2002 did not), which would refuse
- * passwords that people have, and lets no two different ones pass for the same.
+ * The tables are those of RFC 3454 that the profile names. Unassigned code points pass, as they may in what is asked
+ * for (RFC 3454 7): today's Unicode assigns what that of 2002 did not, and people's passwords have them. Who
+ * stores a string asks sasl_has_unassigned(), too.
  */
 #include <stdlib.h>
+#include <unicase.h>
 #include <uninorm.h>
 #include <unictype.h>
 #include <unistr.h>
@@ -135,4 +136,30 @@ bool sasl_prep(struct slice text, size_t octets_max, struct buf *out)
     free(normal);
     buf_wipe(&mapped);
     return fit;
+}
+
+/* ---- comparing names ---- */
+
+static void squeeze(struct slice text, struct buf *out)
+{
+    size_t begin = out->len;
+
+    for (size_t i = 0; i < text.len; i++) {
+        bool blank = text.ptr[i] == ' ';
+        if (!blank || (out->len > begin && out->data[out->len - 1] != ' '))
+            buf_add_char(out, ascii_lower(text.ptr[i]));
+    }
+    if (out->len > begin && out->data[out->len - 1] == ' ')
+        buf_cut(out, out->len - 1);
+}
+
+void sasl_name_fold(struct slice name, struct buf *out)
+{
+    size_t octets = 0;
+    uint8_t *folded = NULL;
+
+    if (!is_ascii(name) && utf8_valid(name))
+        folded = u8_casefold((const uint8_t *)name.ptr, name.len, NULL, UNINORM_NFKC, NULL, &octets);
+    squeeze(folded != NULL ? slice_make((const char *)folded, octets) : name, out);
+    free(folded);
 }

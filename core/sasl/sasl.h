@@ -64,6 +64,13 @@ bool sasl_is_plaintext(struct slice name);
  * writing directions mixed. *out, as it was if false, is wiped by the caller.
  */
 bool sasl_prep(struct slice text, size_t octets_max, struct buf *out);
+/* Whether there is a code point that Unicode 3.2 had not assigned, or no UTF-8: not to be stored (RFC 3454 7). */
+bool sasl_has_unassigned(struct slice text);
+/*
+ * Appends the name as a directory compares it that heeds neither case nor blanks (RFC 4518 2.2 to 2.4, 2.6.1): case
+ * folded, none in front and behind, one between. What is no UTF-8 has its ASCII folded.
+ */
+void sasl_name_fold(struct slice name, struct buf *out);
 /* UTF-8 of 1 to octets_max octets without controls: a password as it is checked against a hash. */
 bool sasl_text_is_fit(struct slice text, size_t octets_max);
 

@@ -9,6 +9,9 @@
  * All entries are BLOCKING. Connections that search are kept (lib/links.c); each bind has one of its own, since
  * a bind changes who asks. A server takes an empty password for an anonymous bind and says yes, so none is ever
  * sent (RFC 4513 5.1.2). Two entries that fit are nobody's: it is not known whose password would be asked.
+ *
+ * A directory that finds "Alice" finds "alice" and " ALICE " (caseIgnoreMatch): unless an attribute says what the user
+ * is called, all these are one name to us, too.
  */
 #include <tern/module.h>
 
@@ -82,7 +85,7 @@ static int link_ask(void *link, const void *conf, void *arg, uint64_t timeout_ms
     } else {
         q->found.known = true;
         q->found.stored = keep(q->call, row.value);
-        q->found.login = keep(q->call, row.second);
+        q->found.login = row.second.len > 0 ? keep(q->call, row.second) : entries.tern->fold_name(q->call, q->user);
         q->dn = keep(q->call, (tern_str){ row.dn, strlen(row.dn) }).ptr;
         if (q->found.stored.len < row.value.len || strlen(q->dn) < strlen(row.dn))
             r = -ENOMEM;
@@ -150,7 +153,7 @@ static tern_verdict bind_or_remember(tern_call *call, const struct auth_ldap_con
     }
     if (verdict != TERN_ACCEPT)
         return verdict;
-    return tern->auth_login(call, q->found.login.len > 0 ? q->found.login : q->user) < 0 ? TERN_ERROR : TERN_ACCEPT;
+    return tern->auth_login(call, q->found.login) < 0 ? TERN_ERROR : TERN_ACCEPT;
 }
 
 static tern_verdict verify_by_dn(tern_call *call, const struct auth_ldap_conf *c, struct question *q)
@@ -160,6 +163,7 @@ static tern_verdict verify_by_dn(tern_call *call, const struct auth_ldap_conf *c
     if (q->user.len == 0 || template_fill(c->dn, TEMPLATE_DN, q->user, dn) < 0)
         return TERN_NEXT; /* no name of an entry comes out: certainly nobody here */
     q->dn = dn;
+    q->found.login = entries.tern->fold_name(call, q->user);
     return bind_or_remember(call, c, q);
 }
 
@@ -285,7 +289,7 @@ static const struct tern_option options[] = {
     TERN_OPTION_STRING(struct auth_ldap_conf, password_attribute, "",
                        "The attribute that has the stored password, to be checked here. None: a bind as the entry."),
     TERN_OPTION_STRING(struct auth_ldap_conf, login_attribute, "",
-                       "The attribute that has the name the session is known by. None: the name as given."),
+                       "The attribute that has the name the session is known by. None: as given, in lower case."),
     AUTH_ENTRY_OPTIONS(struct auth_ldap_conf,
                        "What clients are offered; SCRAM-SHA-256 needs password_attribute.",
                        "1m",

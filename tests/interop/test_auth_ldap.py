@@ -115,6 +115,23 @@ def test_the_session_is_the_attribute():
         wait_for(lambda: "user=alice@example.org" in t.log_text(), 5)
 
 
+def test_one_user_is_one_name():
+    """The directory heeds neither case nor blanks: a session is known by one name, and what may be sent goes by that."""
+    for way in (DN, SEARCH.replace("        login_attribute: mail\n", ""), HASH.replace("        login_attribute: mail\n", "")):
+        with server(way) as t:
+            for i, user in enumerate(("alice", "ALICE", " Alice", "aLice  ")):
+                c = greeted(t)
+                assert plain(t, user, "se cret", c)[0] == 235, (way, user)
+                assert c.cmd("MAIL FROM:<alice@example.org>")[0] == 250
+                assert c.cmd("RCPT TO:<bob@elsewhere.example>")[0] == 250
+                assert c.cmd("DATA")[0] == 354
+                c.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
+                assert c.reply()[0] == 250
+                c.close()
+                wait_for(lambda: t.log_now().count(" user=alice ") + t.log_now().count(" user=alice\n") > i, 10)
+            assert "user=ALICE" not in t.log_text() and "user=\"" not in t.log_text(), t.log_text()
+
+
 def test_scram():
     with server(HASH) as t:
         assert [scram(t, "scram", "pencil"), scram(t, "scram", "pencil2"), scram(t, "nobody", "pencil"),

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """Names and passwords that are not ASCII: SCRAM, with gsasl as the peer, and PLAIN agree on what they are (RFC 4013)."""
 import os
+import re
+import stringprep
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from logins import code
-from ternlib import BINARY, SLOW, Tern, need, run
+from ternlib import BINARY, ROOT, SLOW, Tern, need, run
 
 CONFIG = """
 hostname: mx.test
@@ -79,6 +81,31 @@ def test_what_is_refused():
         assert code(t, "\u0627" + "1", "x") == 535
 
 
+def test_what_is_not_stored():
+    """RFC 3454 7: younger than Unicode 3.2. May be asked for, and be behind a hash that PLAIN is checked against."""
+    for password in ("p\U0001f600", "\u0221"):
+        for scheme in ("SCRAM-SHA-256", "scram-sha-1"):
+            r = passwd("alice", password, scheme)
+            assert r.returncode != 0 and "Unicode 3.2" in r.stderr and r.stdout == "", r
+        with server([entry("alice", password, "SHA512-CRYPT")]) as t:
+            assert code(t, "alice", password) == 235 and code(t, "alice", "p") == 535
+    for scheme in ("SCRAM-SHA-256", "SHA512-CRYPT"):
+        r = passwd("al\u0221ce", "x", scheme)
+        assert r.returncode != 0 and "Unicode 3.2" in r.stderr and r.stdout == "", r
+    with server([entry("alice", "x")]) as t:
+        assert code(t, "al\u0221ce", "x") == 535 and code(t, "alice", "x") == 235
+
+
+def test_the_table_is_that_of_the_rfc():
+    with open(os.path.join(ROOT, "core", "sasl", "unassigned.c")) as f:
+        ranges = [(int(a, 16), int(b, 16)) for a, b in re.findall(r"\{ 0x([0-9a-f]+), 0x([0-9a-f]+) \}", f.read())]
+    assert len(ranges) == 396 and ranges == sorted(ranges)
+    ours = {c for first, last in ranges for c in range(first, last + 1)}
+    surrogates = range(0xd800, 0xe000)
+    theirs = {c for c in range(0x110000) if c not in surrogates and stringprep.in_table_a1(chr(c))}
+    assert ours == theirs, sorted(ours ^ theirs)[:10]
+
+
 def test_hashes_from_elsewhere():
     """Software that prepares nothing has hashed what was typed: PLAIN takes it, as it did there."""
     need("openssl")
@@ -91,4 +118,4 @@ def test_hashes_from_elsewhere():
 
 
 if __name__ == "__main__":
-    run([test_both_agree, test_what_is_refused, test_hashes_from_elsewhere])
+    run([test_both_agree, test_what_is_refused, test_what_is_not_stored, test_the_table_is_that_of_the_rfc, test_hashes_from_elsewhere])

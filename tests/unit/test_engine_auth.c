@@ -640,7 +640,7 @@ static void test_delay_of_success(void)
 /* From many addresses, each writing the name in a way of its own: it is one user all the same. */
 static void test_delay_by_user(void)
 {
-    static const char *const names[] = { "alice", "ALICE", "aLiCe" };
+    static const char *const names[] = { "alice", "ALICE", "aLiCe", " alice", "Alice  " };
 
     world_open("inbound", NULL);
     add("one", &verifier, &alice);

@@ -84,6 +84,53 @@ static void test_prep(void)
     CU_ASSERT_FALSE(sasl_prep(slice_make(at_bound, 65), 64, &out));
 }
 
+/* RFC 3454 A.1: its first and last code points, and those beside them; what came with later versions of Unicode. */
+static void test_unassigned(void)
+{
+    static const struct {
+        const char *text;
+        bool unassigned;
+    } rows[] = {
+        { "plain", false }, { "", false }, { "\xc8\xa0", false }, { "\xc8\xa1", true }, { "\xc8\xa2", false },
+        { "a\xf0\x9f\x98\x80", true }, { "\xe1\xba\x9e", true }, { "\xf3\xaf\xbf\xbd", true },
+        { "\xf3\xaf\xbf\xbe", false }, { "a\xff", true },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (sasl_has_unassigned(slice_cstr(rows[i].text)) != rows[i].unassigned)
+            fprintf(stderr, "  row %zu\n", i);
+        CU_ASSERT_EQUAL(sasl_has_unassigned(slice_cstr(rows[i].text)), rows[i].unassigned);
+    }
+}
+
+static void test_fold(void)
+{
+    static const struct {
+        const char *in, *want;
+    } rows[] = {
+        { "alice", "alice" },
+        { "ALICE@Example.ORG", "alice@example.org" },
+        { "  al  ice ", "al ice" },
+        { "  ", "" },
+        { "", "" },
+        { "\xc3\x84LICE", "\xc3\xa4lice" },
+        { "A\xcc\x88lice", "\xc3\xa4lice" },
+        { "STRASSE", "strasse" },
+        { "stra\xc3\x9f" "e", "strasse" },
+        { "\xce\xa3\xce\xa3\xcf\x82", "\xcf\x83\xcf\x83\xcf\x83" },
+        { "A\xff  B", "a\xff b" }, /* no UTF-8 */
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        CLEANUP_BUF struct buf out = BUF_INIT;
+        buf_add_cstr(&out, "x ");
+        sasl_name_fold(slice_cstr(rows[i].in), &out);
+        if (!slice_equal(slice_from(buf_slice(&out), 2), slice_cstr(rows[i].want)))
+            fprintf(stderr, "  \"%s\" became \"%.*s\"\n", rows[i].in, (int)out.len - 2, out.data + 2);
+        CU_ASSERT_TRUE(slice_equal(slice_from(buf_slice(&out), 2), slice_cstr(rows[i].want)));
+    }
+}
+
 /* ---- SCRAM: RFC 5802 5, RFC 7677 3 ---- */
 
 static const struct vector {
@@ -470,6 +517,8 @@ int main(void)
     CU_pSuite suite = CU_add_suite("sasl", NULL, NULL);
     CU_add_test(suite, "base64", test_base64);
     CU_add_test(suite, "names and passwords are prepared", test_prep);
+    CU_add_test(suite, "what is not to be stored", test_unassigned);
+    CU_add_test(suite, "names are folded", test_fold);
     CU_add_test(suite, "the server's SCRAM by the RFCs", test_scram_server);
     CU_add_test(suite, "the client's SCRAM by the RFCs", test_scram_client);
     CU_add_test(suite, "SCRAM with channel binding", test_scram_plus);

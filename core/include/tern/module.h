@@ -831,6 +831,12 @@ struct tern_api {
      * supervisor.conf does not allow it; nothing where the rules are not known, or the name depends on the mail.
      */
     void (*config_local)(struct tern_config *config, const char *key, enum tern_local_need need, tern_str name);
+
+    /*
+     * A user's name as a directory compares it that heeds neither case nor blanks (RFC 4518): case folded, no blanks in
+     * front and behind, one between. In the call's memory. Of a BLOCKING step also the pool's thread.
+     */
+    tern_str (*fold_name)(tern_call *call, tern_str name);
 };
 
 /* True if the server's table has this function. */

@@ -29,7 +29,7 @@
 
 #define CALL_OPS_MAX          256         /* answers a call may wait for at once */
 #define CALL_ROOM_OCTETS_MIN  256         /* memory it has at once, */
-#define CALL_ROOM_OCTETS_MAX  4096        /* by what the calls of its step have needed lately */
+#define CALL_ROOM_OCTETS_MAX  16384       /* by what the calls of its step have needed lately */
 #define CALL_ALLOC_OCTETS_MAX (64u << 20) /* memory a call may ask for */
 
 #define AUTH_CHALLENGE_OCTETS_MAX 8192 /* decoded; RFC 4954 4: a line has 12288 octets */

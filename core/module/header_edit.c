@@ -20,6 +20,13 @@
 
 #define READ_STEP_OCTETS 16384
 
+/* Fields for steps to see: each ends with a NUL. */
+struct field_index {
+    bool made;
+    struct tern_header *fields;
+    unsigned count;
+};
+
 /* The message as it came; shared by its heads. All that is found later is written under the
  * lock. */
 struct original {
@@ -32,6 +39,7 @@ struct original {
     struct slice header; /* its fields, without the empty line */
     uint64_t body_start; /* behind the empty line */
     bool parts_known;
+    struct field_index index;
     struct arena arena;
     struct parts parts;
 };
@@ -44,11 +52,9 @@ struct message_head {
     unsigned *origins;
     unsigned origin_count;
     struct buf top;
-    bool indexed; /* under the original's lock, as all below */
+    struct field_index index; /* of top; under the original's lock, as all below */
     struct slice joined; /* top and the original's header, once somebody wanted it in one piece */
     struct arena arena;
-    struct tern_header *fields;
-    unsigned field_count;
 };
 
 /* ---- the original ---- */
@@ -532,53 +538,64 @@ int message_head_changes(struct message_head *head, struct arena *arena, struct 
 
 /* ---- the view ---- */
 
-static void index_fields(struct message_head *head, struct slice header, unsigned size)
+static void index_fields(struct field_index *index, struct slice header, struct arena *arena)
 {
     struct header_field field;
+    unsigned size = fields_at_most(header);
 
-    while (head->field_count < size && header_next(&header, &field)) {
-        struct tern_header *h = &head->fields[head->field_count++];
-        h->name = tern_str_dup(&head->arena, field.name);
-        h->value = tern_str_dup(&head->arena, field.value);
+    if (index->made)
+        return;
+    index->fields = arena_alloc(arena, size * sizeof(index->fields[0]));
+    while (index->count < size && header_next(&header, &field)) {
+        struct tern_header *h = &index->fields[index->count++];
+        h->name = tern_str_dup(arena, field.name);
+        h->value = tern_str_dup(arena, field.value);
     }
+    index->made = true;
 }
 
-static void index_head(struct message_head *head)
+/* The original's fields are found once, however often what stands before them is edited. Returns how many there are. */
+static unsigned index_head(struct message_head *head)
 {
     struct original *o = head->original;
+    unsigned count;
 
     pthread_mutex_lock(&o->lock);
-    if (!head->indexed) {
-        struct slice top = buf_slice(&head->top);
-        struct slice below = !head->whole && load(o) == 0 ? o->header : slice_make(NULL, 0);
-        unsigned size = fields_at_most(top) + fields_at_most(below);
-        head->fields = arena_alloc(&head->arena, size * sizeof(head->fields[0]));
-        index_fields(head, top, size);
-        index_fields(head, below, size);
-        head->indexed = true;
-    }
+    index_fields(&head->index, buf_slice(&head->top), &head->arena);
+    if (!head->whole && load(o) == 0)
+        index_fields(&o->index, o->header, &o->arena);
+    count = head->index.count + (head->whole ? 0 : o->index.count);
     pthread_mutex_unlock(&o->lock);
+    return count;
+}
+
+static const struct tern_header *field_at(const struct message_head *head, unsigned index)
+{
+    unsigned own = head->index.count;
+
+    return index < own ? &head->index.fields[index] : &head->original->index.fields[index - own];
 }
 
 unsigned message_head_count(struct message_head *head)
 {
-    index_head(head);
-    return head->field_count;
+    return index_head(head);
 }
 
 const struct tern_header *message_head_at(struct message_head *head, unsigned index)
 {
-    index_head(head);
-    return index < head->field_count ? &head->fields[index] : NULL;
+    return index < index_head(head) ? field_at(head, index) : NULL;
 }
 
 const struct tern_header *message_head_find(struct message_head *head, struct slice name,
                                             unsigned nth)
 {
-    index_head(head);
-    for (unsigned i = 0; i < head->field_count; i++)
-        if (slice_equal_nocase(slice_of(head->fields[i].name), name) && nth-- == 0)
-            return &head->fields[i];
+    unsigned count = index_head(head);
+
+    for (unsigned i = 0; i < count; i++) {
+        const struct tern_header *h = field_at(head, i);
+        if (slice_equal_nocase(slice_of(h->name), name) && nth-- == 0)
+            return h;
+    }
     return NULL;
 }
 

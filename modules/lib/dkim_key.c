@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dkim_key.c - public keys, verifying, SHA-256, and the keys that were seen before. See dkim.h.
+ * dkim_key.c - public keys, verifying, and the keys that were seen before. See dkim.h.
  * Sources: RFC 8301 3 (lengths), RFC 8463 3, 4 (Ed25519 signs the SHA-256 of the octets).
  */
 #include "dkim.h"
@@ -27,56 +27,6 @@ struct dkim_key {
     uint8_t point[crypto_sign_PUBLICKEYBYTES];
     struct dkim_rsa *rsa; /* NULL: Ed25519 */
 };
-
-static EVP_MD *sha256;
-
-static void fetch(void)
-{
-    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-}
-
-int dkim_crypto_init(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    (void)pthread_once(&once, fetch);
-    return sha256 != NULL && sodium_init() >= 0 ? 0 : -ENOSYS;
-}
-
-/* ---- SHA-256 ---- */
-
-int dkim_hash_init(struct dkim_hash *hash)
-{
-    hash->ctx = EVP_MD_CTX_new();
-    if (hash->ctx != NULL && EVP_DigestInit_ex2(hash->ctx, sha256, NULL) == 1)
-        return 0;
-    EVP_MD_CTX_free(hash->ctx);
-    hash->ctx = NULL;
-    return -ENOMEM;
-}
-
-int dkim_hash_copy(const struct dkim_hash *hash, struct dkim_hash *ret)
-{
-    ret->ctx = EVP_MD_CTX_new();
-    if (ret->ctx != NULL && EVP_MD_CTX_copy_ex(ret->ctx, hash->ctx) == 1)
-        return 0;
-    EVP_MD_CTX_free(ret->ctx);
-    ret->ctx = NULL;
-    return -ENOMEM;
-}
-
-void dkim_hash_add(void *hash, const char *octets, size_t count)
-{
-    (void)EVP_DigestUpdate(((struct dkim_hash *)hash)->ctx, octets, count);
-}
-
-void dkim_hash_end(struct dkim_hash *hash, uint8_t out[DKIM_HASH_OCTETS])
-{
-    if (hash->ctx == NULL || EVP_DigestFinal_ex(hash->ctx, out, NULL) != 1)
-        memset(out, 0, DKIM_HASH_OCTETS); /* the hash of nothing that anybody knows */
-    EVP_MD_CTX_free(hash->ctx);
-    hash->ctx = NULL;
-}
 
 /* ---- keys ---- */
 

@@ -2,6 +2,7 @@
 /* test_dkim.c - signatures, key records and canonical forms, by rows of our own, the examples of RFC 6376, and mox's. */
 #include <CUnit/Basic.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -293,6 +294,48 @@ static void test_headers(void)
     CU_ASSERT_STRING_EQUAL(out.data, "DKIM-Signature: a=b; b=; c=d|dkim-signature:a=b; b=; c=d");
 }
 
+/* Contexts are used again: more at once than are kept, one that was not ended before another began, and a thread that ends. */
+static void *hash_often(void *arg)
+{
+    static const uint8_t abc[] = { 0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea }, empty[] = { 0xe3, 0xb0, 0xc4, 0x42 };
+    struct dkim_hash hashes[9], copy;
+    uint8_t out[DKIM_HASH_OCTETS];
+    bool *good = arg;
+
+    *good = true;
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 9; i++) {
+            *good = *good && dkim_hash_init(&hashes[i]) == 0;
+            dkim_hash_add(&hashes[i], "a", 1);
+        }
+        *good = *good && dkim_hash_copy(&hashes[3], &copy) == 0;
+        for (unsigned i = 0; i < 10; i++) {
+            struct dkim_hash *hash = i < 9 ? &hashes[i] : &copy;
+            dkim_hash_add(hash, "bc", 2);
+            dkim_hash_end(hash, out);
+            *good = *good && memcmp(out, abc, sizeof(abc)) == 0 && hash->ctx == NULL;
+        }
+        *good = *good && dkim_hash_init(&copy) == 0;
+        dkim_hash_end(&copy, out);
+        *good = *good && memcmp(out, empty, sizeof(empty)) == 0;
+    }
+    return NULL;
+}
+
+static void test_hashes(void)
+{
+    pthread_t threads[2];
+    bool good[3];
+
+    CU_ASSERT_EQUAL_FATAL(dkim_crypto_init(), 0);
+    for (unsigned i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, hash_often, &good[i]), 0);
+    (void)hash_often(&good[2]);
+    for (unsigned i = 0; i < 2; i++)
+        (void)pthread_join(threads[i], NULL);
+    CU_ASSERT_TRUE(good[0] && good[1] && good[2]);
+}
+
 /* A key of each kind signs, and nothing else verifies. */
 static void test_keys(void)
 {
@@ -412,6 +455,7 @@ int main(void)
     CU_add_test(s, "key records", test_records);
     CU_add_test(s, "bodies", test_bodies);
     CU_add_test(s, "headers", test_headers);
+    CU_add_test(s, "hashes", test_hashes);
     CU_add_test(s, "keys", test_keys);
     CU_add_test(s, "mox", test_mox);
     CU_basic_set_mode(CU_BRM_NORMAL);

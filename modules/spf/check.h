@@ -122,7 +122,7 @@ bool spf_macro_is_valid(tern_str text, bool explanation);
 bool spf_domain_spec_is_valid(tern_str text);
 bool spf_macro_uses_name(tern_str text);  /* %{p} */
 bool spf_macro_uses_local(tern_str text); /* %{s}, %{l} */
-/* Any text. It may have a macro for more than the client's address and the domain: %{s}, %{l}, %{h}, %{r}, %{t}. */
+/* Any text. It may have a macro for more than client, domain and HELO name: %{s}, %{l}, %{r}, %{t}. */
 bool spf_macro_is_personal(tern_str text);
 /* `text` is valid. */
 void spf_macro_expand(tern_str text, const struct spf_macros *m, struct spf_text *out);

@@ -154,7 +154,7 @@ bool spf_macro_is_personal(tern_str text)
         at = memchr(at, '%', (size_t)(end - at));
         if (at == NULL || at + 2 >= end)
             return false;
-        if (at[1] == '{' && memchr("slhrt", spf_lower(at[2]), 5) != NULL)
+        if (at[1] == '{' && memchr("slrt", spf_lower(at[2]), 4) != NULL)
             return true;
     }
     return false;

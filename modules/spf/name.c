@@ -6,9 +6,10 @@
 
 tern_str spf_result_name(enum spf_result result)
 {
-    static const char *const names[] = { "none", "neutral", "pass", "fail", "softfail", "temperror", "permerror" };
+    static const tern_str names[] = { { "none", 4 }, { "neutral", 7 },   { "pass", 4 },     { "fail", 4 },
+                                      { "softfail", 8 }, { "temperror", 9 }, { "permerror", 9 } };
 
-    return spf_str(names[result], strlen(names[result]));
+    return names[result];
 }
 
 bool spf_domain_is_valid(tern_str name)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * outcome.c - what came of a check, or of one before that was the same. See spf.h.
+ * outcome.c - what came of the checks of one MAIL, or of those before that were the same. See spf.h.
  *
- * check_host() is a function of the client's address, the domain and what DNS says, as long as no macro brings in
- * something else: local part, HELO name, receiver, the time. What a record with such a macro says is never kept,
+ * check_host() is a function of the client's address, the domain, the HELO name and what DNS says, as long as no macro
+ * brings in something else: the local part, the receiver, the time. What a record with such a macro says is never kept,
  * whether the macro was reached or not. Neither is what DNS failed to say, nor a check that ran out of time.
  */
 #include <lib/outcomes.h>
@@ -12,7 +12,7 @@
 
 #define tern spf_api
 
-#define KEY_OCTETS_MAX  (SPF_NAME_OCTETS_MAX + 64)
+#define KEY_OCTETS_MAX  1024
 #define NOTE_OCTETS_MAX 400
 
 static struct outcomes *kept;
@@ -21,7 +21,7 @@ static void *hits;
 int spf_outcomes_init(const struct tern_api *api)
 {
     kept = outcomes_new();
-    hits = api->counter("tern_spf_cache_hits_total", "Identities whose outcome was known from a check before");
+    hits = api->counter("tern_spf_cache_hits_total", "Mails whose outcome was known from one before");
     return kept != NULL ? 0 : -ENOMEM;
 }
 
@@ -51,58 +51,79 @@ static tern_str lowered(tern_call *call, tern_str s)
     return spf_str(out, s.len);
 }
 
-/* ---- one that is known ---- */
+/* ---- those that are known ---- */
 
-static void put_key(struct outcome_octets *key, const struct spf_conf *c, const struct spf_input *in)
+static void put_key(tern_call *call, const struct spf_conf *c, struct outcome_octets *key)
 {
+    const tern_address *client = tern->client_address(call);
+    uint64_t options = (uint64_t)c->void_lookups << 8 | (uint64_t)c->identity << 4 | (uint64_t)c->explanation << 3 |
+                       (uint64_t)(c->fail == SPF_REFUSE) << 2 | (uint64_t)(c->helo_fail == SPF_REFUSE) << 1;
+
     outcome_put_number(key, c->realm);
-    outcome_put_number(key, (uint64_t)in->voids_max << 1 | in->explain);
-    outcome_put(key, &in->client.family, sizeof(in->client.family));
-    outcome_put(key, in->client.octets, sizeof(in->client.octets));
-    outcome_put(key, in->domain.ptr, in->domain.len);
+    outcome_put_number(key, options | tern->is_smtputf8(call));
+    outcome_put(key, &client->family, sizeof(client->family));
+    outcome_put(key, client->octets, sizeof(client->octets));
+    outcome_put_str(key, tern->helo_name(call));
+    outcome_put_str(key, tern->sender_original(call)->domain);
 }
 
-static struct spf_outcome *take(tern_call *call, tern_str octets)
+static void put_outcome(struct outcome_octets *out, const struct spf_outcome *o)
 {
-    struct spf_outcome *o = tern->alloc(call, sizeof(*o));
-    const char *at = octets.ptr;
+    outcome_put_number(out, o != NULL);
+    if (o == NULL)
+        return;
+    outcome_put_number(out, o->result);
+    outcome_put_text(out, o->reason);
+    outcome_put_number(out, o->asked);
+    outcome_put_str(out, o->domain);
+    outcome_put_str(out, o->where);
+    outcome_put_str(out, o->mechanism);
+    outcome_put_str(out, o->explanation);
+}
 
-    o->result = (enum spf_result)outcome_take_number(&at);
-    o->reason = outcome_take_text(&at);
-    o->asked = true; /* or it was not kept */
-    o->domain = outcome_take_str(&at);
-    o->where = outcome_take_str(&at);
-    o->mechanism = outcome_take_str(&at);
-    o->explanation = outcome_take_str(&at);
-    while (at < octets.ptr + octets.len) {
-        tern_str key = outcome_take_str(&at), value = outcome_take_str(&at);
-        tern->note(call, key.ptr, value);
-    }
+static const struct spf_outcome *take_outcome(tern_call *call, const char **at)
+{
+    if (outcome_take_number(at) == 0)
+        return NULL;
+    struct spf_outcome *o = tern->alloc(call, sizeof(*o));
+    o->result = (enum spf_result)outcome_take_number(at);
+    o->reason = outcome_take_text(at);
+    o->asked = outcome_take_number(at) != 0;
+    o->domain = outcome_take_str(at);
+    o->where = outcome_take_str(at);
+    o->mechanism = outcome_take_str(at);
+    o->explanation = outcome_take_str(at);
     return o;
 }
 
-const struct spf_outcome *spf_outcome_known(tern_call *call, const struct spf_conf *c, struct spf_work *w)
+bool spf_known(tern_call *call, const struct spf_conf *c, struct spf_work *w)
 {
     char octets[KEY_OCTETS_MAX];
     struct outcome_octets key = { .at = octets, .room = sizeof(octets) };
     tern_str found;
 
-    w->notes = (struct outcome_octets){ .at = NULL };
     w->until_ms = OUTCOME_NOT_KEPT;
     if (c->cache == 0)
-        return NULL;
-    put_key(&key, c, &w->in);
-    if (key.full) /* no domain that DNS could be asked for */
-        return NULL;
-    if (outcomes_find(kept, spf_str(key.at, key.len), outcomes_now_ms(), allocate, call, &found)) {
-        tern->counter_add(hits, 1);
-        return take(call, found);
-    }
+        return false;
+    put_key(call, c, &key);
+    if (key.full) /* no HELO name that DNS could be asked for */
+        return false;
     w->until_ms = OUTCOME_ASKED_NOBODY;
-    return NULL;
+    if (!outcomes_find(kept, spf_str(key.at, key.len), outcomes_now_ms(), allocate, call, &found))
+        return false;
+    const char *at = found.ptr;
+    w->helo = take_outcome(call, &at);
+    w->mail = take_outcome(call, &at);
+    w->detail = outcome_take_str(&at);
+    while (at < found.ptr + found.len) {
+        tern_str name = outcome_take_str(&at), value = outcome_take_str(&at);
+        tern->note(call, name.ptr, value);
+    }
+    tern->counter_add(hits, 1);
+    return true;
 }
 
-/* ---- one that is not ---- */
+/* ---- those that are not ---- */
 
 static const char *type_name(unsigned type)
 {
@@ -164,27 +185,8 @@ void spf_outcome_answer(tern_call *call, struct spf_work *w, const struct tern_d
     outcome_put_str(&w->notes, value);
 }
 
-static void keep(tern_call *call, const struct spf_conf *c, const struct spf_work *w, const struct spf_outcome *o)
+const struct spf_outcome *spf_outcome_new(tern_call *call, const struct spf_check *check)
 {
-    char octets[KEY_OCTETS_MAX];
-    struct outcome_octets key = { .at = octets, .room = sizeof(octets) };
-    struct outcome_octets out = { .at = tern->alloc(call, OUTCOME_OCTETS_MAX), .room = OUTCOME_OCTETS_MAX };
-
-    outcome_put_number(&out, o->result);
-    outcome_put_text(&out, o->reason);
-    outcome_put_str(&out, o->domain);
-    outcome_put_str(&out, o->where);
-    outcome_put_str(&out, o->mechanism);
-    outcome_put_str(&out, o->explanation);
-    outcome_put(&out, w->notes.at, w->notes.len);
-    put_key(&key, c, &w->in);
-    if (!key.full && !out.full)
-        outcomes_put(kept, spf_str(key.at, key.len), outcomes_now_ms(), w->until_ms, spf_str(out.at, out.len));
-}
-
-const struct spf_outcome *spf_outcome_new(tern_call *call, const struct spf_conf *c, const struct spf_work *w)
-{
-    const struct spf_check *check = w->check;
     struct spf_outcome *o = tern->alloc(call, sizeof(*o));
     char *mechanism = tern->alloc(call, check->mechanism.len + 1); /* in the record no NUL stands behind it */
 
@@ -199,7 +201,22 @@ const struct spf_outcome *spf_outcome_new(tern_call *call, const struct spf_conf
         .mechanism = spf_str(mechanism, check->mechanism.len),
         .explanation = spf_str(check->explanation, strlen(check->explanation)),
     };
-    if (w->until_ms != OUTCOME_NOT_KEPT && w->until_ms != OUTCOME_ASKED_NOBODY && !w->notes.full)
-        keep(call, c, w, o);
     return o;
+}
+
+void spf_keep(tern_call *call, const struct spf_conf *c, const struct spf_work *w)
+{
+    char octets[KEY_OCTETS_MAX];
+    struct outcome_octets key = { .at = octets, .room = sizeof(octets) }, out = { .room = OUTCOME_OCTETS_MAX };
+
+    if (w->until_ms == OUTCOME_NOT_KEPT || w->until_ms == OUTCOME_ASKED_NOBODY || w->notes.full)
+        return;
+    out.at = tern->alloc(call, OUTCOME_OCTETS_MAX);
+    put_outcome(&out, w->helo);
+    put_outcome(&out, w->mail);
+    outcome_put_str(&out, w->detail);
+    outcome_put(&out, w->notes.at, w->notes.len);
+    put_key(call, c, &key);
+    if (!key.full && !out.full)
+        outcomes_put(kept, spf_str(key.at, key.len), outcomes_now_ms(), w->until_ms, spf_str(out.at, out.len));
 }

@@ -33,8 +33,7 @@ static bool start(tern_call *call, const struct spf_conf *c, struct spf_work *w,
     const struct tern_mailbox *sender = tern->sender_original(call);
     bool by_helo = helo || sender->domain.len == 0; /* RFC 7208 2.4 */
     int refused = helo && c->identity == SPF_IDENTITY_BOTH ? c->helo_fail : c->fail;
-
-    w->in = (struct spf_input){
+    struct spf_input in = {
         .client = *tern->client_address(call),
         .domain = by_helo ? tern->helo_name(call) : sender->domain,
         .local = by_helo ? TERN_STR("postmaster") : sender->local,
@@ -49,23 +48,24 @@ static bool start(tern_call *call, const struct spf_conf *c, struct spf_work *w,
     };
 
     w->is_helo = helo;
-    w->check = NULL;
-    w->outcome = spf_outcome_known(call, c, w);
-    if (w->outcome != NULL)
-        return false;
     w->check = tern->alloc(call, sizeof(*w->check));
-    return spf_start(w->check, &w->in);
+    return spf_start(w->check, &in);
 }
 
-static void end(tern_call *call, const struct spf_conf *c, struct spf_work *w)
+static void end(tern_call *call, struct spf_work *w)
 {
-    if (w->outcome == NULL)
-        w->outcome = spf_outcome_new(call, c, w);
-    tern->counter_add(counters[w->outcome->result], 1);
+    const struct spf_outcome *outcome = spf_outcome_new(call, w->check);
+
     if (w->is_helo)
-        w->helo = w->outcome;
+        w->helo = outcome;
     else
-        w->mail = w->outcome;
+        w->mail = outcome;
+}
+
+static void count(const struct spf_outcome *outcome)
+{
+    if (outcome != NULL)
+        tern->counter_add(counters[outcome->result], 1);
 }
 
 static tern_verdict conclude(tern_call *call, const struct spf_conf *c, struct spf_work *w)
@@ -73,11 +73,21 @@ static tern_verdict conclude(tern_call *call, const struct spf_conf *c, struct s
     tern_verdict verdict = TERN_NEXT;
 
     w->done = true;
+    count(w->helo);
+    count(w->mail);
     spf_tell(call, w);
     if (w->helo != NULL && c->identity == SPF_IDENTITY_BOTH)
         verdict = spf_judge(call, c, w->helo, true);
     if (verdict == TERN_NEXT && (w->mail != NULL || w->helo != NULL))
         verdict = spf_judge(call, c, w->mail != NULL ? w->mail : w->helo, false);
+    return verdict;
+}
+
+static tern_verdict conclude_anew(tern_call *call, const struct spf_conf *c, struct spf_work *w)
+{
+    tern_verdict verdict = conclude(call, c, w);
+
+    spf_keep(call, c, w);
     return verdict;
 }
 
@@ -110,13 +120,13 @@ static bool wants_mail(tern_call *call, const struct spf_conf *c)
 }
 
 /* What is not known yet is temperror: 4.6.4. */
-static void give_up(tern_call *call, const struct spf_conf *c, struct spf_work *w)
+static void give_up(tern_call *call, struct spf_work *w)
 {
     w->check->result = SPF_TEMPERROR;
     w->check->reason = "DNS took too long";
     memcpy(w->check->where, w->check->name, sizeof(w->check->where));
     w->until_ms = OUTCOME_NOT_KEPT;
-    end(call, c, w);
+    end(call, w);
 }
 
 static void on_time(tern_call *call, const void *conf)
@@ -125,12 +135,12 @@ static void on_time(tern_call *call, const void *conf)
 
     if (w->done)
         return;
-    give_up(call, conf, w);
+    give_up(call, w);
     if (w->is_helo && wants_mail(call, conf)) {
         if (start(call, conf, w, false))
-            give_up(call, conf, w);
+            give_up(call, w);
         else
-            end(call, conf, w);
+            end(call, w);
     }
     tern->complete(call, conclude(call, conf, w));
 }
@@ -141,9 +151,9 @@ static tern_verdict go_on(tern_call *call, const struct spf_conf *c, struct spf_
         while (more)
             if (ask(call, c, w, &more))
                 return TERN_WAIT;
-        end(call, c, w);
+        end(call, w);
         if (!w->is_helo || !wants_mail(call, c))
-            return conclude(call, c, w);
+            return conclude_anew(call, c, w);
         /* 2.3 would let a refusal by the HELO name do; but a recipient's profile may not want it. */
         more = start(call, c, w, false);
     }
@@ -170,6 +180,8 @@ static tern_verdict begin(tern_call *call, const struct spf_conf *c)
     bool helo = c->identity != SPF_IDENTITY_MAIL;
 
     *tern->slot(call) = w;
+    if (spf_known(call, c, w))
+        return conclude(call, c, w);
     return go_on(call, c, w, start(call, c, w, helo));
 }
 

@@ -39,15 +39,14 @@ struct spf_outcome {
 
 /* The checks of one MAIL, one behind the other. In the call's memory. */
 struct spf_work {
-    struct spf_input in;               /* of the one under way */
-    struct spf_check *check;           /* NULL: its outcome is known */
-    const struct spf_outcome *outcome; /* of it, or NULL */
-    bool is_helo;                      /* it is about the HELO name as such */
-    bool timed;                        /* the clock runs */
+    struct spf_check *check; /* under way */
+    bool is_helo;            /* it is about the HELO name as such */
+    bool timed;              /* the clock runs */
     bool done;
     int64_t until_ms;            /* see lib/outcomes.h */
-    struct outcome_octets notes; /* what DNS has said to it */
+    struct outcome_octets notes; /* what DNS has said */
     const struct spf_outcome *helo, *mail; /* what has ended, or NULL */
+    tern_str detail; /* of both, in the words of RFC 8601; ptr NULL: not yet */
 };
 
 extern const struct tern_api *spf_api;
@@ -57,17 +56,19 @@ extern const struct tern_api *spf_api;
 int spf_outcomes_init(const struct tern_api *api);
 void spf_outcomes_fini(void);
 int spf_outcomes_check(struct spf_conf *c); /* 0, or a negative errno */
-/* Of w->in: what is known from a check before, its answers noted for the decision record; or NULL. */
-const struct spf_outcome *spf_outcome_known(tern_call *call, const struct spf_conf *c, struct spf_work *w);
+/* True: what comes of this MAIL is known from one before, and is in `w`; its answers are noted for the record. */
+bool spf_known(tern_call *call, const struct spf_conf *c, struct spf_work *w);
 /* An answer to the check under way, before it hears it: notes it, and what it means for how long the outcome stands. */
 void spf_outcome_answer(tern_call *call, struct spf_work *w, const struct tern_dns_answer *answer);
-/* The check under way has ended; its outcome is kept if it may be. */
-const struct spf_outcome *spf_outcome_new(tern_call *call, const struct spf_conf *c, const struct spf_work *w);
+/* Of a check that has ended. */
+const struct spf_outcome *spf_outcome_new(tern_call *call, const struct spf_check *check);
+/* All of it has been told: it is kept if it may be. */
+void spf_keep(tern_call *call, const struct spf_conf *c, const struct spf_work *w);
 
 /* ---- tell.c ---- */
 
 /* Sets the results, notes what is of use in the decision record. */
-void spf_tell(tern_call *call, const struct spf_work *w);
+void spf_tell(tern_call *call, struct spf_work *w);
 /* The refusal that the options want for it, or NEXT. */
 tern_verdict spf_judge(tern_call *call, const struct spf_conf *c, const struct spf_outcome *outcome, bool helo);
 /* Hook message: the field Received-SPF, from the results. */

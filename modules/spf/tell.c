@@ -56,23 +56,31 @@ static void put_detail(tern_call *call, struct authres_text *t, const struct spf
         (void)authres_property(t, helo ? "smtp.helo" : "smtp.mailfrom", o->domain, tern->is_smtputf8(call));
 }
 
-void spf_tell(tern_call *call, const struct spf_work *w)
+static tern_str detail_of(tern_call *call, const struct spf_work *w)
 {
-    const struct spf_outcome *main = w->mail != NULL ? w->mail : w->helo;
     struct authres_text detail = { .at = tern->alloc(call, DETAIL_OCTETS), .room = DETAIL_OCTETS };
 
+    if (w->mail != NULL)
+        put_detail(call, &detail, w->mail, is_helo(call, w, w->mail));
+    if (w->helo != NULL)
+        put_detail(call, &detail, w->helo, true);
+    return spf_str(detail.at, detail.len);
+}
+
+void spf_tell(tern_call *call, struct spf_work *w)
+{
+    const struct spf_outcome *main = w->mail != NULL ? w->mail : w->helo;
+
+    if (w->detail.ptr == NULL)
+        w->detail = detail_of(call, w);
     if (w->helo != NULL)
         (void)tern->set_result(call, "spf_helo", spf_result_name(w->helo->result));
     (void)tern->set_result(call, "spf", spf_result_name(main->result));
     (void)tern->set_result(call, "spf_identity", is_helo(call, w, main) ? TERN_STR("helo") : TERN_STR("mailfrom"));
     (void)tern->set_result(call, "spf_domain", main->domain);
     (void)tern->set_result(call, "spf_mechanism", main->mechanism);
-    if (w->mail != NULL)
-        put_detail(call, &detail, w->mail, is_helo(call, w, w->mail));
-    if (w->helo != NULL)
-        put_detail(call, &detail, w->helo, true);
-    (void)tern->set_result(call, "spf_detail", spf_str(detail.at, detail.len));
-    tern->note(call, "result", spf_str(detail.at, detail.len));
+    (void)tern->set_result(call, "spf_detail", w->detail);
+    tern->note(call, "result", w->detail);
 }
 
 /* ---- replies ---- */

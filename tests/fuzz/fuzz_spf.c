@@ -4,7 +4,7 @@
  *
  * Promises: terms lie inside of the record; a name that is asked for is one; a check ends within the questions that
  * RFC 7208 4.6.4 allows; an explanation is printable; whatever is answered, there is one of seven results; and where no
- * text has a macro of the mail's own, another sender with another HELO name at another time comes to the same.
+ * text has a macro of the mail's own, another sender of that domain at another time comes to the same.
  *
  * A line of the input is the answer to the next question: TXT and names as they are, addresses and failures by their
  * first octet. The first line is the sender, the second the HELO name.
@@ -134,7 +134,7 @@ static void check_host(tern_str input, bool six)
     assert(address_parse(six ? TERN_STR("2001:db8::1") : TERN_STR("192.0.2.1"), six ? 6 : 4, &in.client));
     bool more = spf_start(&check, &in);
     in.local = TERN_STR("\303\244 else");
-    in.helo = in.receiver = TERN_STR("else.example");
+    in.receiver = TERN_STR("else.example");
     in.now_s = 1;
     bool other_more = spf_start(&other, &in);
     while (more) {

@@ -5,7 +5,8 @@
  * Several addresses are one author if they have one domain. What two readers might read in two ways (from.h) names no
  * author.
  */
-#include <lib/dkim_message.h>
+#include <lib/dkim.h>
+#include <lib/field.h>
 #include <lib/from.h>
 #include <lib/idn.h>
 
@@ -42,10 +43,10 @@ static bool each(void *arg, tern_str address)
     return r->wrong == NULL;
 }
 
-static const char *read_field(const struct dkim_field *field, struct reading *r)
+static const char *read_field(tern_str whole, struct reading *r)
 {
-    const char *colon = memchr(field->whole.ptr, ':', field->whole.len);
-    tern_str value = { colon + 1, field->whole.len - (size_t)(colon + 1 - field->whole.ptr) };
+    const char *colon = memchr(whole.ptr, ':', whole.len);
+    tern_str value = { colon + 1, whole.len - (size_t)(colon + 1 - whole.ptr) };
 
     if (!from_each(value, each, r) && r->wrong == NULL)
         r->wrong = "From is no list of addresses";
@@ -54,22 +55,16 @@ static const char *read_field(const struct dkim_field *field, struct reading *r)
 
 const char *dmarc_author(tern_call *call, tern_str *ret)
 {
-    struct dkim_field *fields = NULL;
-    const struct dkim_field *from = NULL;
     struct reading r = { .call = call };
-    int count = dkim_header_cut(tern, call, true, &fields, NULL);
+    tern_str header, from;
 
+    if (tern->header_octets(call, true, &header) < 0)
+        return "the header could not be read";
+    int count = field_only(header, "from", &from);
     if (count < 0)
-        return count == -E2BIG ? "the header has too many fields" : "the header could not be read";
-    for (int i = 0; i < count; i++) {
-        if (!dkim_equal_nocase(fields[i].name, TERN_STR("from")))
-            continue;
-        if (from != NULL)
-            return "the message has several From";
-        from = &fields[i];
-    }
-    if (from == NULL)
-        return "the message has no From";
+        return "the header has too many fields";
+    if (count != 1)
+        return count == 0 ? "the message has no From" : "the message has several From";
     const char *wrong = read_field(from, &r);
     if (wrong == NULL)
         *ret = r.domain;

@@ -18,6 +18,8 @@ target_sources(fuzz_forged PRIVATE ${PROJECT_SOURCE_DIR}/modules/auth_results/fo
   ${PROJECT_SOURCE_DIR}/modules/lib/idn.c)
 tern_fuzz_target(fuzz_from LIBS tern_api)
 target_sources(fuzz_from PRIVATE ${PROJECT_SOURCE_DIR}/modules/lib/from.c)
+tern_fuzz_target(fuzz_field LIBS tern_module_dkim)
+target_sources(fuzz_field PRIVATE ${PROJECT_SOURCE_DIR}/modules/lib/field.c)
 tern_fuzz_target(fuzz_spf LIBS tern_module_address tern_api)
 target_include_directories(fuzz_spf PRIVATE ${PROJECT_SOURCE_DIR}/modules)
 foreach(part client_name evaluate macro name record)

@@ -13,6 +13,8 @@ tern_unit_test(test_arc_suite LIBS tern_module_dkim tern_module_authres tern_bas
   SOURCES test_arc_suite.c ${PROJECT_SOURCE_DIR}/modules/arc_seal/seal.c)
 tern_unit_test(test_dkim_write LIBS tern_module_dkim)
 tern_unit_test(test_dkim LIBS tern_module_dkim tern_base dep::jansson)
+tern_unit_test(test_field LIBS tern_module_dkim
+  SOURCES test_field.c ${PROJECT_SOURCE_DIR}/modules/lib/field.c)
 tern_unit_test(test_outcomes LIBS tern_module_outcomes Threads::Threads)
 tern_unit_test(test_dkim_octets LIBS tern_module_dkim tern_base dep::sodium)
 tern_unit_test(test_dkim_rsa LIBS tern_module_dkim)

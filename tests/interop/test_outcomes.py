@@ -85,7 +85,8 @@ def test_same():
         dict(), dict(host="192.0.2.2"), dict(host="2001:db8::1"), dict(sender="eve@spf.test"), dict(author="mail.a.test"), dict(author="spf.test"),
         dict(author="x.spf.test"), dict(sender=""), dict(sender="bob@broken.test"), dict(sender="bob@two.test"), dict(author="two.test"),
         dict(author="broken.test"), dict(author="nothing.test"), dict(sender="bob@[192.0.2.1]"), dict(helo="[192.0.2.1]"), dict(helo="SPF.Test"),
-        dict(sender="bob@nothing.test"), dict(sender="bob@SPF.test", author="SPF.Test"),
+        dict(sender="bob@nothing.test"), dict(sender="bob@SPF.test", author="SPF.Test"), dict(author="spf.test", host="192.0.2.2"),
+        dict(author="spf.test", sender="bob@broken.test"),
     ]
     with Server(Zone(rows)) as dns, server(dns, "exempt: []", "exempt: []") as t:
         dns.ttl = dns.negative_ttl = 600
@@ -99,7 +100,7 @@ def test_same():
         assert after[0] - before[0] == after[1] - before[1] == len(cases), (before, after)
         assert dict(first[0][1])["spf"]["result"].startswith("spf=pass (include:in.test matched) smtp.mailfrom=spf.test; spf=softfail"), first[0]
         assert first[1][0]["spf"] == "fail" and first[2][0]["spf"] == "fail" and first[3][0]["spf"] == "pass"
-        assert first[5][0]["dmarc"] == "pass" and first[0][0]["dmarc"] == "fail"
+        assert first[5][0]["dmarc"] == "pass" and first[0][0]["dmarc"] == first[-2][0]["dmarc"] == first[-1][0]["dmarc"] == "fail"
         shown = dict(again[0][1])
         assert shown["spf"]["spf.test TXT"] == rows["spf.test"][0]["TXT"], shown
         assert shown["dmarc"]["_dmarc.a.test TXT"] == rows["_dmarc.a.test"][0]["TXT"] and "policy" in shown["dmarc"], shown

@@ -37,7 +37,7 @@ char *buf_reserve(struct buf *buf, size_t octets)
     return buf->data + buf->len;
 }
 
-void buf_add(struct buf *buf, struct slice s)
+void buf_add_grow(struct buf *buf, struct slice s)
 {
     char *at = buf_reserve(buf, s.len);
 
@@ -45,15 +45,6 @@ void buf_add(struct buf *buf, struct slice s)
         memcpy(at, s.ptr, s.len);
     buf->len += s.len;
     buf->data[buf->len] = '\0';
-}
-
-void buf_add_char(struct buf *buf, char c)
-{
-    char *at = buf->len + 2 <= buf->size ? buf->data + buf->len : buf_reserve(buf, 1);
-
-    at[0] = c;
-    at[1] = '\0';
-    buf->len++;
 }
 
 void buf_add_uint(struct buf *buf, uint64_t number)

@@ -31,13 +31,30 @@ static inline void buf_clear(struct buf *buf)
 }
 /* Room for `octets` more; returns where they go; the caller adds to len. */
 char *buf_reserve(struct buf *buf, size_t octets);
-void buf_add(struct buf *buf, struct slice s);
-/* Inline: of most texts the length is known when it is compiled. */
+void buf_add_grow(struct buf *buf, struct slice s); /* buf_add() where room is missing */
+/* Inline: a record is put together from hundreds of texts, and of most the length is known when it is compiled. */
+static inline void buf_add(struct buf *buf, struct slice s)
+{
+    if (s.len >= buf->size - buf->len) {
+        buf_add_grow(buf, s);
+        return;
+    }
+    if (s.len > 0)
+        memcpy(buf->data + buf->len, s.ptr, s.len);
+    buf->len += s.len;
+    buf->data[buf->len] = '\0';
+}
 static inline void buf_add_cstr(struct buf *buf, const char *text)
 {
     buf_add(buf, slice_cstr(text));
 }
-void buf_add_char(struct buf *buf, char c);
+static inline void buf_add_char(struct buf *buf, char c)
+{
+    if (buf->size - buf->len < 2)
+        (void)buf_reserve(buf, 1);
+    buf->data[buf->len] = c;
+    buf->data[++buf->len] = '\0';
+}
 void buf_add_uint(struct buf *buf, uint64_t number); /* decimal */
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_vprintf(struct buf *buf, const char *format, va_list args);

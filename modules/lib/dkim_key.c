@@ -8,14 +8,13 @@
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "dkim_rsa.h"
 
 #define KEY_DER_OCTETS_MAX 2048
 
@@ -25,7 +24,8 @@ struct dkim_key {
     unsigned bits;
     bool ed25519;
     uint8_t point[crypto_sign_PUBLICKEYBYTES];
-    struct dkim_rsa *rsa; /* NULL: Ed25519 */
+    EVP_PKEY *pkey;                 /* RSA */
+    _Atomic(EVP_PKEY_CTX *) spare;  /* made up to verify with it; whoever takes it is alone with it */
 };
 
 /* ---- keys ---- */
@@ -84,19 +84,16 @@ const char *dkim_key_make(const struct dkim_record *record, struct dkim_key **re
     if (wrong != NULL)
         return wrong;
     struct dkim_key *key = calloc(1, sizeof(*key));
-    if (key != NULL) {
-        atomic_init(&key->refs, 1);
-        key->ed25519 = record->ed25519;
-        key->bits = record->ed25519 ? 256 : (unsigned)EVP_PKEY_get_bits(pkey);
-        key->rsa = record->ed25519 ? NULL : dkim_rsa_new(pkey);
-        if (key->ed25519)
-            memcpy(key->point, der, sizeof(key->point));
-    }
-    EVP_PKEY_free(pkey);
-    if (key == NULL || (!key->ed25519 && key->rsa == NULL)) {
-        free(key);
+    if (key == NULL) {
+        EVP_PKEY_free(pkey);
         return "no memory";
     }
+    atomic_init(&key->refs, 1);
+    key->ed25519 = record->ed25519;
+    key->bits = record->ed25519 ? 256 : (unsigned)EVP_PKEY_get_bits(pkey);
+    key->pkey = pkey;
+    if (key->ed25519)
+        memcpy(key->point, der, sizeof(key->point));
     *ret = key;
     return NULL;
 }
@@ -111,7 +108,8 @@ void dkim_key_unref(struct dkim_key *key)
 {
     if (key == NULL || atomic_fetch_sub_explicit(&key->refs, 1, memory_order_acq_rel) > 1)
         return;
-    dkim_rsa_free(key->rsa);
+    EVP_PKEY_CTX_free(atomic_load(&key->spare));
+    EVP_PKEY_free(key->pkey);
     free(key);
 }
 
@@ -125,10 +123,35 @@ bool dkim_key_is_ed25519(const struct dkim_key *key)
     return key->ed25519;
 }
 
+static EVP_PKEY_CTX *context_new(const struct dkim_key *key)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
+
+    if (ctx != NULL && EVP_PKEY_verify_init(ctx) == 1 &&
+        EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
+        EVP_PKEY_CTX_set_signature_md(ctx, EVP_sha256()) == 1)
+        return ctx;
+    EVP_PKEY_CTX_free(ctx);
+    return NULL;
+}
+
+static bool verify_rsa(struct dkim_key *key, const uint8_t *hash, const uint8_t *b, size_t octets)
+{
+    EVP_PKEY_CTX *ctx = atomic_exchange(&key->spare, NULL);
+
+    if (ctx == NULL)
+        ctx = context_new(key);
+    bool good = ctx != NULL && EVP_PKEY_verify(ctx, b, octets, hash, DKIM_HASH_OCTETS) == 1;
+    if (!good)
+        ERR_clear_error(); /* nobody reads why, and TLS on this thread would take it for its own */
+    EVP_PKEY_CTX_free(atomic_exchange(&key->spare, ctx));
+    return good;
+}
+
 bool dkim_verify_hash(struct dkim_key *key, const uint8_t hash[DKIM_HASH_OCTETS], const uint8_t *b, size_t octets)
 {
     if (!key->ed25519)
-        return dkim_rsa_verify(key->rsa, hash, b, octets);
+        return verify_rsa(key, hash, b, octets);
     return octets == crypto_sign_BYTES &&
            crypto_sign_verify_detached(b, hash, DKIM_HASH_OCTETS, key->point) == 0;
 }

@@ -17,7 +17,6 @@ tern_unit_test(test_field LIBS tern_module_dkim
   SOURCES test_field.c ${PROJECT_SOURCE_DIR}/modules/lib/field.c)
 tern_unit_test(test_outcomes LIBS tern_module_outcomes Threads::Threads)
 tern_unit_test(test_dkim_octets LIBS tern_module_dkim tern_base dep::sodium)
-tern_unit_test(test_dkim_rsa LIBS tern_module_dkim)
 tern_unit_test(test_authres LIBS tern_module_authres)
 tern_unit_test(test_forged LIBS tern_module_authres dep::idn
   SOURCES test_forged.c ${PROJECT_SOURCE_DIR}/modules/auth_results/forged.c ${PROJECT_SOURCE_DIR}/modules/lib/idn.c)

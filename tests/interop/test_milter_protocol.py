@@ -337,6 +337,45 @@ tern.on("rcpt", function(txn) local s = txn.session
         assert got[1].startswith(b"451 4.3.0 "), got
 
 
+def test_many_at_once():
+    """Eight servers at once, some of which hang up in the middle, while the configuration is loaded anew: each hears what is due to it."""
+    wrong = []
+
+    def one(port, number):
+        try:
+            for i in range(6):
+                with Mta(port) as m:
+                    m.macros("C", j="mta%d.example" % number, v="8.17.1.9")
+                    m.connect(address="192.0.2.%d" % number), m.helo()
+                    for what, want in (("add", [b"+", b"c"]), ("hold", [b"q", b"c"]), ("discard", [b"d"]), ("top", [b"i", b"c"])):
+                        m.macros("M", i="q%d" % i, auth_authen="user+2B%d" % number)
+                        assert m.mail() == m.rcpt() == (b"c", b"")
+                        got = m.whole([("Subject", " " + what)], body=b"x" * 1000 * number)
+                        assert [c for c, _ in got] == want, got
+                    m.mail()
+                    m.rcpt()
+                    if i % 2:
+                        m.send(b"B", b"half a mail")
+                        continue  # and hangs up
+                    m.send(b"A")
+                    m.send(b"Q")
+                    assert m.is_closed()
+        except Exception as e:
+            wrong.append("%d: %r" % (number, e))
+
+    with server("limits: { sessions: 100 }\ndrain: 10m") as t:
+        threads = [threading.Thread(target=one, args=(t.port, n)) for n in range(1, 9)]
+        for thread in threads:
+            thread.start()
+        for _ in range(4):
+            t.cli("reload")
+        for thread in threads:
+            thread.join()
+        assert not wrong, wrong
+        assert t.metric("tern_messages_accepted_total") == 8 * 6 * 4
+        wait_for(lambda: t.metric("tern_sessions") == 0)
+
+
 def test_in_a_server_with_a_queue():
     """tern serve has such listeners beside its own; what each command needs is said when it is missing."""
     config = CONFIG.replace("listeners: {", 'listeners: { mx: { bind: "127.0.0.1:{smtp}", policy: inbound },')

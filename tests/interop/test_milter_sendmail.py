@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from milterpeers import Sendmail
 from peers import Sink
 from ternlib import ROOT, SLOW, Client, Tern, free_port, need, run, wait_for
-from test_milter import CONFIG, FILTER, TRACE, arrived, check_params, compare_edits, send, server, stages, traced
+from test_milter import CONFIG, FILTER, TRACE, arrived, check_connections, check_params, compare_edits, send, server, stages, traced
 
 Sendmail.need()
 INET = "INPUT_MAIL_FILTER(`tern', `S=inet:%d@127.0.0.1, F=T, T=S:60s;R:60s;E:10m')dnl"
@@ -57,6 +57,10 @@ def test_one_mail():
 
 def test_edits_are_those_of_tern_itself():
     compare_edits(sendmail)
+
+
+def test_one_connection_after_the_other():
+    check_connections(sendmail)
 
 
 def test_what_the_client_wants_to_be_told():

@@ -236,6 +236,24 @@ def test_what_sendmail_tells():
             assert got[0] == "::1" and got[6] == "MTA6", got
 
 
+def test_mail_of_local_users():
+    """A program that speaks SMTP with `sendmail -bs` is asked about as a client without an address; `sendmail -f` by itself asks nobody."""
+    with Sink() as sink, server(files={"filter.lua": TELL.replace("s.client,", 's.client or "none",')}) as t, sendmail(t, sink) as p, \
+            subprocess.Popen(p.words("-bs"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as q:
+        def reply():
+            for line in q.stdout:
+                if line[3:4] != b"-":
+                    return line
+        assert reply().startswith(b"220")
+        for line in ("EHLO local.example", "MAIL FROM:<a@client.example>", "RCPT TO:<one@example.org>", "DATA", "Subject: x\r\n\r\nx\r\n.", "QUIT"):
+            q.stdin.write(line.encode() + b"\r\n")
+            q.stdin.flush()
+            assert reply()[:1] in b"23", line
+        assert b"X-Told: unix|local.example|nobody|clear" in arrived(sink, "one@example.org")[0].data
+        assert p.run("-f", "a@client.example", "two@example.org", input="Subject: x\n\nx\n").returncode == 0
+        assert b"X-Told" not in arrived(sink, "two@example.org")[0].data
+
+
 def test_what_is_found_out():
     """spf, dkim_verify, dmarc and auth_results on what Sendmail tells; dkim_sign's signature holds behind Sendmail's own changes."""
     from dkimpeers import Dkimpy, Key, need_peers

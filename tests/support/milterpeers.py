@@ -67,6 +67,8 @@ define(`confTO_IDENT', `0')dnl
 define(`confTO_ICONNECT', `15s')dnl
 define(`confDELIVERY_MODE', `background')dnl
 define(`confDONT_BLAME_SENDMAIL', `GroupWritableDirPathSafe')dnl
+define(`confQUEUE_LA', `10000')dnl
+define(`confREFUSE_LA', `10000')dnl
 define(`confLOG_LEVEL', `14')dnl
 define(`confMAX_QUEUE_CHILDREN', `4')dnl
 define(`SMART_HOST', `relay:[127.0.0.1]')dnl

@@ -186,6 +186,8 @@ static const char *what_is_awaited(const struct client *c)
         return "the TLS handshake";
     if (c->queue_count > 0)
         return waiting_for[c->queue[c->queue_first].kind];
+    if (c->keys != NULL)
+        return "the keys of AUTH to be made";
     return c->t.sending ? "the message to be taken" : "another message";
 }
 
@@ -216,6 +218,14 @@ static void on_timer(struct loop_timer *timer)
         client_own(c, 451, connecting ? "4.4.1" : "4.4.2", "time-out after %llu s waiting for %s",
                    (unsigned long long)(patience_ms(c) + 999) / 1000, what_is_awaited(c));
     client_end(c, &reply);
+    leave(c);
+}
+
+void client_salted(struct client *c, const unsigned char *salted)
+{
+    enter(c);
+    client_auth_salted(c, salted);
+    client_arm(c);
     leave(c);
 }
 
@@ -421,6 +431,8 @@ struct client *client_new(struct loop *loop, const struct client_options *option
     c->protocol = options->protocol;
     c->helo = mem_strdup(options->helo);
     c->auth = options->auth;
+    c->pool = options->pool;
+    c->port = options->port;
     c->chunking = options->chunking;
     c->forward = options->forward;
     c->connect_ms = options->connect_timeout_ms != 0 ? options->connect_timeout_ms : CONNECT_MS;

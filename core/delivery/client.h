@@ -15,6 +15,8 @@
 #include "tls/tls.h"
 
 struct client;
+struct pool;
+struct port;
 
 enum client_protocol { CLIENT_SMTP, CLIENT_LMTP };
 
@@ -47,6 +49,8 @@ struct client_options {
      */
     uint64_t connect_timeout_ms, command_timeout_ms, data_timeout_ms;
     const struct client_auth *auth; /* NULL: none. Borrowed for as long as the client lives */
+    struct pool *pool;              /* makes keys of SCRAM; NULL: the loop does */
+    struct port *port;              /* of the loop, with `pool`; both outlive the client */
     bool forward;                   /* XFORWARD, where it is offered */
     bool chunking;                  /* BDAT for every message, where it is offered */
     enum client_tls tls;

@@ -17,6 +17,7 @@
 
 void client_auth_free(struct client *c)
 {
+    client_keys_give_up(c);
     if (c->in_auth)
         sasl_client_fini(&c->sasl);
     c->in_auth = false;
@@ -100,6 +101,7 @@ void client_auth_begin(struct client *c)
         give_up(c, &reply);
         return;
     }
+    c->sasl.apart = true;
     c->first_waits =
         has_first && strlen(prefix) + (c->first_response.len + 2) / 3 * 4 + 2 > COMMAND_LINE_MAX;
     if (has_first && !c->first_waits) {
@@ -122,6 +124,26 @@ static void bad_challenge(struct client *c, int error)
     give_up(c, &reply);
 }
 
+static void no_keys(struct client *c)
+{
+    struct client_reply reply = client_own(c, 451, "4.7.0", "AUTH %s: too many threads are making keys", name_of(c));
+
+    conn_write(c->conn, SLICE("*\r\n"));
+    give_up(c, &reply);
+}
+
+void client_auth_salted(struct client *c, const unsigned char *salted)
+{
+    CLEANUP_SECRET struct buf response = BUF_INIT;
+
+    if (salted == NULL) {
+        bad_challenge(c, -EPROTO);
+        return;
+    }
+    sasl_client_salted(&c->sasl, salted, &response);
+    write_secret(c, "", buf_slice(&response));
+}
+
 static void answer(struct client *c)
 {
     struct buf challenge CLEANUP_BUF = BUF_INIT;
@@ -138,7 +160,9 @@ static void answer(struct client *c)
         r = sasl_client_input(&c->sasl, buf_slice(&challenge), &response);
     if (r < 0)
         bad_challenge(c, r);
-    else
+    else if (r == SASL_CLIENT_SALT && !client_keys_make(c))
+        no_keys(c);
+    else if (r != SASL_CLIENT_SALT)
         write_secret(c, "", buf_slice(&response));
 }
 

@@ -6,6 +6,7 @@
  *   client_open.c         the greeting, EHLO, and what comes before the first message
  *   client_tls.c          STARTTLS and implicit TLS
  *   client_auth.c         AUTH
+ *   client_keys.c         keys of SCRAM, made by the pool
  *   client_forward.c      XFORWARD
  *   client_transaction.c  MAIL to the last reply
  *   client_body.c         the octets of the message
@@ -21,6 +22,8 @@
 #include "base/buf.h"
 #include "delivery/client.h"
 #include "delivery/client_reply.h"
+#include "module/pool.h"
+#include "module/port.h"
 #include "net/conn.h"
 #include "sasl/client.h"
 
@@ -28,6 +31,8 @@
 #define CLIENT_CHUNK       32768 /* octets of the message read at once */
 #define CLIENT_BURST       (1024 * 1024) /* octets sent before other work gets its turn */
 #define CLIENT_QUIT_MS     5000          /* at most so long for the octets of QUIT to leave */
+#define CLIENT_KEYS_KEPT   64            /* salted passwords of this process */
+#define CLIENT_KEYS_PARALLEL 2           /* threads of the pool that make some */
 
 enum client_expect_kind {
     EXPECT_GREETING,
@@ -110,6 +115,9 @@ struct client {
     struct sasl_client sasl; /* while AUTH is under way */
     struct buf first_response;
     bool in_auth;
+    struct pool *pool; /* NULL: none */
+    struct port *port;
+    struct client_keys *keys; /* are being made */
     bool first_waits; /* first_response did not go along with AUTH */
     bool chunking, forward;
     enum client_tls tls;
@@ -143,6 +151,8 @@ void client_arm(struct client *c);
 /* A reply of our own. Lives until the next reply is made. */
 struct client_reply client_own(struct client *c, unsigned code, const char *enhanced,
                                const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* client_auth_salted(), from outside of any call of ours. */
+void client_salted(struct client *c, const unsigned char *salted);
 /* Settles all that is open with `reply`, closes, and tells the owner. */
 void client_end(struct client *c, const struct client_reply *reply);
 
@@ -178,6 +188,14 @@ void client_tls_lost(struct client *c, const char *why);
 void client_auth_begin(struct client *c);
 void client_auth_reply(struct client *c, const struct client_reply *reply);
 void client_auth_free(struct client *c);
+/* The password is salted, or NULL. May end the client. */
+void client_auth_salted(struct client *c, const unsigned char *salted);
+
+/* ---- client_keys.c ---- */
+
+/* Salts the password of c->sasl, then client_salted(), maybe from inside. False: too many wait for that already. */
+bool client_keys_make(struct client *c);
+void client_keys_give_up(struct client *c);
 
 /* ---- client_transaction.c ---- */
 

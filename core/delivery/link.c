@@ -358,6 +358,8 @@ static void try_endpoint(struct link *link)
         .command_timeout_ms = conf->command_timeout_ms,
         .data_timeout_ms = conf->data_timeout_ms,
         .auth = auth_of(link),
+        .pool = link->dispatch->set->options.pool,
+        .port = link->dispatch->port,
         .chunking = conf->chunking,
         .forward = conf->xforward,
     };

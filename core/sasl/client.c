@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sasl/client.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "sasl/base64.h"
@@ -108,29 +109,40 @@ static void prove(struct sasl_client *c, const unsigned char *salted, struct sli
     explicit_bzero(stored, sizeof(stored));
 }
 
-static int answer_first(struct sasl_client *c, struct slice challenge, struct buf *out)
+void sasl_client_salted(struct sasl_client *c, const unsigned char salted[SASL_HASH_OCTETS_MAX], struct buf *out)
 {
-    unsigned char salted[SASL_HASH_OCTETS_MAX];
     struct server_first first;
-    CLEANUP_BUF struct buf salt = BUF_INIT;
     CLEANUP_BUF struct buf final = BUF_INIT;
     CLEANUP_SECRET struct buf auth = BUF_INIT;
+    bool ok = parse_server_first(c, buf_slice(&c->server_first), &first);
 
-    if (!parse_server_first(c, challenge, &first) || !base64_decode(&salt, first.salt) ||
-        salt.len == 0)
-        return -EPROTO;
-    if (!sasl_scram_salted(sasl_scram_hash(c->mechanism), buf_slice(&c->password), buf_slice(&salt),
-                           (unsigned)first.iterations, salted))
-        return -EPROTO;
+    assert(ok); /* it was when it came */
     buf_add(&final, SLICE("c=biws,r=")); /* "n,," */
     buf_add(&final, first.nonce);
     buf_add(&auth, buf_slice(&c->first_bare));
     buf_add_char(&auth, ',');
-    buf_add(&auth, challenge);
+    buf_add(&auth, buf_slice(&c->server_first));
     buf_add_char(&auth, ',');
     buf_add(&auth, buf_slice(&final));
     buf_add(out, buf_slice(&final));
     prove(c, salted, buf_slice(&auth), out);
+}
+
+static int answer_first(struct sasl_client *c, struct slice challenge, struct buf *out)
+{
+    unsigned char salted[SASL_HASH_OCTETS_MAX];
+    struct server_first first;
+
+    if (!parse_server_first(c, challenge, &first) || !base64_decode(&c->salt, first.salt) || c->salt.len == 0)
+        return -EPROTO;
+    buf_add(&c->server_first, challenge);
+    c->iterations = (unsigned)first.iterations;
+    if (c->apart)
+        return SASL_CLIENT_SALT;
+    if (!sasl_scram_salted(sasl_scram_hash(c->mechanism), buf_slice(&c->password), buf_slice(&c->salt), c->iterations,
+                           salted))
+        return -EPROTO;
+    sasl_client_salted(c, salted, out);
     explicit_bzero(salted, sizeof(salted));
     return 0;
 }
@@ -178,5 +190,7 @@ void sasl_client_fini(struct sasl_client *c)
     buf_wipe(&c->password);
     buf_wipe(&c->first_bare);
     buf_wipe(&c->nonce);
+    buf_wipe(&c->server_first);
+    buf_wipe(&c->salt);
     explicit_bzero(c, sizeof(*c));
 }

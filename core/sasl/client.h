@@ -17,6 +17,10 @@ struct sasl_client {
     unsigned char signature[SASL_HASH_OCTETS_MAX]; /* what the server must prove */
     unsigned round;
     bool proven; /* SCRAM: the server knows the keys, too */
+    /* SCRAM: set behind sasl_client_begin() by who salts the password himself, off the loop */
+    bool apart;
+    struct buf server_first, salt;
+    unsigned iterations;
 };
 
 /* Whether this end knows the mechanism. */
@@ -31,8 +35,12 @@ int sasl_client_begin(struct sasl_client *c, enum sasl_mechanism mechanism, stru
                       struct slice password, struct slice nonce, struct buf *out,
                       bool *ret_has_initial);
 /* The server's challenge, decoded; appends the response. Negative: send `*`, the server is not what
- * it should be (-EPROTO: rubbish, -EACCES: it does not know the keys). */
+ * it should be (-EPROTO: rubbish, -EACCES: it does not know the keys). SASL_CLIENT_SALT, only with `apart`: nothing
+ * is appended; sasl_scram_salted() of `password`, `salt` and `iterations` is to be made for sasl_client_salted(). */
+#define SASL_CLIENT_SALT 1
 int sasl_client_input(struct sasl_client *c, struct slice challenge, struct buf *out);
+/* Appends the response that sasl_client_input() did not. */
+void sasl_client_salted(struct sasl_client *c, const unsigned char salted[SASL_HASH_OCTETS_MAX], struct buf *out);
 /* Whether a 235 may be believed now: SCRAM only if the server has proved itself. */
 bool sasl_client_may_end(const struct sasl_client *c);
 void sasl_client_fini(struct sasl_client *c);

@@ -28,7 +28,7 @@
  * keep us busy. */
 #define SASL_ITERATIONS_DEFAULT  4096
 #define SASL_ITERATIONS_MAX      10000000
-#define SASL_CLIENT_ITERATIONS_MAX 100000 /* some 50 ms, of the loop */
+#define SASL_CLIENT_ITERATIONS_MAX 100000 /* some 50 ms of a thread of the pool */
 
 /* In the order in which EHLO announces them: the strongest first. */
 enum sasl_mechanism {

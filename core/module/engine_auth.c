@@ -125,6 +125,7 @@ void auth_free(struct engine_auth *a)
     run_give_back(a->session);
     auth_derive_give_up(a);
     loop_timer_stop(&a->timer);
+    auth_wait_no_more(a);
     a->session->auth = NULL;
     auth_wipe(a);
 }

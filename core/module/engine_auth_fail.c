@@ -8,6 +8,9 @@
  *
  * A login that succeeds waits as long, if its own address has failed before: who guesses would otherwise not
  * wait for the answer, as no answer would be one. Then the address is forgiven.
+ *
+ * Who guesses on many connections at once gets no more answers by that: how many of an address, and of a user, wait
+ * now is counted, too, and the next one waits behind them, up to AUTH_WAIT_MS_MAX.
  */
 #include <assert.h>
 #include <openssl/rand.h>
@@ -18,6 +21,9 @@
 
 #define KV_ADDRESS "auth.address"
 #define KV_USER    "auth.user"
+/* How many wait; a crash leaves some, for AUTH_WAITING_EXPIRE_S. */
+#define KV_WAITING_ADDRESS "auth.waiting.address"
+#define KV_WAITING_USER    "auth.waiting.user"
 
 /* ---- salts of users that do not exist ---- */
 
@@ -60,14 +66,18 @@ static struct slice user_key(struct slice user, struct buf *out)
     return slice_head(buf_slice(out), SASL_USER_OCTETS_MAX);
 }
 
+static void ask(const struct engine_auth *a, const struct kv_request *request, int64_t *most)
+{
+    struct kv *kv = a->session->scope.engine->env.kv;
+
+    if (kv != NULL && request->key.len > 0)
+        kv_do(kv, request, take_sum, most);
+}
+
 static void ask_kv(const struct engine_auth *a, enum kv_op op, struct slice space, struct slice key, int64_t *most)
 {
-    const struct engine_session *s = a->session;
-    struct kv_request request = { .op = op, .number = 1, .space = space, .key = key,
-                                  .expire_s = s->auth_options->remember_s };
-
-    if (s->scope.engine->env.kv != NULL && key.len > 0)
-        kv_do(s->scope.engine->env.kv, &request, take_sum, most);
+    ask(a, &(struct kv_request){ .op = op, .number = 1, .space = space, .key = key,
+                                 .expire_s = a->session->auth_options->remember_s }, most);
 }
 
 /* A client on a unix socket has none. */
@@ -98,6 +108,60 @@ static uint64_t delay_for(const struct engine_auth_options *o, int64_t failures)
     return o->delay_ms << shift;
 }
 
+/* ---- who waits now ---- */
+
+static void add_waiting(const struct engine_auth *a, struct slice space, struct slice key, int64_t number,
+                        int64_t *most)
+{
+    struct kv_request request = { .op = KV_ADD, .number = number, .space = space, .key = key,
+                                  .expire_s = AUTH_WAITING_EXPIRE_S };
+    int64_t now = INT64_MIN;
+
+    ask(a, &request, &now);
+    request.op = KV_REMOVE;
+    if (number < 0 && now <= 0) /* below: it had expired meanwhile */
+        ask(a, &request, most);
+    if (now > *most)
+        *most = now;
+}
+
+/* The most that wait of this address or user, this one among them. */
+static int64_t count_waiting(const struct engine_auth *a, int64_t number)
+{
+    CLEANUP_BUF struct buf name = BUF_INIT;
+    const tern_address *client = &a->session->facts->client;
+    int64_t most = 1;
+
+    if (client->family != 0)
+        add_waiting(a, SLICE(KV_WAITING_ADDRESS), address_key(client), number, &most);
+    if (!a->is_accepted) /* of a user whom others guess the one who knows waits no longer */
+        add_waiting(a, SLICE(KV_WAITING_USER), user_key(auth_user(a), &name), number, &most);
+    return most;
+}
+
+/* Behind those who wait already; but no longer than a client waits for a reply. */
+static uint64_t behind(uint64_t delay_ms, int64_t waiting)
+{
+    if (delay_ms >= AUTH_WAIT_MS_MAX)
+        return delay_ms;
+    return (uint64_t)waiting > AUTH_WAIT_MS_MAX / delay_ms ? AUTH_WAIT_MS_MAX : delay_ms * (uint64_t)waiting;
+}
+
+static uint64_t wait_for_turn(struct engine_auth *a, uint64_t delay_ms)
+{
+    a->is_waiting = true;
+    delay_ms = behind(delay_ms, count_waiting(a, 1));
+    loop_timer_start(a->session->scope.engine->env.loop, &a->timer, delay_ms);
+    return delay_ms;
+}
+
+void auth_wait_no_more(struct engine_auth *a)
+{
+    if (a->is_waiting)
+        (void)count_waiting(a, -1);
+    a->is_waiting = false;
+}
+
 /* For `when` of later steps: results.auth_failures. */
 static void set_result(struct engine_session *s, int64_t failures)
 {
@@ -123,6 +187,7 @@ static void on_timer(struct loop_timer *timer)
 {
     struct engine_auth *a = list_entry(timer, struct engine_auth, timer);
 
+    auth_wait_no_more(a);
     if (a->is_accepted)
         accept_and_forgive(a);
     else
@@ -141,7 +206,7 @@ void auth_accept_when_due(struct engine_auth *a)
         return;
     }
     a->is_accepted = true;
-    loop_timer_start(s->scope.engine->env.loop, &a->timer, delay_ms);
+    (void)wait_for_turn(a, delay_ms);
 }
 
 void auth_timer_init(struct engine_auth *a)
@@ -174,5 +239,5 @@ void auth_fail(struct engine_auth *a, const struct refusal *why)
     if (r->delay_ms == 0)
         auth_tell(a, r);
     else
-        loop_timer_start(s->scope.engine->env.loop, &a->timer, r->delay_ms);
+        r->delay_ms = wait_for_turn(a, r->delay_ms);
 }

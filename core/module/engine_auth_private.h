@@ -14,6 +14,8 @@
 #define AUTH_SALT_OCTETS          16
 #define AUTH_DERIVE_PARALLEL      2  /* threads of the pool that make SCRAM keys */
 #define AUTH_DELAY_SHIFT_MAX      20 /* doublings of the delay; the rest is delay_max */
+#define AUTH_WAIT_MS_MAX          240000u /* behind others who wait; clients wait five minutes (RFC 5321 4.5.3.2) */
+#define AUTH_WAITING_EXPIRE_S     600
 
 struct auth_round {
     struct buf challenge, response;
@@ -43,6 +45,7 @@ struct engine_auth {
     /* the end, while it waits */
     struct loop_timer timer;
     bool is_accepted;
+    bool is_waiting; /* counted as such */
     struct engine_auth_result result;
 };
 
@@ -64,6 +67,7 @@ void auth_fail(struct engine_auth *a, const struct refusal *refusal);
 void auth_accept_when_due(struct engine_auth *a);
 void auth_accept(struct engine_auth *a);
 void auth_timer_init(struct engine_auth *a);
+void auth_wait_no_more(struct engine_auth *a); /* the client is gone; does nothing if it does not wait */
 struct slice auth_salt_key(void);
 
 #endif

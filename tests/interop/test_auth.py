@@ -326,6 +326,29 @@ def test_guessing_gets_slower():
         assert lines[:4] == [("1", "200"), ("2", "400"), ("3", "800"), ("4", "1600")], lines
 
 
+def test_side_by_side_is_no_faster():
+    """Guesses on many connections at once wait for one another; so does the right password among them."""
+    with server(delay="3s, delay_max: 3s") as t:
+        start(t)
+        clients = [Client(t.port) for _ in range(4)]
+        for c in clients:
+            c.cmd("EHLO client.example")
+        began = time.monotonic()
+        for c, password in zip(clients, ("wr0ng", "wr0ng", "wr0ng", PASSWORD)):
+            c.send(plain(password) + "\r\n")
+            if password != PASSWORD:
+                time.sleep(0.1)
+        codes, took = [], []
+        for c in clients:
+            codes.append(c.reply()[0])
+            took.append(time.monotonic() - began)
+            c.close()
+        assert codes == [535, 535, 535, 235], codes
+        assert took[3] >= 11.8, took
+        delays = re.findall(r"auth .*result=refused.* failures=\d+ delay_ms=(\d+)", t.log_text())
+        assert delays == ["3000", "6000", "9000"], delays
+
+
 def test_hang_up_while_it_takes_longer():
     with server(delay="30s") as t:
         start(t)
@@ -359,4 +382,4 @@ def test_nobody_relays_without():
 if __name__ == "__main__":
     run([test_swaks, test_curl, test_smtplib, test_msmtp, test_gsasl, test_over_tls, test_scram_plus, test_external,
          test_a_login_in_the_clear_does_not_outlive_starttls, test_guessing_gets_slower,
-         test_hang_up_while_it_takes_longer, test_nobody_relays_without])
+         test_side_by_side_is_no_faster, test_hang_up_while_it_takes_longer, test_nobody_relays_without])

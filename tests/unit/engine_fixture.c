@@ -347,3 +347,16 @@ struct slice record_steps(void)
     buf_add_cstr(&r->steps, "");
     return r->steps.data != NULL ? buf_slice(&r->steps) : SLICE("");
 }
+
+static void take_number(void *arg, const struct tern_kv_answer *answer)
+{
+    *(int64_t *)arg = answer->status == TERN_FOUND ? answer->number : 0;
+}
+
+int64_t world_kv(const char *space, struct slice key, enum kv_op op, int64_t number)
+{
+    struct kv_request r = { .op = op, .number = number, .space = slice_cstr(space), .key = key, .expire_s = 600 };
+
+    kv_do(w.kv, &r, take_number, &number);
+    return number;
+}

@@ -87,4 +87,7 @@ struct engine_session_options session_options(struct session_facts *facts);
 struct session_facts *session_facts_for_test(void);
 struct txn_facts *txn_facts_for_test(const char *from);
 
+/* One request, and the number in its answer; 0 if nothing is there. */
+int64_t world_kv(const char *space, struct slice key, enum kv_op op, int64_t number);
+
 #endif

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine_fixture.h"
-#include "module/engine_auth.h"
+#include "module/engine_auth_private.h"
 #include "sasl/base64.h"
 #include "sasl/client.h"
 
@@ -637,6 +637,42 @@ static void test_delay_of_success(void)
     world_close();
 }
 
+/* Behind those of the address, or of the user, who wait already: at the bound, and one above it. Right ones, too. */
+static void test_delay_behind_others(void)
+{
+    static const struct {
+        bool right;
+        int64_t of_address, of_user;
+        uint64_t delay_ms, wait_ms;
+    } rows[] = {
+        { false, 0, 0, 1000, 1000 },     { false, 3, 0, 1000, 4000 },     { false, 3, 5, 1000, 6000 },
+        { false, 238, 0, 1000, 239000 }, { false, 239, 0, 1000, 240000 }, { false, 240, 0, 1000, 240000 },
+        { false, 9, 0, 239999, 240000 }, { false, 9, 0, 240001, 240001 }, { false, INT32_MAX, 0, 1, 240000 },
+        { true, 3, 0, 1000, 4000 },      { true, 0, 7, 1000, 1000 },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct slice message = rows[i].right ? SLICE("\0alice\0secret") : SLICE("\0alice\0wrong"), user = SLICE("alice");
+
+        world_open("inbound", NULL);
+        add("one", &verifier, &alice);
+        open_session();
+        struct slice address = slice_make((const char *)w.session->facts->client.octets, 4);
+        options.delay_ms = options.delay_max_ms = rows[i].delay_ms;
+        (void)world_kv("auth.address", address, KV_PUT, rows[i].right ? 1 : 0); /* it has failed before */
+        (void)world_kv("auth.waiting.address", address, KV_PUT, rows[i].of_address);
+        (void)world_kv("auth.waiting.user", user, KV_PUT, rows[i].of_user);
+        uint64_t from = clock_now_ms() + rows[i].wait_ms;
+        engine_auth(w.session, SLICE("PLAIN"), &message, on_auth, NULL);
+        uint64_t due = w.session->auth->timer.due_ms;
+        CU_ASSERT_TRUE(due >= from && due <= clock_now_ms() + rows[i].wait_ms);
+        CU_ASSERT_EQUAL(world_kv("auth.waiting.address", address, KV_GET, 0), rows[i].of_address + 1);
+        engine_auth_cancel(w.session); /* it hung up, and waits no more */
+        CU_ASSERT_EQUAL(world_kv("auth.waiting.address", address, KV_GET, 0), rows[i].of_address);
+        CU_ASSERT_EQUAL(world_kv("auth.waiting.user", user, KV_GET, 0), rows[i].of_user);
+        world_close();
+    }
+}
 /* From many addresses, each writing the name in a way of its own: it is one user all the same. */
 static void test_delay_by_user(void)
 {
@@ -750,6 +786,7 @@ int main(void)
     CU_add_test(suite, "answered out of turn", test_answered_out_of_turn);
     CU_add_test(suite, "each failure takes longer", test_delay);
     CU_add_test(suite, "success takes as long where failures came from", test_delay_of_success);
+    CU_add_test(suite, "each waits behind those who wait", test_delay_behind_others);
     CU_add_test(suite, "a user is one, however written", test_delay_by_user);
     CU_add_test(suite, "no delay for a fault", test_no_delay_for_a_fault);
     CU_add_test(suite, "a hang-up while it takes longer", test_hang_up_while_it_takes_longer);

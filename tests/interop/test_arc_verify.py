@@ -17,7 +17,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from arcpeers import Chain, Dkimpy, MailDkim, need_peers
 from dkimpeers import Dns, Key, crlf
-from ternlib import MODULES, SLOW, Client, Tern, dotted, queue_id, run, wait_for
+from results import Session
+from ternlib import MODULES, SLOW, Client, Tern, dotted, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -77,22 +78,6 @@ class Result:
         return self.text
 
 
-class Session:
-    """Sends mails one behind the other; each one's result."""
-
-    def __init__(self, tern):
-        self.tern = tern
-        self.client = Client(tern.port)
-        self.client.cmd("EHLO client.example")
-
-    def send(self, message):
-        code, text = self.client.mail("bob@example.net", ["alice@example.org"], message, helo=None)
-        assert code == 250, (code, text)
-        self.ident = queue_id(text)
-        mail = wait_for(lambda: next((m for m in self.tern.maildir("alice") if self.ident.encode() in m), None), 20)
-        return Result(re.search(rb"^X-Result: (.*?)\r\n(?![ \t])", mail, re.M | re.S).group(1).decode())
-
-
 def chain():
     return Chain(ed(), MESSAGE)
 
@@ -101,7 +86,7 @@ def test_peers():
     """Chains of one set and of two, by both; the second has changed what the first has signed, or not."""
     txt = records("s1", key().record)
     with Dns(txt) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, Result)
         for one in (Dkimpy, MailDkim):
             first = one.seal(MESSAGE, key(), "list.example", "spf=pass smtp.mailfrom=example.net; dkim=pass header.d=example.net; dmarc=pass header.from=example.net")
             got = s.send(first)
@@ -122,7 +107,7 @@ def test_peers():
 
 def test_why():
     with Dns(records()) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, Result)
         s.send(chain().add().edit(b"Hello", b"Hallo").add("evil.example").message)
         why = json.dumps(t.why(s.ident))
         for wanted in ("e1._domainkey.evil.example", ed().p[:40], "i=2: ARC-Seal pass (256-bit key) d=evil.example s=e1",
@@ -147,15 +132,15 @@ def test_who_is_trusted():
     with Dns(records()) as dns:
         for options, sealers in ((TRUST, ""), ("trusted_sealers: { table: sealers }", "list.example\ntwo.example\n")):
             with server(dns, options, sealers) as t:
-                s = Session(t)
+                s = Session(t, Result)
                 for domains, want in rows:
                     got = s.send(three(*domains))
                     assert (got.arc, got.trusted) == ("pass", want), (domains, got)
                     assert got.domains == " ".join(domains).lower(), got
         with server(dns, "") as t:
-            assert Session(t).send(three("list.example")).trusted == "no"
+            assert Session(t, Result).send(three("list.example")).trusted == "no"
         with server(dns, "trusted_sealers: { table: sealers }", "") as t:
-            assert Session(t).send(three("list.example")).trusted == "no"
+            assert Session(t, Result).send(three("list.example")).trusted == "no"
 
 
 def test_good_chains_that_prove_too_little():
@@ -167,7 +152,7 @@ def test_good_chains_that_prove_too_little():
     bh = base64.b64encode(hashlib.sha256(body[:10]).digest()).decode()
     rows.append((chain().add(ams={"l": 10, "bh": bh}).message, "l= leaves"))
     with Dns(records()) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, Result)
         for message, says in rows:
             got = s.send(message)
             assert (got.arc, got.trusted) == ("pass", "no"), got
@@ -183,7 +168,7 @@ def test_what_the_first_sealer_found():
             ("mx.test", ("none", "none", "none")), ("mx.test; dmarc=" + "p" * 17, ("none", "none", "none")),
             ("mx.test; dmarc=" + "p" * 16, ("p" * 16, "none", "none"))]
     with Dns(records()) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, Result)
         for results, want in rows:
             got = s.send(chain().add(results=results).add("two.example", "mx; dmarc=temperror; spf=neutral").message)
             assert got.arc == "pass" and (got.dmarc, got.spf, got.dkim) == want, (results, got)
@@ -225,7 +210,7 @@ def test_tags_and_keys():
     txt.update(records("web", ed().record + "; s=web"))
     txt["e1._domainkey.example"] = ed().record
     with Dns(txt) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, Result)
         for how, want, says in rows:
             got = s.send(chain().add(**how).message)
             assert got.arc == want and says in got.detail, (how, want, says, got)
@@ -250,7 +235,7 @@ def test_broken_chains():
             (chain().add().add("two.example", cv="fail", alone=True).message, "cv=fail: the chain was broken before"),
             (chain().add(n=2).add("two.example", n=2).message, "it is there twice")]
     with Dns(records()) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, Result)
         for n, (message, says) in enumerate(rows):
             got = s.send(message)
             assert (got.arc, got.trusted, got.domains) == ("fail", "no", "") and says in got.detail, (n, says, got)
@@ -265,7 +250,7 @@ def test_fifty_sets():
         c.add(domain="list.example" if n % 2 else "two.example").edit(b"Hello", b"Hello!")
     c.edit(b"!" * 50, b"!" * 49)
     with Dns(records()) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, Result)
         got = s.send(c.message)
         assert (got.arc, got.trusted) == ("pass", "yes") and "(i=50) header.oldest-pass=50" in got.detail, got
         assert len([n for n in dns.asked if n.startswith("e1.")]) == 2, dns.asked  # once for each key
@@ -281,12 +266,12 @@ def test_a_hundred_keys():
         c.add(ams={"s": "a%d" % n}, seal={"s": "b%d" % n})
     txt = {"%s._domainkey.list.example" % name: ed().record for name in names}
     with Dns(txt) as dns, server(dns) as t:
-        got = Session(t).send(c.message)
+        got = Session(t, Result).send(c.message)
         assert got.arc == "pass" and "header.oldest-pass=0" in got.detail, got
         assert sorted(set(dns.asked)) == sorted(txt), dns.asked
     del txt["b7._domainkey.list.example"]
     with Dns(txt) as dns, server(dns) as t:
-        got = Session(t).send(c.message)
+        got = Session(t, Result).send(c.message)
         assert got.arc == "fail" and "i=8: ARC-Seal: there is no key" in got.detail, got
 
 
@@ -296,14 +281,14 @@ def test_weak_keys():
     for bits, least, want, says in rows:
         k = key("rsa%d" % bits, bits=bits)
         with Dns(records("s1", k.record)) as dns, server(dns, "min_bits: " + least) as t:
-            got = Session(t).send(Dkimpy.seal(MESSAGE, k, "list.example", "spf=pass"))
+            got = Session(t, Result).send(Dkimpy.seal(MESSAGE, k, "list.example", "spf=pass"))
             assert got.arc == want and says in got.detail, (bits, least, got)
 
 
 def test_skew():
     late = chain().add(ams={"x": int(time.time()) - 100}).message
     with Dns(records()) as dns, server(dns, "clock_skew: 0s") as t:
-        assert "expired" in Session(t).send(late).detail
+        assert "expired" in Session(t, Result).send(late).detail
 
 
 def test_dns_that_does_not_answer():
@@ -313,7 +298,7 @@ def test_dns_that_does_not_answer():
         for options, sealers in (("temperror: next, " + TRUST, ""), (TRUST.replace("list.example, ", ""), ""), ("", ""),
                                  ("trusted_sealers: { table: sealers }", "two.example\n")):
             with Dns(records(record=value)) as dns, server(dns, options, sealers, wait) as t:
-                got = Session(t).send(good)
+                got = Session(t, Result).send(good)
                 assert got.arc == "fail" and "DNS did not answer" in got.detail, got
         with Dns(records(record=value)) as dns, server(dns, wait=wait) as t:  # one that we trust comes again
             c = Client(t.port)
@@ -345,7 +330,7 @@ def test_trusted_sealers_in_a_database():
                 db.execute("INSERT INTO names VALUES ('list.example')")
             db.close()
             t.start()
-            s = Session(t)
+            s = Session(t, Result)
             assert s.send(chain().add("List.Example").message).trusted == "yes"
             assert s.send(chain().add("evil.example").message).trusted == "no"
             dns.put("e1._domainkey.two.example", "!SERVFAIL")
@@ -362,7 +347,7 @@ def test_large_bodies_go_to_the_pool():
     body = b"".join(b"line %d of a long mail\r\n" % n for n in range(200000))
     c = Chain(ed(), MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + body).add()
     with Dns(records()) as dns, server(dns, "trusted_sealers: { table: sealers }", "list.example\n") as t:
-        s = Session(t)
+        s = Session(t, Result)
         got = s.send(c.message)
         assert (got.arc, got.trusted) == ("pass", "yes"), got
         assert s.send(c.message.replace(b"line 199999", b"line 199998")).arc == "fail"
@@ -380,12 +365,12 @@ def test_a_client_that_leaves():
             c.send(dotted(good) + b".\r\n")
             wait_for(lambda: len(dns.asked) > asked or n > 0, 20)  # what did not answer is remembered
             c.close()
-        assert Session(t).send(MESSAGE).arc == "none"
+        assert Session(t, Result).send(MESSAGE).arc == "none"
 
 
 def test_metrics():
     with Dns(records()) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, Result)
         for message in (MESSAGE, chain().add().message, chain().add(cv="fail").message):
             s.send(message)
         text = t.cli("metrics").stdout

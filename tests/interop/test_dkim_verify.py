@@ -15,7 +15,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from dkimpeers import Dkimpy, Dns, Key, MailDkim, OpenDkim, crlf, need_peers
-from ternlib import SLOW, Client, Tern, dotted, queue_id, run, wait_for
+from results import Session
+from ternlib import SLOW, Client, Tern, dotted, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -58,26 +59,14 @@ def server(dns, options="", wait="10s"):
     return Tern(CONFIG.replace("{options}", options), files={"tell.lua": TELL}, dns=dns.port, wait=wait).start()
 
 
-class Session:
-    """Sends mails one behind the other; each one's result."""
-
-    def __init__(self, tern):
-        self.tern = tern
-        self.client = Client(tern.port)
-        self.client.cmd("EHLO client.example")
-
-    def send(self, message):
-        code, text = self.client.mail("bob@example.net", ["alice@example.org"], message, helo=None)
-        assert code == 250, (code, text)
-        self.ident = queue_id(text)
-        mail = wait_for(lambda: next((m for m in self.tern.maildir("alice") if self.ident.encode() in m), None), 20)
-        field = re.search(rb"^X-Result: (.*?)\r\n(?![ \t])", mail, re.M | re.S).group(1).decode()
-        return re.match(r"(\w+) \[(.*?)\] (.*)", field, re.S).groups()
+def parts(text):
+    """result, domains, detail"""
+    return re.match(r"(\w+) \[(.*?)\] (.*)", text, re.S).groups()
 
 
 def test_dkimpy_and_why():
     with Dns({"s1._domainkey.example.net": key().record}) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, parts)
         result, domains, detail = s.send(Dkimpy.sign(MESSAGE, key()))
         assert (result, domains) == ("pass", "example.net"), detail
         assert detail.startswith("dkim=pass (2048-bit rsa key) header.d=example.net"), detail
@@ -92,7 +81,7 @@ def test_all_three_sign():
     """Both algorithms, all four canonicalisations."""
     txt = {"s1._domainkey.example.net": key().record, "e1._domainkey.example.net": ed().record}
     with Dns(txt) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, parts)
         for peer in (Dkimpy, MailDkim, OpenDkim):
             for kind in (key(), ed()):
                 for canon in peer.canons if kind.kind in peer.kinds else ():
@@ -109,7 +98,7 @@ def test_dns_that_does_not_answer():
     signed = Dkimpy.sign(MESSAGE, key())
     name = "s1._domainkey.example.net"
     with Dns({name: "!SERVFAIL"}) as dns, server(dns) as t:
-        got = Session(t).send(signed)
+        got = Session(t, parts).send(signed)
         assert got[0] == "temperror" and "header.d=example.net" in got[2], got
     with Dns({name: "!timeout"}) as dns, server(dns, "temperror: defer", "%ds" % SLOW) as t:
         c = Client(t.port)
@@ -117,9 +106,9 @@ def test_dns_that_does_not_answer():
         assert code == 451 and text.startswith("4.7.5"), (code, text)
         two = Dkimpy.sign(signed, ed(), selector="e1")  # one that passes is enough
         dns.put("e1._domainkey.example.net", ed().record)
-        assert Session(t).send(two)[:2] == ("pass", "example.net")
+        assert Session(t, parts).send(two)[:2] == ("pass", "example.net")
     with Dns() as dns, server(dns) as t:
-        got = Session(t).send(signed)
+        got = Session(t, parts).send(signed)
         assert got[0] == "permerror" and "there is no key" in got[2], got
 
 
@@ -180,7 +169,7 @@ def test_tags():
     txt = {"%s._domainkey.example.net" % k: v for k, v in txt.items()}
     txt["e1._domainkey.net"] = record
     with Dns(txt) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, parts)
         for tags, want, says in rows:
             result, domains, detail = s.send(by_hand(tags))
             assert result == want and says in detail, (tags, want, says, result, detail)
@@ -197,10 +186,10 @@ def test_part_of_the_body():
     mail = by_hand({"l": "10"}, body=part)
     txt = {"e1._domainkey.example.net": ed().record}
     with Dns(txt) as dns, server(dns) as t:
-        result, domains, detail = Session(t).send(mail)
+        result, domains, detail = Session(t, parts).send(mail)
         assert (result, domains) == ("policy", "") and "l= leaves the end" in detail, detail
     with Dns(txt) as dns, server(dns, "partial_body: pass") as t:
-        result, domains, detail = Session(t).send(mail)
+        result, domains, detail = Session(t, parts).send(mail)
         assert (result, domains) == ("pass", "example.net") and "unsafe: l= leaves 2" in detail, detail
 
 
@@ -211,7 +200,7 @@ def test_weak_keys():
     for bits, least, want, says in rows:
         k = key("rsa%d" % bits, bits=bits)
         with Dns({"s1._domainkey.example.net": k.record}) as dns, server(dns, "min_bits: " + least) as t:
-            result, domains, detail = Session(t).send(Dkimpy.sign(MESSAGE, k))
+            result, domains, detail = Session(t, parts).send(Dkimpy.sign(MESSAGE, k))
             assert result == want and says in detail, (bits, least, detail)
 
 
@@ -221,7 +210,7 @@ def test_many_signatures():
     bad = b"".join(b"DKIM-Signature: v=1; a=rsa-sha256; d=d%d.example; s=s; h=From; b=AAAA; bh=%s\r\n" % (n, b"A" * 43 + b"=")
                    for n in range(7))
     with Dns(txt) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, parts)
         result, domains, detail = s.send(bad + by_hand({}))
         assert (result, domains) == ("pass", "example.net") and detail.count("dkim=") == 8, detail
         result, domains, detail = s.send(bad + bad[:bad.index(b"\r\n") + 2] + by_hand({}))
@@ -232,7 +221,7 @@ def test_headers_that_are_no_message():
     """What a reader is shown is what was signed, or it is no pass."""
     signed = by_hand({})
     with Dns({"e1._domainkey.example.net": ed().record}) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, parts)
         for mail in (b"From: eve@example.com\r\n" + signed, signed.replace(b"\r\nTo:", b"\r\nfrom : eve@example.com\r\nTo:")):
             result, domains, detail = s.send(mail)
             assert (result, domains) == ("permerror", "") and "several From" in detail, detail
@@ -244,7 +233,7 @@ def test_large_bodies_go_to_the_pool():
     body = b"".join(b"line %d of a long mail\r\n" % n for n in range(200000))
     mail = MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + body
     with Dns({"s1._domainkey.example.net": key().record, "e1._domainkey.example.net": ed().record}) as dns, server(dns) as t:
-        s = Session(t)
+        s = Session(t, parts)
         assert s.send(Dkimpy.sign(mail, key()))[:2] == ("pass", "example.net")
         signed = by_hand({}, mail)
         assert s.send(signed)[0] == "pass"
@@ -265,7 +254,7 @@ def test_a_client_that_leaves():
             c.send(dotted(signed) + b".\r\n")
             wait_for(lambda: len(dns.asked) > asked, 20)
             c.close()
-        assert Session(t).send(MESSAGE)[0] == "none"
+        assert Session(t, parts).send(MESSAGE)[0] == "none"
 
 
 if __name__ == "__main__":

@@ -211,6 +211,32 @@ def test_profiles_that_cannot_be_looked_up():
         wait_for(lambda: rcpts(t, "alice@example.org") == [250], 20, 0.3)
 
 
+def test_profiles_at_vrfy():
+    """A row switches the step off that would answer; a table that is gone is no answer to VRFY and 451 to EXPN; nobody need wait."""
+    config = PROFILES.replace("policy: inbound }", "policy: inbound, vrfy: policy, expn: policy }", 1)
+    config = config.replace("profiles:\n", "profiles:\n  mute: { domains: off }\n", 1)
+    with server(config, PEOPLE) as t:
+        def answers(*lines):
+            c = Client(t.port)
+            c.cmd("EHLO client.example")
+            codes = [c.cmd(line)[0] for line in lines]
+            c.close()
+            return codes
+        both = ("VRFY alice@example.org", "VRFY nobody@example.org")
+        assert answers(*both) == [250, 550]
+        t.db.executescript("INSERT INTO profiles VALUES ('example.org', 'mute')")
+        wait_for(lambda: answers(*both) == [252, 252], 10, 0.3)
+        t.db.executescript("DROP TABLE profiles")
+        wait_for(lambda: answers(*both, "EXPN alice@example.org") == [252, 252, 451], 10, 0.3)
+        for i in range(20):
+            c = Client(t.port)
+            c.cmd("EHLO client.example")
+            c.send("VRFY x%d@example.org\r\n" % i)
+            c.close()
+        t.db.executescript("CREATE TABLE profiles (name TEXT PRIMARY KEY, profile TEXT)")
+        wait_for(lambda: answers(*both) == [250, 550], 20, 0.3)
+
+
 def test_a_client_that_leaves_while_a_profile_is_asked_for():
     slow = PROFILES.replace("SELECT profile FROM profiles WHERE name = $1",
                             "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n WHERE $1 <> ''")

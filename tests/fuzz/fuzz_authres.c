@@ -37,7 +37,8 @@ static void check_lines(const char *value, size_t len)
     for (size_t i = 0; i < len; i++, line++) {
         assert(value[i] != '\0');
         if (value[i] == '\r') {
-            assert(line <= 998 && i + 3 < len && value[i + 1] == '\n' && value[i + 2] == '\t' && value[i + 3] > ' ');
+            assert(line <= 998 && i + 3 < len && value[i + 1] == '\n' && value[i + 2] == '\t' &&
+                   (unsigned char)value[i + 3] > ' ');
             line = 0;
             i++;
         } else {

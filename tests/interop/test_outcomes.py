@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from spfzone import Server, Zone
@@ -14,7 +15,7 @@ from ternlib import Client, Tern, run, wait_for
 CONFIG = """
 hostname: mx.test
 dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }
-loops: 1
+loops: {loops}
 limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 listeners: { mx: { bind: "127.0.0.1:{port}", proxy: [127.0.0.1], policy: inbound } }
 policies:
@@ -41,11 +42,15 @@ PASS = [{"TXT": "v=spf1 ip4:192.0.2.1 -all"}]
 SPF_HITS, DMARC_HITS = "tern_spf_cache_hits_total", "tern_dmarc_cache_hits_total"
 
 
-def server(dns, spf="exempt: []", dmarc="exempt: []"):
-    return Tern(CONFIG.replace("{spf}", spf).replace("{dmarc}", dmarc), files={"tell.lua": TELL}, dns=dns.port).start()
+def config(spf, dmarc, loops=1):
+    return CONFIG.replace("{spf}", spf).replace("{dmarc}", dmarc).replace("{loops}", str(loops))
 
 
-def send(t, sender="bob@spf.test", host="192.0.2.1", author="a.test", helo="client.test"):
+def server(dns, spf="exempt: []", dmarc="exempt: []", loops=1):
+    return Tern(config(spf, dmarc, loops), files={"tell.lua": TELL}, dns=dns.port).start()
+
+
+def send(t, sender="bob@spf.test", host="192.0.2.1", author="a.test", helo="client.test", look=True):
     """(results, inputs of the steps as `tern why` has them) of a mail."""
     c = Client(t.port, greet=False)
     c.send("PROXY TCP%d %s %s 40000 25\r\n" % (6 if ":" in host else 4, host, "::1" if ":" in host else "127.0.0.1"))
@@ -55,7 +60,7 @@ def send(t, sender="bob@spf.test", host="192.0.2.1", author="a.test", helo="clie
     assert code == 550, (code, text)
     text, ident = re.match(r"(.*?)(?: \[(\w+)\])?$", text.replace("\n", " ")).groups()
     results = text if not text.startswith("5.7.0 ") else dict(p.split("=", 1) for p in text.split(" ", 1)[1].split("|"))
-    return results, inputs(t, ident) if ident else []
+    return results, inputs(t, ident) if ident and look else []
 
 
 def inputs(t, ident):
@@ -186,7 +191,7 @@ def test_reload():
         assert hits(t) == (1, 1)
         send(t)
         assert hits(t) == (2, 2)
-        t.write_config(CONFIG.replace("{spf}", "exempt: [], identity: mail, void_lookups: 1").replace("{dmarc}", "exempt: [], compat: rfc7489"))
+        t.write_config(config("exempt: [], identity: mail, void_lookups: 1", "exempt: [], compat: rfc7489"))
         t.cli("reload")
         for _ in range(2):
             got = send(t)[0]
@@ -213,5 +218,31 @@ def test_bound():
         assert each([0]) == (0, 0)
 
 
+def test_at_once():
+    """Several loops, more senders than there is room for, answers that end, reloads: each mail has its own result."""
+    rows = {"d%d.test" % i: PASS for i in range(9)}
+    rows.update({"_dmarc.d%d.test" % i: [{"TXT": "v=DMARC1; p=none"}] for i in range(9)})
+    wrong, sent = [], []
+
+    def many(t, k):
+        for i in range(40):
+            n, passes = (i * 7 + k) % 9, i % 2 == 0
+            got = send(t, sender="bob@d%d.test" % n, author="d%d.test" % n, host="192.0.2.%d" % (1 if passes else 2), look=False)[0]
+            sent.append(got)
+            word = "pass" if passes else "fail"
+            if (got["spf"], got["spf_domain"], got["dmarc"], got["dmarc_domain"]) != (word, "d%d.test" % n, word, "d%d.test" % n):
+                wrong.append((n, passes, got))
+    with Server(Zone(rows)) as dns, server(dns, "exempt: [], cache: 8", "exempt: [], cache: 8", loops=4) as t:
+        dns.ttl = dns.negative_ttl = 1
+        threads = [threading.Thread(target=many, args=(t, k)) for k in range(8)]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            t.cli("reload")
+        for thread in threads:
+            thread.join()
+        assert len(sent) == 8 * 40 and not wrong, (len(sent), wrong[:3])
+
+
 if __name__ == "__main__":
-    run([test_same, test_refused_alike, test_what_a_macro_brings_in, test_until_dns_says_otherwise, test_reload, test_bound])
+    run([test_same, test_refused_alike, test_what_a_macro_brings_in, test_until_dns_says_otherwise, test_reload, test_bound, test_at_once])

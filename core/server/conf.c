@@ -38,7 +38,7 @@ static const struct tern_option top_options[] = {
     TERN_OPTION_UINT(struct server_conf, loops, "0", 0, 64,
                      "Threads that serve sessions; 0: one per core."),
     TERN_OPTION_UINT(struct server_conf, pool_threads, "16", 1, 256,
-                     "Threads for BLOCKING steps and deliveries of modules. One step takes 8 of them at most, and never more than half."),
+                     "Threads for BLOCKING steps and deliveries of modules. A step takes half of them, and 8 at most."),
     TERN_OPTION_SECONDS(struct server_conf, drain, "30s", 0, 3600,
                         "How long sessions may go on after a stop or a reload."),
     TERN_OPTION_SECONDS(struct server_conf, watchdog, "10s", 0, 3600,

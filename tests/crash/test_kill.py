@@ -184,8 +184,11 @@ def test_kill():
         disk = Disk(t.dir)
         load = Load(t.port, SEED)
         try:
-            for _ in range(ROUNDS):
+            for n in range(ROUNDS):
                 time.sleep(rng.uniform(0, 0.6))  # often in the middle of recovery, too
+                if n % 3 == 0:  # on a busy machine always in the middle of it: there has to be something to lose
+                    before = len(load.acknowledged)
+                    wait_for(lambda: len(load.acknowledged) > before + 3)
                 (kill_worker if rng.random() < 0.6 else kill_supervisor)(t, kills)
         finally:
             load.end()

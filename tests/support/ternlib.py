@@ -289,6 +289,9 @@ class Tern:
         return json.loads(self.cli("status", "--json").stdout)
 
     def metric(self, name):
+        end = time.monotonic() + 0.5 * SLOW  # what it has just answered may not be counted yet
+        while self.at_work() and time.monotonic() < end:
+            time.sleep(0.005)
         for line in self.cli("metrics").stdout.splitlines():
             if line.startswith(name + " ") or line.startswith(name + "{"):
                 return float(line.rsplit(" ", 1)[1])

@@ -23,6 +23,7 @@
 #include "server/ipc.h"
 #include "server/sandbox.h"
 #include "server/serve.h"
+#include "tls/tls.h"
 
 #define POLL_MS         2000 /* watched tables are looked at so often */
 #define DRAIN_POLL_MS   20
@@ -306,6 +307,7 @@ int worker_run(const struct worker_start *start)
     static struct worker w;
 
     (void)umask(077);
+    tls_keep_at_exit();
     w.start = start;
     w.signal_fd = open_signals();
     shared_page_use(start->page);

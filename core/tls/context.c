@@ -13,6 +13,11 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* Its exit handler would free what threads that never came back still use; the process goes anyway. */
+void tls_keep_at_exit(void)
+{
+    (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+}
+
 static void start_library(void)
 {
     (void)OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT | OPENSSL_INIT_LOAD_CONFIG, NULL);

@@ -23,6 +23,9 @@
 
 #define TLS_ERROR_OCTETS 256
 
+/* The first thing a process does that may have threads of modules: whose libraries (libpq) use OpenSSL, too. */
+void tls_keep_at_exit(void);
+
 /* ---- certificates ---- */
 
 struct tls_opener {

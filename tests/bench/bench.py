@@ -337,6 +337,13 @@ class TernUnchecked(Tern):
     senders = ["foo@" + domain for domain, _ in auth.SIGNERS]
 
 
+class TernArithmetic(TernUnchecked):
+    then = "    - arithmetic: {}\n"
+
+    def launch(self, *words, **env):
+        super().launch(*words, **{**env, "TERN_MODULE_PATH": auth.modules(BUILD, os.path.dirname(self.dir))})
+
+
 class TernChecked(TernUnchecked):
     first, then = auth.lines(auth.there(BUILD, auth.FIRST)), auth.lines(auth.there(BUILD, auth.THEN))
 
@@ -423,11 +430,11 @@ def measure(kind, target_class, case, work, scale):
             sink.stop()
 
 
-def measure_auth(name, work, paths, checked, scale):
+def measure_auth(name, work, paths, kind, scale):
     """One round of one policy: all mails at the load of the case, then some by one session."""
     sessions, messages = AUTH[name]
     n = max(sessions * 2, messages * scale // 100) // 2 * 2
-    target = (TernChecked if checked else TernUnchecked)(work, 9)
+    target = {"unchecked": TernUnchecked, "arithmetic": TernArithmetic, "checked": TernChecked}[kind](work, 9)
     target.start("accept")
     try:
         auth.load(target.port, paths, 2, 40)  # DNS answers and keys
@@ -439,10 +446,10 @@ def measure_auth(name, work, paths, checked, scale):
         for path in paths:
             auth.load(target.port, [path], 1, 200)
         alone, _ = auth.numbers(target)
-        if checked:
+        if kind == "checked":
             auth.check(counts, n)
         got = target.queued() - 40 - 200 * len(paths)
-        return {"checked": checked, "rate": n / took, "cpu": used / n * 1000, "steps": auth.means(first, loaded),
+        return {"kind": kind, "rate": n / took, "cpu": used / n * 1000, "steps": auth.means(first, loaded),
                 "alone": auth.means(loaded, alone), "check": "all queued" if got == n else "LOST %d" % (n - got)}
     finally:
         target.stop()
@@ -457,12 +464,11 @@ def run_auth(name, work, a):
     DNS.txt.update(auth.records(work))
     paths, rows = auth.write_mails(work), []
     for i in range(a.rounds):
-        for checked in ((False, True), (True, False))[i % 2]:
-            got = measure_auth(name, work, paths, checked, a.scale)
+        for kind in auth.KINDS[::-1] if i % 2 else auth.KINDS:
+            got = measure_auth(name, work, paths, kind, a.scale)
             print("%-22s %d %-10s %8.0f msg/s %7.3f s CPU per 1000  %s" % (
-                name, i, "checked" if checked else "unchecked", got["rate"], got["cpu"], got["check"]), flush=True)
+                name, i, kind, got["rate"], got["cpu"], got["check"]), flush=True)
             rows.append(got)
-    rows.sort(key=lambda r: r["checked"])
     return auth.table(rows, left_out), any("LOST" in r["check"] for r in rows)
 
 

@@ -92,7 +92,7 @@ class World:
         with open(key("receiver").path) as f:
             pem = f.read()
         config = CONFIG.replace("{more}", more).replace("{mode}", mode)
-        if os.environ.get("TERN_SLOW"):
+        if SLOW > 1:
             config = config.replace("sandbox: required", "sandbox: off")  # sanitizers
         self.tern = Tern(config, files={"receiver.pem": pem}, dns=self.dns.port, sink=self.sink.port, out=out, submit=submit or out)
         os.chmod(os.path.join(self.tern.dir, "receiver.pem"), 0o600)

@@ -83,6 +83,13 @@ int api_set_result(tern_call *call, const char *name, tern_str value)
 
 int api_set_var(tern_call *call, const char *name, tern_str value)
 {
+    struct journal_writer w = call_writer(call);
+    const struct note *vars = call->view.txn != NULL ? call->view.txn->vars : call->view.session->vars;
+
+    if (notes_get(vars, given(name)).ptr == NULL && notes_names(vars) + ++call->journal.new_vars > JOURNAL_VARS_MAX) {
+        journal_fail(&w, "there are too many variables");
+        return -E2BIG;
+    }
     return add(call, JOURNAL_VAR, 0, name, value);
 }
 

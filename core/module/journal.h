@@ -21,6 +21,7 @@
 #define AUTH_PASSWORD_OCTETS_MAX 4096
 #define AUTH_ITERATIONS_MAX      10000000
 #define JOURNAL_ITEMS_MAX        2000  /* tags, edits, children ... of one answer */
+#define JOURNAL_VARS_MAX         2000  /* of a session or transaction: each is looked for among all of them */
 #define JOURNAL_CHILDREN_MAX     1000  /* expand_rcpt: DESIGN 8 */
 #define JOURNAL_ADDED_RCPTS_MAX  100   /* add_rcpt */
 #define JOURNAL_VALUE_OCTETS_MAX 65536 /* of a header field, variable, result */
@@ -68,6 +69,7 @@ struct journal {
     const struct journal_item *first;
     struct journal_item *last;
     unsigned count;
+    unsigned new_vars; /* of names that were not there */
 };
 
 /* Where an operation is allowed: a mask of 1 << TERN_HOOK_*. */

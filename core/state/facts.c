@@ -70,6 +70,7 @@ const struct note *notes_add(struct arena *arena, const struct note *first, stru
     n->next = first;
     n->name = tern_str_dup(arena, name);
     n->value = tern_str_dup(arena, value);
+    n->names = notes_names(first) + (now.ptr == NULL);
     return n;
 }
 

@@ -33,7 +33,12 @@ void shared_arena_unref(struct shared_arena *a);
 struct note {
     const struct note *next;
     tern_str name, value;
+    unsigned names; /* different ones from here on */
 };
+static inline unsigned notes_names(const struct note *first)
+{
+    return first != NULL ? first->names : 0;
+}
 tern_str notes_get(const struct note *first, struct slice name); /* ptr NULL if absent */
 const struct note *notes_add(struct arena *arena, const struct note *first, struct slice name,
                              struct slice value);

@@ -106,17 +106,31 @@ routes:
         assert " error " not in t.log_text(), t.log_text()[-2000:]
 
 
+MUCH = """
+#include <tern/module.h>
+#include <string.h>
+static const struct tern_api *tern;
+static tern_verdict on_data(tern_call *call, const void *conf)
+{
+    static char value[65000];
+    (void)conf;
+    memset(value, 'x', sizeof(value));
+    for (unsigned i = 0; i < 122; i++)
+        (void)tern->set_var(call, tern->format(call, "%.*s%u", (int)tern->step_name(call).len, tern->step_name(call).ptr, i).ptr,
+                            (tern_str){ value, sizeof(value) });
+    return TERN_NEXT;
+}
+static int init(const struct tern_api *api, void **state) { tern = api; *state = NULL; return 0; }
+static const struct tern_hook hooks[] = { { TERN_HOOK(DATA, on_data) }, TERN_HOOKS_END };
+TERN_MODULE(.name = "much", .summary = "Sets 8 MB of variables.", .hooks = hooks, .init = init)
+"""
+
+
 def test_an_envelope_that_cannot_be_read_again_is_refused():
     """Variables are stored with the message: a step sets at most 8 MB of them, nine steps more than is read."""
-    script = """local tern = require "tern"
-tern.on("data", function(txn)
-  local long = ("x"):rep(4090)
-  for i = 1, 1950 do txn.vars["a%d_" .. i] = long end
-end)
-"""
-    steps = "".join("    - lua: { script: much%d.lua, name: much%d, timeout: 20s }\n" % (i, i) for i in range(9))
-    with Tern(CONFIG.replace("    - domains", steps + "    - domains"),
-              files={"much%d.lua" % i: script % i for i in range(9)}) as t:
+    steps = "".join("    - much: { name: much%d }\n" % i for i in range(9))
+    with Tern('module_path: "{dir}/modules"\n' + CONFIG.replace("    - domains", steps + "    - domains")) as t:
+        t.add_modules(much=MUCH)
         t.start()
         code, text = send(t.port, "Subject: x\n\nx\n")
         assert code == 452 and text.startswith("4.5.3"), (code, text)

@@ -5,15 +5,13 @@ Runs alone: it measures how soon others are answered, and the watchdog.
 """
 import os
 import re
-import shutil
 import statistics
-import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import BUILD, MODULES, ROOT, SLOW, Client, Tern, queue_id, run, wait_for
+from ternlib import BUILD, SLOW, Client, Tern, queue_id, run, wait_for
 
 SOURCE = """
 #include <tern/module.h>
@@ -105,16 +103,7 @@ routes: [ { class: local, transport: mailboxes } ]
 def server(step, more="", files=None, watchdog="1m", **sources):
     """A server whose module folder holds the shipped modules and those compiled here from `sources`."""
     t = Tern(CONFIG % step + more, files=files, watchdog=watchdog)
-    folder = os.path.join(t.dir, "modules")
-    os.mkdir(folder)
-    for name in os.listdir(MODULES):
-        if name.endswith(".so"):
-            shutil.copy(os.path.join(MODULES, name), folder)
-    for name, text in sources.items():
-        path = t.write(name + ".c", text)
-        subprocess.run(["cc", "-std=gnu17", "-Wall", "-shared", "-fPIC", "-I", os.path.join(ROOT, "core", "include"),
-                        "-o", os.path.join(folder, name + ".so"), path], check=True)
-        os.chmod(os.path.join(folder, name + ".so"), 0o644)
+    t.add_modules(**sources)
     return t.start()
 
 

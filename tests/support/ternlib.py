@@ -309,6 +309,19 @@ class Tern:
             return []
         return [open(os.path.join(folder, n), "rb").read() for n in names]
 
+    def add_modules(self, **sources):
+        """Makes {dir}/modules: those that are shipped, and one of each C source."""
+        folder = os.path.join(self.dir, "modules")
+        os.mkdir(folder)
+        for name in os.listdir(MODULES):
+            if name.endswith(".so"):
+                shutil.copy(os.path.join(MODULES, name), folder)
+        for name, text in sources.items():
+            path = self.write(name + ".c", text)
+            subprocess.run(["cc", "-std=gnu17", "-Wall", "-shared", "-fPIC", "-I", os.path.join(ROOT, "core", "include"),
+                            "-o", os.path.join(folder, name + ".so"), path], check=True)
+            os.chmod(os.path.join(folder, name + ".so"), 0o644)
+
     def __enter__(self):
         return self
 

@@ -617,6 +617,7 @@ struct tern_api {
     int (*claim)(tern_call *call, enum tern_class class_);
     int (*tag)(tern_call *call, const char *name);
     int (*set_result)(tern_call *call, const char *name, tern_str value);
+    /* -E2BIG: 64 KB of a value, 2000 names of a transaction, or of a session before one. */
     int (*set_var)(tern_call *call, const char *name, tern_str value);
     /* Adds an input of the decision (a DNS answer, a list entry) to the record. */
     void (*note)(tern_call *call, const char *key, tern_str value);

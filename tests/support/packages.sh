@@ -1,12 +1,13 @@
 #!/bin/sh
-# packages.sh [build|quick|all] - installs the Debian packages that are missing; as root, or with sudo.
-# build: to build and try Tern; quick: for its tests without fuzzing; all: and for that.
+# packages.sh [build|dev|quick|all] - installs the Debian packages that are missing; as root, or with sudo.
+# build: to build and try Tern; dev: to build all of it, with its tests; quick: to run them; all: and to fuzz.
 # Installs nothing, and needs no network, when all are there. Starts no daemon.
 set -eu
 build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev libyaml-dev liblua5.4-dev libsodium-dev libmicrohttpd-dev libjansson-dev libidn2-dev libxxhash-dev liblmdb-dev libseccomp-dev libssl-dev libcrypt-dev libexpat1-dev libzip-dev zlib1g-dev libpam0g-dev libpsl-dev libcurl4-openssl-dev libunistring-dev libcunit1-dev swaks libnet-ssleay-perl openssl python3"
-all="$build curl gsasl msmtp postfix dovecot-core dovecot-lmtpd knot strace lua5.4 git"
-# Databases of the tables and logins, to build against and as peers.
-all="$all libsqlite3-dev libpq-dev libldap-dev postgresql-15 slapd ldap-utils"
+# Databases of the tables and logins.
+dev="$build libsqlite3-dev libpq-dev libldap-dev"
+all="$dev curl gsasl msmtp postfix dovecot-core dovecot-lmtpd knot strace lua5.4 git"
+all="$all postgresql-15 slapd ldap-utils"
 # Clients that submit mail; a proxy in front of it; users of whom the machine knows nothing.
 all="$all mutt s-nail nodejs node-nodemailer"
 all="$all haproxy libnss-wrapper libpam-wrapper libpam-modules libgnutls-dane0 libidn12"
@@ -22,7 +23,7 @@ all="$all libopendmarc2 publicsuffix"
 all="$all miltertest opendkim libmilter1.0.1 libbsd0 m4 liblockfile1 libnsl2 libwrap0 libsasl2-2 libsasl2-modules"
 # Other people's SRS.
 all="$all postsrsd srs libmail-srs-perl"
-case "${1:-all}" in build) want=$build ;; quick) want=$all ;; *) want="$all clang libclang-rt-14-dev" ;; esac
+case "${1:-all}" in build) want=$build ;; dev) want=$dev ;; quick) want=$all ;; *) want="$all clang libclang-rt-14-dev" ;; esac
 missing=""
 for p in $want; do
     dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | grep -q '^ii' || missing="$missing $p"
@@ -33,7 +34,7 @@ apart=/usr/local/lib/tern-tests
 unpacked="exim4 usr/sbin/exim4 exim4-daemon-light
 sendmail usr/libexec/sendmail/sendmail sendmail-bin sendmail-cf
 opendmarc usr/sbin/opendmarc opendmarc"
-[ "${1:-all}" != build ] || unpacked=""
+case "${1:-all}" in build | dev) unpacked="" ;; esac
 lacking=$(echo "$unpacked" | while read -r folder program packages; do
     [ -z "$folder" ] || [ -x "$apart/$folder/$program" ] || echo "$folder $packages"
 done)

@@ -35,10 +35,10 @@ const char *__lsan_default_suppressions(void)
     return "leak:ldap_result\nleak:ldap_sasl_bind\nleak:ldap_search_ext\nleak:ldap_parse_result\n";
 }
 
-/* It is built without frame pointers, so that those would not be known again. */
+/* It is built without frame pointers, so that those would not be known again. The other one: cmake/asan.c. */
 const char *__asan_default_options(void)
 {
-    return "fast_unwind_on_malloc=0";
+    return "fast_unwind_on_malloc=0:intercept_tls_get_addr=0";
 }
 
 static char path[64], uri[128];

@@ -47,14 +47,21 @@ SENDERS = ["<>", "<a@client.example>", "<alice@example.org>", "<postmaster>"]
 
 
 def listeners(config):
+    """[(name, what it says)]"""
     m = re.search(r"^listeners:(.*?)(?=^[a-z_]+:|\Z)", config, re.M | re.S)
-    return re.findall(r"(\w+):\s*\{\s*(?:#[^\n]*\n\s*)?bind", m.group(1))
+    return re.findall(r"(\w+):\s*\{\s*(?:#[^\n]*\n\s*)?(bind[^}]*)\}", m.group(1))
 
 
-def dialogue(listener, utf8, sender, rcpt):
-    return ('test "%s: %s to %s"\n  client %s\n  listener %s\n  C: EHLO client.example\n  S: ?\n  C: MAIL FROM:%s%s\n  S: ?\n'
+def greeting(own):
+    """As a stranger gets in: whoever wants TLS gets it, or each reply would be the 530 that asks for it."""
+    hello = "  C: %s client.example\n  S: 250\n" % ("LHLO" if "protocol: lmtp" in own else "EHLO")
+    return hello + ("  C: STARTTLS\n  S: 220\n" + hello if "tls: required" in own else "")
+
+
+def dialogue(listener, hello, utf8, sender, rcpt):
+    return ('test "%s: %s to %s"\n  client %s\n  listener %s\n%s  C: MAIL FROM:%s%s\n  S: ?\n'
             "  C: RCPT TO:%s\n  S: 5\n  queued 0\n" %
-            (listener, sender, re.sub(r'"', "'", rcpt), STRANGER, listener, sender, " SMTPUTF8" if utf8 else "", rcpt))
+            (listener, sender, re.sub(r'"', "'", rcpt), STRANGER, listener, hello, sender, " SMTPUTF8" if utf8 else "", rcpt))
 
 
 def servers(config):
@@ -62,19 +69,14 @@ def servers(config):
     return ["table %s alice@example.org\n" % name for name in re.findall(r"(\w+):\s*\{?\s*(?:sql|ldap):", config)]
 
 
-def lmtp(config, listener):
-    return re.search(r"%s:[^}]*protocol: lmtp" % listener, config) is not None
-
-
 def dialogues(config):
     out = []
-    for listener in listeners(config):
+    for listener, own in listeners(config):
+        hello = greeting(own)
         for rcpt in ELSEWHERE + AT_OURS:
-            out += [dialogue(listener, False, sender, rcpt) for sender in SENDERS]
-        out.append(dialogue(listener, True, "<a@client.example>", "<victim@bücher.example>"))
-        out.append(dialogue(listener, True, "<a@client.example>", "<opfer@EXAMPLE.ORG。elsewhere.example>"))
-        if lmtp(config, listener):
-            out = [d.replace("EHLO", "LHLO") for d in out]
+            out += [dialogue(listener, hello, False, sender, rcpt) for sender in SENDERS]
+        out.append(dialogue(listener, hello, True, "<a@client.example>", "<victim@bücher.example>"))
+        out.append(dialogue(listener, hello, True, "<a@client.example>", "<opfer@EXAMPLE.ORG。elsewhere.example>"))
     return out
 
 
@@ -119,15 +121,26 @@ def test_configurations_of_the_documents():
     print("     %d dialogues" % count)
 
 
+OPEN = "policies:\n  inbound:\n    - domains: { networks: [0.0.0.0/0] }\n"
+DOORS = (  # each lets strangers in at one door; what the others are does not hide it
+    "",
+    'certificates: [{ cert: a.pem, key: a.key }]\nlisteners: { s: { bind: "127.0.0.1:2525", policy: inbound, tls: required } }\n',
+    'certificates: [{ cert: a.pem, key: a.key }]\nlisteners: { s: { bind: "127.0.0.1:2525", policy: inbound, tls: implicit } }\n',
+    'listeners: { lmtp: { bind: "127.0.0.1:2524", policy: inbound, protocol: lmtp } }\n',
+    'listeners: { mx: { bind: "127.0.0.1:2525", policy: inbound }, lmtp: { bind: "127.0.0.1:2524", policy: closed, protocol: lmtp } }\n',
+)
+
+
 def test_an_open_relay_is_found():
     """The test sees one where there is one."""
-    config = whole("policies:\n  inbound:\n    - domains: { networks: [0.0.0.0/0] }\n")
-    try:
-        try_all(config, "open")
-    except AssertionError as e:
-        assert "S: 5" in str(e) or "250" in str(e), e
-        return
-    raise AssertionError("an open relay was not found")
+    for door in DOORS:
+        policies = OPEN + ("    - relay_authenticated\n  closed:\n    - relay_authenticated\n" if "closed" in door else "")
+        try:
+            try_all(whole(door + policies), "open")
+        except AssertionError as e:
+            assert "S: 5" in str(e) or "250" in str(e), e
+            continue
+        raise AssertionError("an open relay was not found: " + door)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ struct recovery {
     struct segment *segment;  /* being read */
     struct table lost;        /* bodies in files of messages that had to be dropped: kept */
     uint64_t undecodable;
+    char error[96];           /* what could not be read, if more can be said than why */
 };
 
 void spool_finding(struct spool *spool, const char *format, ...)
@@ -466,39 +467,55 @@ static void settle_copies(struct recovery *v)
     }
 }
 
-/* The body of a live message in a file: there, and as long as the message says. */
-static bool big_is_whole(struct recovery *v, struct row *row)
+/*
+ * 1: the body of a live message in a file is there, and as long as the message says; 0: it is not; or what keeps us
+ * from knowing: a file that cannot be read today is no reason to forget the mail.
+ */
+static int look_at_big(struct spool *spool, const struct row *row, const char *name)
+{
+    struct spool_loaded *loaded;
+    struct unit_copy copy;
+    struct format_state state;
+    int64_t size = size_of(spool, spool->big_dir, name);
+
+    if (size < 0)
+        return size == -ENOENT ? 0 : (int)size;
+    int r = spool_load(spool, row->key, &loaded);
+    if (r < 0)
+        return r == -EBADMSG ? 0 : r;
+    spool_loaded_copy(loaded, &copy, &state);
+    spool_unload(loaded);
+    return copy.body_octets == (uint64_t)size;
+}
+
+/* As look_at_big(); what is found to be damage, and at fsck whatever is found, is told. */
+static int check_big(struct recovery *v, struct row *row)
 {
     struct spool *spool = v->spool;
     char name[SPOOL_ID_TEXT_MAX], id[SPOOL_ID_TEXT_MAX];
-    struct spool_loaded *loaded;
 
     spool_key_print(row->extra->body_key, name);
     spool_key_print(row->key, id);
-    int64_t size = size_of(spool, spool->big_dir, name);
-    int r = size < 0 ? (int)size : spool_load(spool, row->key, &loaded);
-    if (r == 0) {
-        struct unit_copy copy;
-        struct format_state state;
-        spool_loaded_copy(loaded, &copy, &state);
-        r = copy.body_octets == (uint64_t)size ? 0 : -EBADMSG;
-        spool_unload(loaded);
+    int r = look_at_big(spool, row, name);
+    if (r == 1)
+        return 1;
+    if (r < 0 && !v->offline) {
+        (void)snprintf(v->error, sizeof(v->error), "message %s: big/%s cannot be read", id, name);
+        return r;
     }
-    if (r == 0)
-        return true;
-    spool_finding(spool, "message %s: its body cannot be had: %s", id, strerror(-r));
+    spool_finding(spool, "message %s: its body cannot be had: %s", id, r < 0 ? strerror(-r) : "it is missing or short");
     (void)table_put(&v->lost, slice_cstr(name), v);
-    return false;
+    return 0;
 }
 
-/* Live counts as they are at run time; false: the row is not live. */
-static bool settle_row(struct recovery *v, struct row *row)
+/* Live counts as they are at run time; 1, 0 if the row is not live, or what keeps us from knowing. */
+static int settle_row(struct recovery *v, struct row *row)
 {
     struct spool *spool = v->spool;
     struct row was = *row;
 
     if ((row->flags & ROW_SNAPSHOT) == 0 || row->pending == 0)
-        return false;
+        return 0;
     row->snap_seq = row->change_seq = 0;
     row->flags &= (uint16_t)~ROW_SNAPSHOT;
     spool_row_place(spool, row, spool_segment_find(spool, was.snap_seq), was.snap_offset, was.snap_octets);
@@ -507,25 +524,27 @@ static bool settle_row(struct recovery *v, struct row *row)
                                was.change_octets);
     row->mark = 0;
     if ((row->flags & ROW_BIG) == 0)
-        return true;
-    if (!big_is_whole(v, row)) {
+        return 1;
+    int r = check_big(v, row);
+    if (r == 1)
+        row->extra->body = spool_big_ref(spool, row->extra->body_key);
+    else
         spool_row_unplace(spool, row);
-        return false;
-    }
-    row->extra->body = spool_big_ref(spool, row->extra->body_key);
-    return true;
+    return r;
 }
 
-static void settle_rows(struct recovery *v)
+static int settle_rows(struct recovery *v)
 {
     struct spool *spool = v->spool;
+    int r = 0;
 
     settle_copies(v);
-    for (uint32_t n = 1; n <= spool->index.used; n++) {
+    for (uint32_t n = 1; r >= 0 && n <= spool->index.used; n++) {
         struct row *row = spool_index_at(&spool->index, n);
-        if (row != NULL && !settle_row(v, row))
+        if (row != NULL && (r = settle_row(v, row)) != 1)
             spool_index_remove(&spool->index, row);
     }
+    return r < 0 ? r : 0;
 }
 
 /* ---- what is left over ---- */
@@ -616,8 +635,9 @@ int spool_recover(struct spool *spool, bool offline, char *error, size_t octets)
     }
     if (r == 0)
         r = replay_all(&v);
+    if (r == 0)
+        r = settle_rows(&v);
     if (r == 0) {
-        settle_rows(&v);
         if (v.undecodable > 0)
             spool_finding(spool, "%llu records verify but do not parse", (unsigned long long)v.undecodable);
         if (spool->last_good != NULL)
@@ -626,7 +646,8 @@ int spool_recover(struct spool *spool, bool offline, char *error, size_t octets)
         r = offline ? 0 : clean_up(&v);
     }
     if (r < 0)
-        (void)snprintf(error, octets, "cannot read the queue: %s", strerror(-r));
+        (void)snprintf(error, octets, "cannot read the queue: %s%s%s", v.error, v.error[0] != '\0' ? ": " : "",
+                       strerror(-r));
     free_recovery(&v);
     return r;
 }

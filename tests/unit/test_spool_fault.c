@@ -145,6 +145,94 @@ static void test_runs_of_failures(void)
         run_case(SIM_CALL_COUNT, -EIO, at, 30, 3); /* a disk that is gone for a while */
 }
 
+/* ---- a start ---- */
+
+static unsigned refused_starts;
+
+/*
+ * A start at which one call fails: it is refused with a sentence, or goes on without what failed. Either way nothing that
+ * was acknowledged is lost, nor is it by what the server does then, or at the next start.
+ */
+static unsigned start_with(const struct work *w, struct fault *f, struct buf *out)
+{
+    struct simdisk *disk = simdisk_kill(w->disk);
+    struct spool *spool = NULL;
+    char error[256] = "";
+    unsigned findings = 0;
+
+    simdisk_set_before(disk, on_fault, f);
+    int r = spoolwork_open(disk, &spool, error, sizeof(error));
+    f->off = true;
+    refused_starts += r < 0;
+    if (r < 0 && (error[0] == '\0' || simdisk_open_count(disk) != 0)) {
+        findings++;
+        buf_printf(out, "refused with \"%s\", %u descriptors are left open\n", error, simdisk_open_count(disk));
+    }
+    for (unsigned start = r < 0 ? 1 : 0; start < 2; start++) {
+        if (start == 1 && spoolwork_open(disk, &spool, error, sizeof(error)) < 0) {
+            buf_printf(out, "the next start: %s\n", error);
+            findings++;
+            break;
+        }
+        findings += spoolwork_check(w, spool, out);
+        for (unsigned i = 0; i < 20; i++) { /* what is finished is used again */
+            (void)spool_step(spool);
+            clock_virtual_advance(400);
+        }
+        findings += spoolwork_check(w, spool, out);
+        spool_close(spool);
+    }
+    findings += spoolwork_fsck(disk, out);
+    simdisk_free(disk);
+    return findings;
+}
+
+/* How often the start made that call. */
+static uint64_t start_case(const struct work *w, enum sim_call call, int error, uint64_t at)
+{
+    CLEANUP_BUF struct buf out = BUF_INIT;
+    struct fault f = { .call = call, .error = error, .at = at, .count = 1 };
+    unsigned findings = start_with(w, &f, &out);
+
+    CU_ASSERT_EQUAL(findings, 0);
+    if (findings > 0 && shown++ < 8)
+        fprintf(stderr, "  a start, %s, error %d, at %llu:\n%.*s", sim_call_name(call), error, (unsigned long long)at,
+                (int)(out.len < 500 ? out.len : 500), out.len > 0 ? out.data : "");
+    return f.seen;
+}
+
+static void test_each_call_of_a_start(void)
+{
+    static const int errors[SIM_CALL_COUNT][2] = {
+        [SIM_OPEN] = { -EACCES, -EMFILE }, [SIM_CREATE] = { -ENOSPC }, [SIM_READ] = { -EIO }, [SIM_WRITE] = { -EIO, SIM_SHORT },
+        [SIM_SYNC] = { -EIO },             [SIM_SYNC_DIR] = { -EIO },  [SIM_ALLOCATE] = { -ENOSPC }, [SIM_TRUNCATE] = { -EIO },
+        [SIM_RENAME] = { -EIO },           [SIM_UNLINK] = { -EIO },    [SIM_LIST] = { -EIO }, [SIM_STAT] = { -EIO },
+    };
+    struct simdisk *disk = simdisk_new(7, 1ull << 40);
+    struct work w;
+    char error[256] = "";
+    unsigned cases = 0;
+
+    spoolwork_init(&w, disk, 7, MESSAGES);
+    w.big_every = 10;
+    clock_virtual_start(1795000000000ull);
+    CU_ASSERT_EQUAL_FATAL(spoolwork_open(disk, &w.spool, error, sizeof(error)), 0);
+    while (spoolwork_round(&w))
+        clock_virtual_advance(400);
+    for (unsigned call = 0; call < SIM_CALL_COUNT; call++)
+        for (unsigned e = 0; e < 2 && errors[call][e] != 0; e++) {
+            uint64_t calls = start_case(&w, (enum sim_call)call, errors[call][e], UINT64_MAX);
+            for (uint64_t at = 0; at < calls; at++, cases++)
+                (void)start_case(&w, (enum sim_call)call, errors[call][e], at);
+        }
+    printf("%u starts, %u refused\n", cases, refused_starts);
+    CU_ASSERT_TRUE(refused_starts > 10 && refused_starts < cases);
+    spool_close(w.spool);
+    spoolwork_fini(&w);
+    simdisk_free(disk);
+    clock_virtual_stop();
+}
+
 int main(void)
 {
     log_set_level(LOG_ERROR);
@@ -156,6 +244,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("spool faults", NULL, NULL);
     CU_ADD_TEST(suite, test_each_call_each_error);
     CU_ADD_TEST(suite, test_runs_of_failures);
+    CU_ADD_TEST(suite, test_each_call_of_a_start);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     (void)CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();

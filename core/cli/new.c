@@ -46,16 +46,28 @@ static const struct {
       "then: a step in a policy, - lua: { script: @NAME@/@NAME@.lua }\n" },
 };
 
+/* Puts what they stand for in the place of @NAME@, and of the two folders where this tern was installed. */
 static void expand(struct buf *out, const char *text, const char *name)
 {
-    const char *mark = "@NAME@";
+    const struct {
+        const char *mark, *means;
+    } marks[] = {
+        { "@NAME@", name },
+        { "@INCLUDE@", TERN_INSTALL_INCLUDE_DIR },
+        { "@MODULES@", TERN_INSTALL_MODULE_DIR },
+    };
 
-    for (const char *at = strstr(text, mark); at != NULL; at = strstr(text, mark)) {
-        buf_add(out, slice_make(text, (size_t)(at - text)));
-        buf_add_cstr(out, name);
-        text = at + strlen(mark);
+    while (*text != '\0') {
+        size_t i = 0, count = sizeof(marks) / sizeof(marks[0]);
+        while (i < count && strncmp(text, marks[i].mark, strlen(marks[i].mark)) != 0)
+            i++;
+        if (i < count) {
+            buf_add_cstr(out, marks[i].means);
+            text += strlen(marks[i].mark);
+        } else {
+            buf_add_char(out, *text++);
+        }
     }
-    buf_add_cstr(out, text);
 }
 
 static int write_all(int fd, struct slice text)

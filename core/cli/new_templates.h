@@ -2,8 +2,8 @@
 /*
  * new_templates.h - the skeletons that `tern new` writes; only new.c includes it.
  *
- * @NAME@ becomes the name. They are in the program, not in files, so that `tern new` works wherever
- * tern does. A test builds and runs what comes out.
+ * @NAME@ becomes the name, @INCLUDE@ and @MODULES@ the folders where tern is installed. They are in the
+ * program, not in files, so that `tern new` works wherever tern does. A test builds and runs what comes out.
  */
 #ifndef TERN_CLI_NEW_TEMPLATES_H
 #define TERN_CLI_NEW_TEMPLATES_H
@@ -61,7 +61,7 @@ static const char module_cmake[] =
     "cmake_minimum_required(VERSION 3.21)\n"
     "project(@NAME@ LANGUAGES C)\n"
     "\n"
-    "find_path(TERN_INCLUDE_DIR tern/module.h REQUIRED)\n"
+    "find_path(TERN_INCLUDE_DIR tern/module.h HINTS \"@INCLUDE@\" REQUIRED)\n"
     "\n"
     "# A module links to nothing of the server: it gets a table of functions.\n"
     "add_library(@NAME@ MODULE @NAME@.c)\n"
@@ -75,8 +75,7 @@ static const char module_cmake[] =
     "target_link_libraries(test_@NAME@ PRIVATE ${CMAKE_DL_LIBS})\n"
     "add_test(NAME @NAME@ COMMAND test_@NAME@ $<TARGET_FILE:@NAME@>)\n"
     "\n"
-    "include(GNUInstallDirs)\n"
-    "install(TARGETS @NAME@ DESTINATION ${CMAKE_INSTALL_LIBDIR}/tern/modules)\n";
+    "install(TARGETS @NAME@ DESTINATION \"@MODULES@\")\n";
 
 static const char module_test[] =
     "/* test_@NAME@.c - calls the module's handler with a call made of plain fields. */\n"

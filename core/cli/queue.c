@@ -17,7 +17,7 @@ static int usage(void)
 {
     (void)fprintf(stderr, "usage: tern queue [-c FILE] [--json] list\n"
                           "       tern queue [-c FILE] [--json] show ID\n"
-                          "       tern queue [-c FILE] retry|hold|release|delete ID...\n"
+                          "       tern queue [-c FILE] [--json] retry|hold|release|delete ID...\n"
                           "       tern queue [-c FILE] fsck [--repair]   (the server must be stopped)\n");
     return CLI_USAGE;
 }
@@ -143,7 +143,24 @@ static int show(const struct cli_paths *paths, const char *id, bool json)
     return 0;
 }
 
-static int change(const struct cli_paths *paths, const char *verb, char **ids, int count)
+/* {"id":"...","verb":"retry","done":true}, or false and "error" with the sentence. */
+static void print_change(const char *id, const char *verb, bool done, struct slice said)
+{
+    json_t *o = json_object();
+
+    if (said.len > 0 && said.ptr[said.len - 1] == '\n')
+        said.len--;
+    (void)json_object_set_new(o, "id", json_string(id));
+    (void)json_object_set_new(o, "verb", json_string(verb));
+    (void)json_object_set_new(o, "done", json_boolean(done));
+    if (!done)
+        (void)json_object_set_new(o, "error", json_stringn(said.ptr, said.len));
+    (void)json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    (void)fputc('\n', stdout);
+    json_decref(o);
+}
+
+static int change(const struct cli_paths *paths, const char *verb, char **ids, int count, bool json)
 {
     int r = 0;
 
@@ -154,7 +171,10 @@ static int change(const struct cli_paths *paths, const char *verb, char **ids, i
         int status = cli_request(paths->control, "POST", target, &body);
         if (status < 0)
             return CLI_OFFLINE;
-        (void)fwrite(body.data, 1, body.len, status == 200 ? stdout : stderr);
+        if (json)
+            print_change(ids[i], verb, status == 200, buf_slice(&body));
+        else
+            (void)fwrite(body.data, 1, body.len, status == 200 ? stdout : stderr);
         r = status == 200 ? r : CLI_NO;
     }
     return r;
@@ -214,6 +234,6 @@ int cmd_queue(int argc, char **argv)
     if (strcmp(verb, "fsck") == 0)
         return fsck(&paths, count, rest);
     if (is_change(verb) && count > 0)
-        return change(&paths, verb, rest, count);
+        return change(&paths, verb, rest, count, o.json);
     return usage();
 }

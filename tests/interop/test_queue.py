@@ -150,6 +150,24 @@ def test_delete():
         assert r.returncode == 1 and t.queue() == [], r
 
 
+def test_changes_as_json():
+    with Sink(ALWAYS) as sink, server(sink) as t:
+        ident = send(t, ["x@far.example"])
+        deferred(t, ident)
+
+        def change(verb, *idents, code=0):
+            r = t.cli("queue", "--json", verb, *idents, check=False)
+            assert r.returncode == code and not r.stderr, r
+            return [json.loads(line) for line in r.stdout.splitlines()]
+
+        for verb in ("hold", "release", "retry"):
+            assert change(verb, ident) == [{"id": ident, "verb": verb, "done": True}]
+        gone, done = change("delete", "0000000000000", ident, code=1)
+        assert gone["done"] is False and gone["id"] == "0000000000000" and "not in the queue" in gone["error"], gone
+        assert done == {"id": ident, "verb": "delete", "done": True}, done
+        assert not gone["error"].endswith("\n") and t.queue() == []
+
+
 def test_wrong_words():
     with Sink() as sink, server(sink) as t:
         for words, code in ((["show", "0000000000000"], 1), (["show", "not an id/../.."], 1), (["retry", "nonsense"], 1),
@@ -309,6 +327,6 @@ def test_why():
 
 
 if __name__ == "__main__":
-    run([test_list_and_show, test_retry, test_a_reload_changes_the_way, test_retry_of_a_site_that_could_not_be_reached, test_hold_and_release, test_delete, test_wrong_words,
+    run([test_list_and_show, test_retry, test_a_reload_changes_the_way, test_retry_of_a_site_that_could_not_be_reached, test_hold_and_release, test_delete, test_changes_as_json, test_wrong_words,
          test_held_by_a_step_survives_restarts, test_held_by_the_operator_survives_a_restart, test_fsck, test_many,
          test_status_metrics_hooks, test_why])

@@ -210,6 +210,17 @@ def test_dialogues_of_modules():
             assert r.returncode == 0, "%s:\n%s\n%s%s" % (name, text, r.stdout, r.stderr)
 
 
+def test_example_filters_are_short_and_tried():
+    """Under 40 lines each, and run by a test: rows of unit/test_lua_examples, or a .smtpt beside it."""
+    names = sorted(glob.glob(os.path.join(ROOT, "lua", "examples", "*.lua")))
+    rows = read("tests", "unit", "test_lua_examples.c")
+    assert len(names) >= 5, names
+    for path in names:
+        name = os.path.basename(path)[:-4]
+        assert read(path).count("\n") < 40, path
+        assert '{ "%s",' % name in rows or os.path.exists(path[:-4] + ".smtpt"), path
+
+
 def build(folder, name, text):
     with open(os.path.join(folder, name + ".c"), "w") as f:
         f.write(text)
@@ -244,21 +255,33 @@ def test_c_blocks_are_built_and_load():
 
 
 def test_the_first_module_does_what_the_page_says():
-    """The blocks of the tutorial together: the C file, its step, and its dialogue."""
+    """The blocks of the tutorial together: the C file, the commands that build and install it, its dialogue."""
     need("cc")
     page = read("docs", "modules.md")
     _, code = next(blocks(page, "c"))
+    _, commands = next(blocks(page, "console"))
     _, dialogue = next(blocks(page, "smtpt"))
     with tempfile.TemporaryDirectory(prefix="tern-docs-") as d:
         os.chmod(d, 0o755)
+        prefix = os.path.join(d, "prefix")
+        modules = os.path.join(prefix, "lib", "tern", "modules")
+        os.makedirs(modules)
+        os.makedirs(os.path.join(prefix, "bin"))
+        os.symlink(BINARY, os.path.join(prefix, "bin", "tern"))
+        shutil.copytree(os.path.join(ROOT, "core", "include"), os.path.join(prefix, "include"))
         for so in glob.glob(os.path.join(MODULES, "*.so")):
-            shutil.copy2(so, d)
-            os.chmod(os.path.join(d, os.path.basename(so)), 0o755)
-        build(d, re.search(r'\.name = "([a-z_0-9]+)"', code).group(1), code)
-        with open(os.path.join(d, "x.smtpt"), "w") as f:
-            f.write(dialogue)
-        r = subprocess.run([BINARY, "test", os.path.join(d, "x.smtpt")], capture_output=True, text=True,
-                           env=dict(ENV, TERN_MODULE_PATH=d), timeout=60 * SLOW)
+            shutil.copy2(so, modules)
+            os.chmod(os.path.join(modules, os.path.basename(so)), 0o755)
+        for name, text in (("big_mail.c", code), ("x.smtpt", dialogue)):
+            with open(os.path.join(d, name), "w") as f:
+                f.write(text)
+        assert all(line.startswith("$ ") for line in commands.splitlines()), commands
+        env = dict(ENV, TERN_MODULE_PATH=modules)
+        script = "".join(line[2:] + "\n" for line in commands.splitlines()).replace("/opt/tern", prefix)
+        r = subprocess.run(["sh", "-e"], input=script, capture_output=True, text=True, cwd=d, env=env, timeout=60 * SLOW)
+        assert r.returncode == 0 and "big_mail.friends" in r.stdout, r.stdout + r.stderr
+        r = subprocess.run([BINARY, "test", os.path.join(d, "x.smtpt")], capture_output=True, text=True, env=env,
+                           timeout=60 * SLOW)
         assert r.returncode == 0, r.stdout + r.stderr
 
 
@@ -351,7 +374,7 @@ def test_rfcs_are_whole():
 if __name__ == "__main__":
     run([test_example_configurations, test_yaml_blocks, test_reference_is_up_to_date, test_smtpt_blocks,
          test_every_word_of_tern_test_is_explained, test_keys_that_need_a_restart_are_listed,
-         test_readmes_name_every_option, test_dialogues_of_modules,
+         test_readmes_name_every_option, test_dialogues_of_modules, test_example_filters_are_short_and_tried,
          test_c_blocks_are_built_and_load, test_the_first_module_does_what_the_page_says,
          test_files_and_functions_that_are_named_exist, test_features_name_tests_that_exist,
          test_rfcs_name_tests_that_exist, test_rfcs_are_whole])

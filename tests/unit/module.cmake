@@ -9,6 +9,8 @@ tern_unit_test(test_routes SOURCES test_routes.c fake_call.c policy_fixture.c LI
 add_dependencies(test_routes module_routes module_rcpt_limit module_hello)
 tern_unit_test(test_new LIBS tern_lua tern_module
   SOURCES test_new.c policy_fixture.c ${PROJECT_SOURCE_DIR}/core/cli/new.c)
+target_compile_definitions(test_new PRIVATE # as if it were installed
+  TERN_INSTALL_INCLUDE_DIR="${PROJECT_SOURCE_DIR}/core/include" TERN_INSTALL_MODULE_DIR="/opt/there/tern/modules")
 # The engine: calls, chains, groups, records.
 set(engine_fixture engine_fixture.c ${PROJECT_SOURCE_DIR}/tests/support/testplan.c)
 tern_unit_test(test_engine SOURCES test_engine.c ${engine_fixture} LIBS tern_module dep::jansson)

@@ -41,11 +41,12 @@ static void test_module(void)
     char error[512], from[128];
 
     CU_ASSERT_EQUAL(run_new("module", "sample"), 0);
-    CU_ASSERT_EQUAL_FATAL(
-        shell("cmake -S sample -B b -DTERN_INCLUDE_DIR=%s/include %s", folder, ""), 0);
-    CU_ASSERT_EQUAL_FATAL(
-        shell("cmake --build b && ctest --test-dir b --output-on-failure%s%s", "", ""), 0);
-    (void)snprintf(from, sizeof(from), "%s/b", folder);
+    /* As is printed: where the header and the modules of the installed tern are, it knows by itself. */
+    CU_ASSERT_EQUAL_FATAL(shell("cd sample && cmake -S . -B build && cmake --build build && "
+                                "ctest --test-dir build --output-on-failure%s%s", "", ""), 0);
+    CU_ASSERT_EQUAL(shell("DESTDIR=%s/dest cmake --install sample/build && test -f dest%s/sample.so", folder,
+                          TERN_INSTALL_MODULE_DIR), 0);
+    (void)snprintf(from, sizeof(from), "%s/sample/build", folder);
     fixture_begin(&f, NULL);
     CU_ASSERT_TRUE_FATAL(fixture_copy(&f, from, "sample"));
     const struct tern_module *m = modules_get(f.modules, "sample", error, sizeof(error));

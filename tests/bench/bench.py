@@ -45,6 +45,9 @@ CASES = {
     "accept-4k-100-single": ("accept", 4096, 100, 4000, False),
     "refused-100": ("refused", 0, 100, 6000, False),
     "relay-4k-100": ("relay", 4096, 100, 3000, True),
+    "relay-4k-20": ("relay", 4096, 20, 3000, True),
+    "relay-64k-100": ("relay", 65536, 100, 2000, True),
+    "relay-64k-20": ("relay", 65536, 20, 2000, True),
     "starttls-4k-100": ("starttls", 4096, 100, 4000, False),
 }
 # name: (how its clients come, sessions). Once each: memory does not vary.

@@ -168,6 +168,20 @@ def test_a_session_keeps_its_generation():
         wait_for(lambda: t.metric("tern_generations") <= 2 and rcpt(t, "bob@example.org")[0] == 250)
 
 
+def test_check_warns_of_what_domains_lets_in():
+    config = BASE + "policies: { inbound: [ domains: %s ] }\n"
+    for options, said in (("{ local: [example.org] }", "without recipients: any address of these domains is accepted"),
+                          ("{}", "neither local, relay nor networks is set: nothing is claimed"),
+                          ("{ local: [example.org], recipients: [alice@example.org] }", None)):
+        with Tern(fill(config, options)) as t:
+            r = t.cli("check")
+            lines = [l for l in (r.stdout + r.stderr).splitlines() if "domains" in l]
+            if said is None:
+                assert not lines, lines
+            else:
+                assert len(lines) == 1 and said in lines[0] and "tern.yaml:" in lines[0] and "warning" in lines[0], lines
+
+
 def test_first_start_with_a_broken_file():
     with Tern("hostnam: x\nlisteners: [\n") as t:
         r = subprocess.run([BINARY, "serve", "-c", t.config, "-s", t.rules], capture_output=True, text=True,
@@ -178,4 +192,4 @@ def test_first_start_with_a_broken_file():
 
 if __name__ == "__main__":
     run([test_include_merges, test_env_and_file, test_watched_table_changes, test_profiles_by_domain_and_user,
-         test_a_session_keeps_its_generation, test_first_start_with_a_broken_file])
+         test_a_session_keeps_its_generation, test_check_warns_of_what_domains_lets_in, test_first_start_with_a_broken_file])

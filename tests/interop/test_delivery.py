@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Delivery to real and scripted next hops: outcomes, bounces, retries, what a hop offers, hosts and MX, routes."""
+import contextlib
 import email
 import email.policy
 import os
 import re
+import socket
 import sys
 import time
 
@@ -375,6 +377,24 @@ def test_no_host_answers():
         ident = send(t, ["x@far.example"])
         line = wait_for(lambda: outcomes(t, ident, "deferred"))[0]
         assert "4.4.1" in line and "451 4.4.1" not in line.split("451 4.4.1", 1)[1], line
+
+
+def test_connect_timeout():
+    """A host that drops SYNs, as its accept queue is full, is given up after `connect_timeout`; 30 s unless said."""
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(8):
+            s = stack.enter_context(socket.socket())
+            s.setblocking(False)
+            s.connect_ex(full.getsockname())
+        with server('  far: { type: smtp, to: ["127.0.0.1:{smtp}"], connect_timeout: 200ms }\n', FAR[1],
+                    smtp=full.getsockname()[1]) as t:
+            began = time.monotonic()
+            ident = send(t, ["x@far.example"])
+            line = wait_for(lambda: outcomes(t, ident, "deferred"))[0]
+            assert "4.4.1" in line, line
+            assert time.monotonic() - began < 25 or SLOW > 1
 
 
 def test_source_address():

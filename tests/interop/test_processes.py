@@ -177,6 +177,78 @@ def test_root_is_dropped_before_anything_is_loaded():
         assert proc_status(t.worker_pid())["Uid"].split() == [str(pw.pw_uid)] * 4
 
 
+WITNESS = """
+#include <tern/module.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+static void tell(const char *when)
+{
+    FILE *f = fopen(getenv("TERN_TEST_WITNESS"), "a");
+
+    if (f != NULL) {
+        fprintf(f, "%s %d %d\\n", when, (int)geteuid(), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
+        fclose(f);
+    }
+}
+__attribute__((constructor)) static void when_loaded(void)
+{
+    tell("loaded");
+}
+static int init(const struct tern_api *api, void **ret_state)
+{
+    (void)api;
+    *ret_state = NULL;
+    tell("init");
+    return 0;
+}
+static tern_verdict on_mail(tern_call *call, const void *conf)
+{
+    (void)call;
+    (void)conf;
+    return TERN_NEXT;
+}
+static const struct tern_hook hooks[] = { { TERN_HOOK(MAIL, on_mail) }, TERN_HOOKS_END };
+TERN_MODULE(.name = "witness", .summary = "Tells as whom it was loaded.", .hooks = hooks, .init = init);
+"""
+
+
+@as_root
+def test_no_constructor_runs_as_root():
+    """Code of a module that runs before the server has called anything of it."""
+    config = CONFIG.replace("[ domains", "[ witness: {}, domains") + "module_path: {dir}/modules\n"
+    with Tern(config) as t:
+        t.add_modules(witness=WITNESS)
+        rules(t, "user nobody\n")
+        pw = own(t, "nobody")
+        told = os.path.join(t.dir, "mail", "witness")
+        os.environ["TERN_TEST_WITNESS"] = told
+        try:
+            t.start()
+        finally:
+            del os.environ["TERN_TEST_WITNESS"]
+        with open(told) as f:
+            lines = f.read().splitlines()
+        assert lines == ["loaded %d 1" % pw.pw_uid, "init %d 1" % pw.pw_uid], lines
+
+
+def test_each_restart_waits_longer():
+    with Tern(CONFIG) as t:
+        rules(t, "%srestart_ms 50 150\n" % ("user root\n" if IS_ROOT else ""))
+        t.start()
+        began = time.monotonic()
+        for _ in range(4):
+            worker = wait_for(lambda: t.status()["pid"])
+            os.kill(worker, signal.SIGKILL)
+            wait_for(lambda: gone(worker))
+            assert Client(t.port).cmd("NOOP")[0] == 250, "the sockets stay open: who comes meanwhile waits"
+            wait_for(lambda: t.worker_pid() not in (None, worker))
+        waits = re.findall(r"starting it again in (\d+) ms", t.log_text())
+        # One that has lived for a minute is a good one, and the next begins at once again.
+        assert waits == ["50", "100", "150", "150"] or time.monotonic() - began > 60, waits
+
+
 @as_root
 def test_worker_dies_with_its_supervisor_after_the_change_of_user():
     with Tern(CONFIG) as t:
@@ -238,6 +310,6 @@ if __name__ == "__main__":
     run([test_supervisor_killed_takes_the_worker_along_and_can_follow_itself,
          test_second_server_waits_and_then_says_why, test_port_taken,
          test_config_errors_end_with_1_and_places, test_bad_rules,
-         test_root_is_dropped_before_anything_is_loaded,
+         test_root_is_dropped_before_anything_is_loaded, test_no_constructor_runs_as_root, test_each_restart_waits_longer,
          test_worker_dies_with_its_supervisor_after_the_change_of_user, test_missing_user,
          test_low_port_outside_of_the_rules, test_low_port_within_the_rules, test_without_root])

@@ -9,6 +9,7 @@
 #ifndef TERN_SPOOL_INTERNAL_H
 #define TERN_SPOOL_INTERNAL_H
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -61,8 +62,9 @@ void spool_segment_seal(struct spool *spool, struct segment *segment); /* takes 
 int spool_segment_prepare(struct spool *spool, uint64_t octets);
 struct segment *spool_segment_next(struct spool *spool); /* the first ready one, or NULL; takes lock */
 unsigned spool_segment_ready(struct spool *spool);       /* how many; takes lock */
-/* Renames to a spare (its number, else 0) or unlinks; the caller syncs the folder, then adds the spare. */
-int spool_segment_discard(struct spool *spool, struct segment *segment, uint64_t *ret_spare);
+/* Renames to a spare (its number, else 0) or unlinks; the caller syncs the folder, then adds the spare, and says
+ * how many he has still to add. */
+int spool_segment_discard(struct spool *spool, struct segment *segment, unsigned to_add, uint64_t *ret_spare);
 void spool_spare_add(struct spool *spool, uint64_t number, uint64_t octets); /* make_lock, or opening */
 
 /* ---- rows ---- */
@@ -180,7 +182,9 @@ void spool_submit_ceiling(struct spool *spool);
 /* ---- the spool ---- */
 
 #define BATCH_OCTETS_MAX (16u << 20)
-#define BATCH_UNITS_MAX  256 /* four pieces each stay below IOV_MAX (1024) with header and padding */
+#define BATCH_UNITS_MAX  255
+#define BATCH_PIECES_MAX (BATCH_UNITS_MAX * 4 + 2) /* four each, header and padding */
+_Static_assert(BATCH_PIECES_MAX <= IOV_MAX, "a batch is one pwritev");
 #define COPY_MESSAGES_MAX 64 /* copied forward at a time */
 #define COPY_SLACK_SEGMENTS 8
 #define COPY_SLACK_FACTOR   4
@@ -199,7 +203,7 @@ struct batch {
     uint64_t octets;      /* with the header, without padding */
     uint32_t records;
     struct buf scratch;   /* changes, as records */
-    struct iovec iov[BATCH_UNITS_MAX * 4 + 2];
+    struct iovec iov[BATCH_PIECES_MAX];
     int iov_count;
     char header[FORMAT_BATCH_HEADER];
 };

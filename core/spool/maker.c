@@ -13,7 +13,8 @@
 #include "base/mem.h"
 #include "spool/internal.h"
 
-#define RETRY_MS 1000
+#define RETRY_MS       1000
+#define EMPTY_AGAIN_MS 60000 /* a segment with a message that cannot be read */
 
 /* ---- ready segments ---- */
 
@@ -175,12 +176,13 @@ static unsigned collect_finished(struct spool *spool, struct finished *out)
 /* What could not be renamed stays; it is tried again a second later. */
 static unsigned discard_all(struct spool *spool, struct finished *f, unsigned count)
 {
-    unsigned kept = 0;
+    unsigned kept = 0, spares = 0;
 
     for (unsigned i = 0; i < count; i++) {
         struct finished one = f[i];
-        int r = spool_segment_discard(spool, one.segment, &one.spare);
+        int r = spool_segment_discard(spool, one.segment, spares, &one.spare);
         if (r == 0) {
+            spares += one.spare != 0;
             f[kept++] = one;
             continue;
         }
@@ -388,13 +390,14 @@ static void postpone(struct spool *spool, uint32_t seq)
     (void)pthread_mutex_lock(&spool->lock);
     struct segment *segment = spool_segment_find(spool, seq);
     if (segment != NULL)
-        segment->sealed_ms = clock_now_ms() + RETRY_MS;
+        segment->sealed_ms = clock_now_ms() + EMPTY_AGAIN_MS;
     (void)pthread_mutex_unlock(&spool->lock);
 }
 
 static bool copy_forward(struct spool *spool)
 {
     struct copy_list list;
+    int failed = 0;
 
     if (atomic_load(&spool->copies_under_way) > 0 || atomic_load(&spool->closing))
         return false;
@@ -408,11 +411,12 @@ static bool copy_forward(struct spool *spool)
             r = copy_message(spool, list.entries[i].key);
         else
             submit_change(spool, &list.entries[i]);
-        if (r < 0 && r != -ENOENT) {
-            postpone(spool, seq);
-            log_event(LOG_WARNING, LOG_EV_disk, NULL, "segment %u cannot be emptied: %s", seq, strerror(-r));
-            break;
-        }
+        if (r < 0 && r != -ENOENT)
+            failed = r; /* the others are none the worse for it */
+    }
+    if (failed < 0) {
+        postpone(spool, seq);
+        log_event(LOG_WARNING, LOG_EV_disk, NULL, "segment %u cannot be emptied: %s", seq, strerror(-failed));
     }
     return list.count > 0;
 }

@@ -296,17 +296,17 @@ int spool_segment_prepare(struct spool *spool, uint64_t octets)
 
 /* ---- taking back ---- */
 
-static bool recyclable(const struct spool *spool, const struct segment *segment, unsigned ready)
+static bool recyclable(const struct spool *spool, const struct segment *segment, unsigned kept)
 {
     return !segment->condemned && segment->octets == spool->segment_octets &&
-           spool->spare_count + ready < spool->spare_max;
+           spool->spare_count + kept < spool->spare_max;
 }
 
-int spool_segment_discard(struct spool *spool, struct segment *segment, uint64_t *ret_spare)
+int spool_segment_discard(struct spool *spool, struct segment *segment, unsigned to_add, uint64_t *ret_spare)
 {
     const struct spool_io *io = spool->io;
     char from[SPOOL_NAME_MAX], to[SPOOL_NAME_MAX];
-    unsigned ready = spool_segment_ready(spool);
+    unsigned kept = spool_segment_ready(spool) + to_add;
 
     *ret_spare = 0;
     spool_segment_name(segment->seq, "seg", from);
@@ -315,7 +315,7 @@ int spool_segment_discard(struct spool *spool, struct segment *segment, uint64_t
         return io->rename(io->ctx, spool->dir, from, to);
     }
     (void)pthread_mutex_lock(&spool->make_lock);
-    if (recyclable(spool, segment, ready))
+    if (recyclable(spool, segment, kept))
         *ret_spare = spool->next_spare++;
     (void)pthread_mutex_unlock(&spool->make_lock);
     if (*ret_spare == 0)

@@ -346,6 +346,102 @@ static void test_reclaim(void)
     remove_folder();
 }
 
+static unsigned count_names(const char *suffix)
+{
+    DIR *dir = opendir(folder);
+    unsigned count = 0;
+
+    for (struct dirent *e = dir != NULL ? readdir(dir) : NULL; e != NULL; e = readdir(dir))
+        count += strstr(e->d_name, suffix) != NULL;
+    if (dir != NULL)
+        (void)closedir(dir);
+    return count;
+}
+
+/* However many segments are finished at once: what is above `spares` is room on the disk again. */
+static void test_spares(void)
+{
+    enum { COUNT = 200 };
+    static struct test_job jobs[COUNT];
+    struct spool_rcpt_change end = { 0, SPOOL_RCPT_DELIVERED, SLICE("250 ok") };
+
+    make_folder();
+    struct spool *spool = open_spool(65536);
+    spool->index_delay_ms = 0;
+    for (unsigned i = 0; i < COUNT; i++) {
+        jobs[i].change = (struct spool_change){ .key = key_of(spool), .kind = SPOOL_ATTEMPTED, .attempts = 1,
+                                                .rcpts = &end, .rcpt_count = 1 };
+        CU_ASSERT_EQUAL_FATAL(store(spool, jobs[i].change.key, 1, 3000, i), 0);
+    }
+    CU_ASSERT_TRUE(spool->segment_count > 10);
+    for (unsigned i = 0; i < COUNT; i++) {
+        jobs[i].job = (struct spool_job){ .changes = &jobs[i].change, .change_count = 1, .done = on_done };
+        spool_submit(spool, &jobs[i].job);
+    }
+    while (spool_writer_run(spool)) /* the maker is busy elsewhere */
+        ;
+    for (unsigned i = 0; i < 4; i++) {
+        (void)spool_maker_run(spool);
+        CU_ASSERT_TRUE(spool->spare_count <= spool->spare_max);
+        CU_ASSERT_TRUE(count_names(".spare") <= spool->spare_max);
+    }
+    CU_ASSERT_TRUE(spool->segment_count < 10);
+    spool_close(spool);
+    remove_folder();
+}
+
+static void damage(const struct row *row)
+{
+    char path[128], name[SPOOL_NAME_MAX];
+
+    spool_segment_name(row->snap_seq, "seg", name);
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    CU_ASSERT_EQUAL(pwrite(fd, "damaged", 7, (off_t)(row->snap_offset + FORMAT_RECORD_HEADER)), 7);
+    (void)close(fd);
+}
+
+/* What stands beside a message that cannot be read any more is copied forward all the same. */
+static void test_copies_beside_damage(void)
+{
+    struct spool_rcpt_change end[] = { { 0, SPOOL_RCPT_DELIVERED, SLICE("250 ok") } };
+
+    make_folder();
+    clock_virtual_start(1795000000000ull);
+    struct spool *spool = open_spool(65536);
+    struct spool_key bad = key_of(spool), good = key_of(spool), last = good;
+    struct spool_stats stats;
+    log_set_level((enum log_level)-1);
+    spool->index_delay_ms = 0;
+    CU_ASSERT_EQUAL(store(spool, bad, 1, 500, 1), 0);
+    CU_ASSERT_EQUAL(store(spool, good, 1, 500, 2), 0);
+    uint32_t first = spool_index_find(&spool->index, good)->snap_seq;
+    CU_ASSERT_EQUAL(spool_index_find(&spool->index, bad)->snap_seq, first);
+    damage(spool_index_find(&spool->index, bad));
+    for (unsigned i = 0; i < 300; i++) {
+        struct spool_key key = last;
+        last = key_of(spool);
+        CU_ASSERT_EQUAL(store(spool, last, 1, 3000, i), 0);
+        if (i > 0) /* some end in the segment behind theirs, which is needed as long as theirs is there */
+            CU_ASSERT_EQUAL(change(spool, key, SPOOL_ATTEMPTED, 0, 1, end), 0);
+        clock_virtual_advance(1000);
+    }
+    CU_ASSERT_NOT_EQUAL(spool_index_find(&spool->index, good)->snap_seq, first);
+    check_content(spool, good, 500, 2);
+    CU_ASSERT_EQUAL(spool_index_find(&spool->index, bad)->snap_seq, first);
+    CU_ASSERT_EQUAL(change(spool, bad, SPOOL_DELETED, 0, 0, NULL), 0); /* which is all that is left to do */
+    for (unsigned i = 0; i < 4; i++) {
+        clock_virtual_advance(60000);
+        settle(spool);
+    }
+    spool_get_stats(spool, &stats);
+    CU_ASSERT_TRUE(stats.segments < 20);
+    spool_close(spool);
+    log_set_level(LOG_ERROR);
+    clock_virtual_stop();
+    remove_folder();
+}
+
 static void test_lock(void)
 {
     make_folder();
@@ -358,6 +454,59 @@ static void test_lock(void)
     spool_close(spool);
     CU_ASSERT_EQUAL(spool_open(&o, &second, error, sizeof(error)), 0);
     spool_close(second);
+    remove_folder();
+}
+
+/* ---- as many as a batch takes ---- */
+
+static void submit_bounce(struct spool *spool, struct test_job *t, struct spool_key key, struct slice envelope)
+{
+    struct body *body = body_of(spool, 300, 1);
+
+    t->message = (struct spool_message){ .key = key_of(spool), .envelope = envelope, .head = SLICE("Received: x\r\n"),
+                                         .rcpt_count = 1, .arrival_ms = 1000, .due_ms = 2000, .bounce = true };
+    t->rcpts[0] = (struct spool_rcpt_change){ 0, SPOOL_RCPT_BOUNCED, SLICE("550 5.1.1 no such user") };
+    t->change = (struct spool_change){ .key = key, .kind = SPOOL_ATTEMPTED, .attempts = 1, .rcpts = t->rcpts,
+                                       .rcpt_count = 1 };
+    t->job = (struct spool_job){ .body = body, .messages = &t->message, .message_count = 1, .changes = &t->change,
+                                 .change_count = 1, .done = on_done };
+    spool_submit(spool, &t->job);
+    body_unref(body);
+}
+
+/*
+ * A bounce with its notice is the unit of the most pieces, and the kernel takes so many in one write and no more
+ * (IOV_MAX). That they come all at once is what a next hop that refuses everybody does.
+ */
+static void test_a_batch_of_bounces(void)
+{
+    enum { COUNT = BATCH_UNITS_MAX + 2 };
+    static struct test_job jobs[COUNT];
+    CLEANUP_BUF struct buf envelope = BUF_INIT;
+    struct spool_key keys[COUNT];
+
+    make_folder();
+    struct spool *spool = open_spool(1 << 20);
+    encode(1, &envelope);
+    for (unsigned i = 0; i < COUNT; i++) {
+        keys[i] = key_of(spool);
+        CU_ASSERT_EQUAL_FATAL(store(spool, keys[i], 1, 100, i), 0);
+    }
+    for (unsigned count = COUNT - 3; count <= COUNT; count++) {
+        for (unsigned i = 0; i < count; i++)
+            submit_bounce(spool, &jobs[i], keys[i], buf_slice(&envelope));
+        settle(spool);
+        for (unsigned i = 0; i < count; i++) {
+            CU_ASSERT_TRUE_FATAL(jobs[i].done);
+            CU_ASSERT_EQUAL(jobs[i].job.status, 0);
+            keys[i] = jobs[i].message.key; /* the notice: it bounces next, as far as the spool is concerned */
+        }
+    }
+    for (unsigned i = 0; i < spool->segment_count; i++)
+        CU_ASSERT_FALSE(spool->segments[i]->condemned);
+    spool_close(spool);
+    CLEANUP_BUF struct buf out = BUF_INIT;
+    CU_ASSERT_EQUAL(fsck(&out), 0);
     remove_folder();
 }
 
@@ -493,7 +642,10 @@ int main(void)
     CU_ADD_TEST(suite, test_store_and_reopen);
     CU_ADD_TEST(suite, test_changes);
     CU_ADD_TEST(suite, test_reclaim);
+    CU_ADD_TEST(suite, test_spares);
+    CU_ADD_TEST(suite, test_copies_beside_damage);
     CU_ADD_TEST(suite, test_lock);
+    CU_ADD_TEST(suite, test_a_batch_of_bounces);
     CU_ADD_TEST(suite, test_threads);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     (void)CU_basic_run_tests();

@@ -11,7 +11,8 @@
  *   ~        read one octet of the message and stop reading
  *   x        close                  !        close with a reset
  *   h        read to the end        ?        nothing more may come: the client closes
- *   w3000    read nothing for so many milliseconds, or until the client closes and all has come
+ *   w        read nothing until the client has ended, a minute at most
+ *   w1       the same for one and a half of the time-outs that are tested
  *   #        wait 30 ms
  */
 #ifndef TERN_TESTS_CLIENT_ROWS_H
@@ -50,7 +51,7 @@ struct row {
     enum client_protocol protocol;
     unsigned messages;
     enum shape shape;
-    unsigned command_ms, data_ms;
+    bool command_late, data_late, tls_late; /* a time-out that is tested: TIMEOUT_TESTED_MS */
     unsigned free_in;
     unsigned auth;
     enum client_tls tls;
@@ -82,13 +83,13 @@ static const struct row rows[] = {
     { "closed before the greeting", "x\n", "end: own 451 4.4.2\n",
       .text = "waiting for the greeting" },
     { "reset before the greeting", "#\n!\nx\n", "end: own 451 4.4.2\n" },
-    { "no greeting", "h\n", "end: own 451 4.4.2\n", .command_ms = 100, .text = "time-out" },
+    { "no greeting", "h\n", "end: own 451 4.4.2\n", .command_late = true, .text = "time-out" },
     { "a greeting that is no SMTP", "> SSH-2.0-OpenSSH\n?\n", "end: own 451 4.5.0\n",
       .text = "not SMTP" },
     { "a 3xx greeting", "> 354 go ahead\n?\n", "end: own 451 4.5.0\n" },
     { "an endless line", "=3000\n?\n", "end: own 451 4.5.0\n", .text = "endless" },
     { "an octet now and then is no greeting", "=5\nh\n", "end: own 451 4.4.2\n",
-      .command_ms = 100 },
+      .command_late = true },
     { "two greetings at once", "> 220 a\n| 220 b\nh\n", "end: own 451 4.5.0\n",
       .text = "nothing that was asked" },
     /* EHLO */
@@ -236,16 +237,16 @@ static const struct row rows[] = {
     /* time-outs */
     { "no reply to MAIL", PIPE GROUP2 "h\n",
       "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
-      .command_ms = 1000 },
+      .command_late = true },
     { "no reply to DATA", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\nh\n",
       "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
-      .command_ms = 1000, .text = "reply to DATA" },
-    { "a message that is not taken", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw2000\n",
+      .command_late = true, .text = "reply to DATA" },
+    { "a message that is not taken", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw\n",
       "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
-      .shape = BIG, .command_ms = 1000, .text = "message to be taken" },
+      .shape = BIG, .command_late = true, .text = "message to be taken" },
     { "no reply to the dot", PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\nh\n",
       "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n", .messages = 1,
-      .data_ms = 100, .text = "arrive twice" },
+      .data_late = true, .text = "arrive twice" },
     /* what is offered */
     { "SIZE is declared",
       PIPE "< MAIL FROM:<me@example.net> SIZE=32\r\n< RCPT\n< RCPT\n< DATA\n> 552 5.3.4 too big\n> "
@@ -371,7 +372,7 @@ static const struct row rows[] = {
     { "closed at STARTTLS", TLS "< STARTTLS\r\nx\n", "end: own 451 4.4.2\n", .tls = CLIENT_TLS_MAY,
       .cause = CLIENT_CAUSE_TLS, .text = "reply to STARTTLS" },
     { "no answer to STARTTLS", TLS "< STARTTLS\r\nh\n", "end: own 451 4.4.2\n", .tls = CLIENT_TLS_MAY,
-      .cause = CLIENT_CAUSE_TLS, .command_ms = 1000, .text = "reply to STARTTLS" },
+      .cause = CLIENT_CAUSE_TLS, .command_late = true, .text = "reply to STARTTLS" },
     { "closed in the handshake", TLS "< STARTTLS\r\n> 220 go\nr\nx\n", "end: own 451 4.7.5\n",
       .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS, .text = "TLS failed" },
     { "reset in the handshake", TLS "< STARTTLS\r\n> 220 go\nr\n!\nx\n", "end: own 451 4.7.5\n",
@@ -379,7 +380,8 @@ static const struct row rows[] = {
     { "a handshake answered in clear", TLS "< STARTTLS\r\n> 220 go\nr\n> 250 what do you want?\nh\n",
       "end: own 451 4.7.5\n", .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS, .text = "TLS failed" },
     { "a handshake that is not answered", TLS "< STARTTLS\r\n> 220 go\nr\nh\n", "end: own 451 4.4.2\n",
-      .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS, .text = "waiting for the TLS handshake" },
+      .tls = CLIENT_TLS_MAY, .cause = CLIENT_CAUSE_TLS, .tls_late = true,
+      .text = "waiting for the TLS handshake" },
     { "implicit: a greeting in clear", "> 220 mx ESMTP\nh\n", "end: own 451 4.7.5\n",
       .tls = CLIENT_TLS_MAY, .implicit = true, .cause = CLIENT_CAUSE_TLS },
     { "421 before TLS is asked for is none of its business", "> 421 4.3.2 busy\nx\n",
@@ -409,7 +411,7 @@ static const struct row rows[] = {
     { "AUTH: closed", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\nx\n", "end: own 451 4.4.2\n",
       .auth = AUTH_CLEAR, .text = "reply to AUTH" },
     { "AUTH: no answer", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\nh\n", "end: own 451 4.4.2\n",
-      .auth = AUTH_CLEAR, .command_ms = 1000, .text = "time-out" },
+      .auth = AUTH_CLEAR, .command_late = true, .text = "time-out" },
     { "AUTH PLAIN, asked for its response once more, and then again",
       HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 334 \n< AHVzZXIAc2VjcmV0\r\n> 334 \n< *\r\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CLEAR },
@@ -489,8 +491,8 @@ static const struct row rows[] = {
     { "an answer while nothing is asked", PIPE "#\n> 250 ok\n?\n", "ready\nend: own 451 4.5.0\n",
       .idle = true },
     { "no time-out while nothing is asked",
-      PIPE "#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\n#\nx\n",
-      "ready\nend: own 451 4.4.2\n", .idle = true, .command_ms = 1000,
+      PIPE "w1\nx\n",
+      "ready\nend: own 451 4.4.2\n", .idle = true, .command_late = true,
       .text = "closed by the other side" },
     /* the owner lets go from inside */
     { "freed when ready", PIPE "h\n", "ready\n", .messages = 1, .free_in = FREE_IN_READY },

@@ -43,7 +43,7 @@ static bool get_line(struct client_server *s, struct buf *line)
         if (lf != NULL)
             return true;
         struct pollfd p = { .fd = s->fd, .events = POLLIN };
-        if (poll(&p, 1, 5000) <= 0)
+        if (poll(&p, 1, TIMEOUT_LONG_MS) <= 0)
             return false;
         ssize_t n = recv(s->fd, s->input, sizeof(s->input), 0);
         if (n <= 0)
@@ -115,6 +115,15 @@ static void expect_end(struct client_server *s, bool strict)
             complain(s, "nothing more", buf_slice(&line));
 }
 
+static void wait_over(struct client_server *s, int ms)
+{
+    struct pollfd p = { .fd = s->fd, .events = POLLRDHUP };
+
+    for (int waited = 0; waited < ms && !s->over; waited += 20)
+        if (poll(&p, 1, 20) != 0)
+            return;
+}
+
 /* What was said has arrived. A close with unread octets, or a reset, drops what the kernel still gathers. */
 static void wait_arrived(struct client_server *s)
 {
@@ -179,9 +188,7 @@ static void run_script(struct client_server *s)
         } else if (*p == 'h' || *p == '?') {
             expect_end(s, *p == '?');
         } else if (*p == 'w') {
-            struct pollfd pfd = { .fd = s->fd, .events = POLLRDHUP };
-            int ms = atoi(p + 1);
-            (void)poll(&pfd, 1, ms > 0 ? ms : 500);
+            wait_over(s, p[1] == '1' ? TIMEOUT_TESTED_MS * 3 / 2 : TIMEOUT_LONG_MS);
         } else if (*p == '#') {
             usleep(30000);
         } else if (*p == '!') {
@@ -227,6 +234,7 @@ void client_server_start(struct client_server *s, const char *script, bool slowl
 
 void client_server_join(struct client_server *s)
 {
+    s->over = true;
     if (!s->joined)
         (void)pthread_join(s->thread, NULL);
     s->joined = true;

@@ -8,6 +8,13 @@
 #include "base/buf.h"
 #include "net/conn.h"
 
+#define TIMEOUT_LONG_MS 60000
+#ifdef TERN_SANITIZED /* what has to be said before fits in */
+#define TIMEOUT_TESTED_MS 3000
+#else
+#define TIMEOUT_TESTED_MS 1000
+#endif
+
 struct client_server {
     const char *script;
     bool slowly; /* one octet at a time */
@@ -15,6 +22,7 @@ struct client_server {
     tern_address address;
     pthread_t thread;
     bool joined;
+    _Atomic bool over; /* the client has ended; what it still had to send may keep its close back */
     char wrong[300]; /* what did not come as the script says */
     struct buf body; /* as it came, dots doubled */
     char input[8192];

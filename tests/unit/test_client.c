@@ -276,16 +276,16 @@ static void run_row(const struct row *row, bool slowly)
         .to = server.address,
         .host_name = "mx.test",
         .helo = "client.test",
-        .connect_timeout_ms = 5000,
-        .command_timeout_ms = row->command_ms != 0 ? row->command_ms : 5000,
-        .data_timeout_ms = row->data_ms != 0 ? row->data_ms : 5000,
+        .connect_timeout_ms = TIMEOUT_LONG_MS,
+        .command_timeout_ms = row->command_late ? TIMEOUT_TESTED_MS : TIMEOUT_LONG_MS,
+        .data_timeout_ms = row->data_late ? TIMEOUT_TESTED_MS : TIMEOUT_LONG_MS,
         .auth = row->auth != AUTH_NONE ? &auth : NULL,
         .chunking = row->chunking,
         .forward = row->forward != NULL,
         .tls = row->tls,
         .tls_implicit = row->implicit,
         .tls_client = row->tls != CLIENT_TLS_OFF ? any_tls() : NULL,
-        .tls_timeout_ms = 1000,
+        .tls_timeout_ms = row->tls_late ? TIMEOUT_TESTED_MS : TIMEOUT_LONG_MS,
     };
     o.client = client_new(o.loop, &options, &ops, &o);
     loop_run(o.loop);
@@ -378,11 +378,11 @@ static void test_not_held(void)
 {
     static const struct row row = {
         .name = "not held",
-        .script = PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw3000\n",
+        .script = PIPE GROUP2 "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n~\nw\n",
         .heard = "ready\n0: own 451 4.4.2\n1: own 451 4.4.2\nend: own 451 4.4.2\n",
         .messages = 1,
         .shape = BIG,
-        .command_ms = 1000,
+        .command_late = true,
     };
 
     read_until = 0;

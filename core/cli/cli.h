@@ -35,7 +35,6 @@ const char *cli_default_config(void);
 const char *cli_module_path(void);
 /* The installed supervisor.conf, or NULL: there is none, so the default rules hold. */
 const char *cli_default_rules(void);
-const char *cli_share_path(void);
 /* Options every command knows: -c FILE, --json. Returns the index of the first word behind them, or -1
  * after saying what is wrong. */
 struct cli_options {

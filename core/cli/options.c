@@ -30,11 +30,6 @@ const char *cli_default_rules(void)
     return access(path, F_OK) == 0 ? path : NULL;
 }
 
-const char *cli_share_path(void)
-{
-    return TERN_SHARE_DIR;
-}
-
 int cli_options(int argc, char **argv, struct cli_options *ret)
 {
     static const struct option longs[] = { { "config", required_argument, NULL, 'c' },

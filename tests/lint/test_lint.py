@@ -293,6 +293,34 @@ def test_examples_pass_check():
         tell(wrong)
 
 
+def test_an_upgrade_keeps_what_the_operator_wrote():
+    with tempfile.TemporaryDirectory() as prefix:
+        etc = os.path.join(prefix, "etc", "tern")
+        own = [os.path.join(etc, "tern.yaml"), os.path.join(etc, "filters", "attachments.lua")]
+        for again in (False, True):
+            r = subprocess.run(["cmake", "--install", BUILD, "--prefix", prefix], capture_output=True, text=True)
+            assert r.returncode == 0, r.stderr
+            for path in own:
+                assert os.path.exists(path) and (open(path).read() == "mine\n") == again, path
+                with open(path, "w") as f:
+                    f.write("mine\n")
+        os.unlink(own[0])
+        r = subprocess.run(["cmake", "--install", BUILD], capture_output=True, text=True, env=dict(os.environ, DESTDIR=prefix + "/root"))
+        assert r.returncode == 0, r.stderr
+        assert glob.glob(prefix + "/root/**/etc/tern/tern.yaml", recursive=True) and not os.path.exists(own[0])
+
+
+def test_the_configuration_is_looked_for_where_it_is_installed():
+    """Also below /opt, for which GNUInstallDirs has a folder of its own in /etc."""
+    with tempfile.TemporaryDirectory() as folder:
+        r = subprocess.run(["cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", "-DBUILD_TESTING=OFF", "-DCMAKE_INSTALL_PREFIX=/opt/tern"],
+                           capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
+        ninja = open(os.path.join(folder, "build.ninja")).read()
+        found = set(re.findall(r'TERN_SYSCONF_DIR=\\"([^"\\]+)\\"', ninja))
+        assert found == {"/opt/tern/etc/tern"}, found
+
+
 def test_yaml_blocks():
     """A block that is a whole configuration passes `tern check`; a part says that it is an excerpt, or is YAML."""
     wrong, whole = [], 0
@@ -424,6 +452,7 @@ def test_features_name_tests_that_exist():
 if __name__ == "__main__":
     run([test_layers, test_abi_header_stands_alone, test_modules_see_the_public_headers_only, test_sizes, test_essays,
          test_nothing_is_left_for_later, test_no_vector_is_known, test_every_module_meets_the_corpora,
-         test_exported_symbols, test_examples_pass_check, test_yaml_blocks,
+         test_exported_symbols, test_examples_pass_check, test_an_upgrade_keeps_what_the_operator_wrote,
+         test_the_configuration_is_looked_for_where_it_is_installed, test_yaml_blocks,
          test_c_blocks_compile, test_lua_blocks_parse, test_shell_blocks_parse, test_links_lead_somewhere,
          test_features_name_tests_that_exist])

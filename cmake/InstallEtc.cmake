@@ -1,0 +1,15 @@
+# InstallEtc.cmake - the operator's own files, at installation: what is there already is never written over. `etc` is their
+# folder, `source` the source tree; CMakeLists.txt sets both.
+file(GLOB filters "${source}/lua/examples/*.lua")
+foreach(file "${source}/conf/tern.yaml" ${filters})
+  get_filename_component(name "${file}" NAME)
+  set(folder "${etc}")
+  if(name MATCHES "[.]lua$")
+    set(folder "${etc}/filters")
+  endif()
+  if(EXISTS "$ENV{DESTDIR}${folder}/${name}")
+    message(STATUS "Kept: $ENV{DESTDIR}${folder}/${name}")
+  else()
+    file(INSTALL DESTINATION "${folder}" TYPE FILE FILES "${file}")
+  endif()
+endforeach()

@@ -472,6 +472,39 @@ static int parse_listener(const struct schema_env *env, const struct yaml_node *
     return check_protocol(env, node, listener) < 0 ? -EINVAL : r;
 }
 
+/* The listener that has the address of this bind of listener `at` before it; NULL: none. */
+static const struct listener_conf *first_there(const struct server_conf *conf, unsigned at, unsigned bind)
+{
+    for (unsigned i = 0; i <= at; i++) {
+        const struct listener_conf *l = &conf->listeners[i];
+        for (unsigned k = 0; k < (i < at ? l->bind_count : bind); k++)
+            if (bind_is_same(&l->binds[k], &conf->listeners[at].binds[bind]))
+                return l;
+    }
+    return NULL;
+}
+
+/* Of two listeners at one address either would get a client, as it happens, with its policy, TLS and AUTH. */
+static int check_addresses(const struct schema_env *env, const struct yaml_node *listeners,
+                           const struct server_conf *conf)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i < conf->listener_count; i++) {
+        const struct yaml_node *binds = yaml_get(listeners->items[i], "bind");
+        for (unsigned k = 0; k < conf->listeners[i].bind_count; k++) {
+            const struct listener_conf *there = first_there(conf, i, k);
+            if (there == NULL)
+                continue;
+            config_error_at(env->errors, binds->kind == YAML_LIST ? &binds->items[k]->place : &binds->place,
+                            "bind: listener \"%.*s\" (line %u) has the address %s already", (int)there->name.len,
+                            there->name.ptr, there->place.line, conf->listeners[i].bind.items[k].ptr);
+            r = -EINVAL;
+        }
+    }
+    return r;
+}
+
 static int parse_listeners(const struct schema_env *env, const struct yaml_node *root,
                            struct server_conf *conf)
 {
@@ -490,7 +523,7 @@ static int parse_listeners(const struct schema_env *env, const struct yaml_node 
     for (unsigned i = 0; i < node->count; i++)
         if (parse_listener(env, node->keys[i], node->items[i], &conf->listeners[i]) < 0)
             r = -EINVAL;
-    return r;
+    return r == 0 ? check_addresses(env, node, conf) : r;
 }
 
 /* Keys of `kv:` that are not ours: the provider's module checks them once it is loaded. */

@@ -397,6 +397,11 @@ static const struct {
       "t.yaml:2:75: error: client_certificates: needs tls: starttls, required or implicit\n" },
     { "spool: /s\nlisteners: { mx: { bind: \"127.0.0.1:25\", policy: in, tls: starttls, client_ca: x } }\n" CERTIFICATES,
       "t.yaml:2:80: error: client_ca: needs client_certificates: true\n" },
+    { "spool: /s\nlisteners:\n  a: { bind: [\"127.0.0.1:25\", \"[::]:25\"], policy: in }\n"
+      "  b: { bind: [\"127.0.0.1:26\", \"[0::0]:25\"], policy: in }\n",
+      "t.yaml:4:31: error: bind: listener \"a\" (line 3) has the address [0::0]:25 already\n" },
+    { "spool: /s\nlisteners: { mx: { bind: [\"unix:/run/a\", \"unix:/run/b\", \"unix:/run/a\"], policy: in } }\n",
+      "t.yaml:2:57: error: bind: listener \"mx\" (line 2) has the address unix:/run/a already\n" },
     { LEAST "certificates: [ { cert: c.pem } ]\n", "t.yaml:3:17: error: option \"key\" is missing (path)\n" },
     { LEAST "tls: { min_version: 1.1 }\n", "t.yaml:3:21: error: min_version: expected one of 1.2, 1.3; got \"1.1\"; did you mean \"1.2\"?\n" },
 };

@@ -188,7 +188,9 @@ static const struct {
     { "pam_user", set_pam_user },
 };
 
-static const char *parse_line(struct rules *rules, struct slice line)
+#define WORDS (sizeof(words) / sizeof(words[0]))
+
+static const char *parse_line(struct rules *rules, struct slice line, bool seen[WORDS])
 {
     bool nul = slice_find(line, '\0') >= 0;
     struct slice word = next_word(&line);
@@ -197,9 +199,14 @@ static const char *parse_line(struct rules *rules, struct slice line)
         return "a NUL in the line";
     if (word.len == 0 || word.ptr[0] == '#')
         return NULL;
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (slice_equal(word, slice_cstr(words[i].word)))
-            return words[i].set(rules, line);
+    for (size_t i = 0; i < WORDS; i++) {
+        if (!slice_equal(word, slice_cstr(words[i].word)))
+            continue;
+        if (seen[i]) /* the second would take the place of the first, not add to it */
+            return "this word stands twice; what belongs to it stands on one line";
+        seen[i] = true;
+        return words[i].set(rules, line);
+    }
     return "expected user, ports, restart_ms, keys, sockets, uid_min, mailboxes, commands, pam or pam_user";
 }
 
@@ -223,6 +230,7 @@ static int check_owner(FILE *f, const char *path, char *error, size_t octets)
 static const char *parse_text(struct rules *rules, struct slice text, unsigned *ret_line)
 {
     const char *wrong = NULL;
+    bool seen[WORDS] = { false };
 
     if (text.len > RULES_OCTETS_MAX)
         return "the file is larger than 16384 octets";
@@ -230,7 +238,7 @@ static const char *parse_text(struct rules *rules, struct slice text, unsigned *
         ptrdiff_t lf = slice_find(text, '\n');
         size_t len = lf >= 0 ? (size_t)lf : text.len;
         ++*ret_line;
-        wrong = parse_line(rules, slice_head(text, len));
+        wrong = parse_line(rules, slice_head(text, len), seen);
         text = slice_from(text, len + 1);
     }
     return wrong;

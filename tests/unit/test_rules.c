@@ -82,6 +82,7 @@ static const struct {
     { "ports\n", NULL }, /* none at all */
     { "keys /etc/tern/tls /a/\n", NULL },
     { "keys tls\n", ":1: expected absolute paths, and not the root of all" },
+    { "keys /a\nuser tern\nkeys /b\n", ":3: this word stands twice; what belongs to it stands on one line" },
     { "keys /\n", ":1: expected absolute paths, and not the root of all" },
     { "keys /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a\n", NULL },
     { "keys /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a /a\n", ":1: too many folders, at most 16" },

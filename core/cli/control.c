@@ -15,7 +15,7 @@ static int ask(int argc, char **argv, const char *method, const char *target, pr
     struct cli_paths paths;
     int at = cli_options(argc, argv, &o);
 
-    if (at < 0 || at != argc) {
+    if (at < 0 || at != argc || (o.json && print == NULL)) {
         (void)fprintf(stderr, "usage: tern %s [-c FILE]%s\n", argv[0],
                       print != NULL ? " [--json]" : "");
         return CLI_USAGE;

@@ -121,8 +121,11 @@ static int keygen(int argc, char **argv)
     while ((c = getopt_long(argc, argv, "t:b:", longs, NULL)) != -1) {
         if (c == 'b') {
             bits = strtoul(optarg, &end, 10);
-            if (*end != '\0' || bits < DKIM_RSA_BITS_MIN || bits > DKIM_RSA_BITS_MAX)
+            if (*end != '\0' || bits < DKIM_RSA_BITS_MIN || bits > DKIM_RSA_BITS_MAX) {
+                (void)fprintf(stderr, "tern dkim: --bits: expected a number from %d to %d; got \"%s\"\n",
+                              DKIM_RSA_BITS_MIN, DKIM_RSA_BITS_MAX, optarg);
                 return usage();
+            }
         } else if (c == 't' && (strcmp(optarg, "rsa") == 0 || strcmp(optarg, "ed25519") == 0)) {
             ed25519 = optarg[0] == 'e';
         } else {

@@ -48,6 +48,8 @@ static void print_option(const char *prefix, const struct tern_option *o)
     CLEANUP_BUF struct buf range = BUF_INIT;
 
     printf("%s%s%s  (%s", prefix, prefix[0] != '\0' ? "." : "", o->key, schema_type_name(o));
+    for (size_t i = 0; o->type == TERN_TYPE_ENUM && o->values != NULL && o->values[i] != NULL; i++)
+        printf("%s%s", i > 0 ? " | " : " ", o->values[i]);
     if (schema_print_range(o, &range))
         printf(", %.*s", (int)range.len, range.data);
     if (o->text == NULL)
@@ -215,7 +217,7 @@ int cmd_help(int argc, char **argv)
 {
     char word[WORD_OCTETS];
 
-    if (argc != 2) {
+    if (argc != 2 || argv[1][0] == '-') {
         (void)fprintf(stderr, "usage: tern help KEY | SECTION[.KEY] | MODULE[.OPTION] | all | markdown\n"
                               "       KEY: hostname, timeout; SECTION: limits, spool, steps, smtp; MODULE: greylist\n");
         return CLI_USAGE;
@@ -230,6 +232,7 @@ int cmd_help(int argc, char **argv)
         *dot = '\0';
     if (print_sections(word, dot != NULL ? dot + 1 : NULL) > 0 || print_module(word, dot != NULL ? dot + 1 : NULL) > 0)
         return 0;
-    (void)fprintf(stderr, "tern help: nothing is known about \"%s\"; try tern help all\n", argv[1]);
+    (void)fprintf(stderr, "tern help: nothing is known about \"%s\"; try tern help all, and tern COMMAND --help for a "
+                  "command\n", argv[1]);
     return CLI_NO;
 }

@@ -70,7 +70,7 @@ static ssize_t ask(const char *prompt, char *out, size_t octets)
     return len;
 }
 
-static ssize_t read_password(char *out, size_t octets)
+static ssize_t read_password(char *out, size_t octets, const char **reterr_why)
 {
     char again[PASSWORD_OCTETS_MAX + 2];
     ssize_t len = ask("Password: ", out, octets);
@@ -81,7 +81,7 @@ static ssize_t read_password(char *out, size_t octets)
     bool same = len2 == len && memcmp(out, again, (size_t)len) == 0;
     explicit_bzero(again, sizeof(again));
     if (!same)
-        (void)fprintf(stderr, "tern passwd: these are two different passwords\n");
+        *reterr_why = "these are two different passwords";
     return same ? len : -1;
 }
 
@@ -159,7 +159,7 @@ static int make(const char *scheme, const char *user, bool line)
 {
     char password[PASSWORD_OCTETS_MAX + 2], entry[PASSWORD_STORED_OCTETS_MAX + 1];
     const char *why = "no password, or one of more than 511 octets";
-    ssize_t len = read_password(password, sizeof(password));
+    ssize_t len = read_password(password, sizeof(password), &why);
     const char *trouble = len >= 0 ? prepare(scheme, password, &len) : NULL;
     bool ok = len >= 0 && trouble == NULL &&
               password_make(scheme, (tern_str){ password, (size_t)len }, entry, &why) == 0;

@@ -7,6 +7,13 @@
 #include "cli/cli.h"
 #include "server/supervisor.h"
 
+static int usage(const char *name)
+{
+    (void)fprintf(stderr, "usage: tern %s [-c FILE] [-s FILE]\n"
+                          "       -c: the configuration, -s: supervisor.conf\n", name);
+    return CLI_USAGE;
+}
+
 static int serve(int argc, char **argv, bool milter)
 {
     static const struct option longs[] = { { "config", required_argument, NULL, 'c' },
@@ -23,11 +30,11 @@ static int serve(int argc, char **argv, bool milter)
         else if (c == 's')
             o.rules = optarg;
         else
-            return CLI_USAGE;
+            return usage(argv[0]);
     }
     if (optind < argc) {
         (void)fprintf(stderr, "tern %s: expected no further words, got \"%s\"\n", argv[0], argv[optind]);
-        return CLI_USAGE;
+        return usage(argv[0]);
     }
     if (o.rules == NULL)
         o.rules = cli_default_rules();

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test.c - `tern test FILE...`: unit tests of a policy. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -36,7 +38,7 @@ static int run_file(const char *path, struct modules *modules, struct smtpt_resu
     int r = 0;
 
     if (!read_file(path, &text)) {
-        (void)fprintf(stderr, "%s: cannot be read\n", path);
+        (void)fprintf(stderr, "%s: cannot be read: %s\n", path, strerror(errno));
         sum->failed++;
         return CLI_NO;
     }
@@ -60,16 +62,16 @@ static int run_file(const char *path, struct modules *modules, struct smtpt_resu
 int cmd_test(int argc, char **argv)
 {
     struct smtpt_result sum = { 0, 0 };
-    struct cli_options o;
-    int at = cli_options(argc, argv, &o);
 
-    if (at < 0 || at >= argc) {
-        (void)fprintf(stderr, "usage: tern test FILE.smtpt...\n");
+    /* No -c: which configuration is tested stands in the file. */
+    if (argc < 2 || argv[1][0] == '-') {
+        (void)fprintf(stderr, "usage: tern test FILE.smtpt...\n"
+                              "       the configuration is the one that the file names (docs/testing.md)\n");
         return CLI_USAGE;
     }
     log_set_level(LOG_WARNING);
     struct modules *modules = serve_modules(cli_module_path(), geteuid() != 0, NULL, 0);
-    for (int i = at; i < argc; i++)
+    for (int i = 1; i < argc; i++)
         (void)run_file(argv[i], modules, &sum);
     modules_free(modules);
     printf("%u passed, %u failed\n", sum.passed, sum.failed);

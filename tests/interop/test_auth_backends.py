@@ -671,6 +671,7 @@ def test_passwd_at_a_terminal():
         os.close(fd)
         assert status == want and b"geheim" not in seen, (status, seen)
         assert (b'alice: "{SHA512-CRYPT}$6$' in seen) == (want == 0), seen
+        assert seen.count(b"tern passwd:") == want and (b"two different passwords" in seen) == (want == 1), seen
 
 
 def test_file_that_is_wrong():

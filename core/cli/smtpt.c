@@ -256,7 +256,7 @@ static int parse_word(struct parser *p, struct slice word, struct slice text)
         }
         return add_line(p, p->test != NULL ? p->test : &p->file->common, words[i].kind, at, text);
     }
-    return fail(p, "not a word of this language: config, clock, table, test, client, listener, dns, kv, C:, S:, "
+    return fail(p, "not a word of this language: config, clock, table, test, client, listener, early, dns, kv, C:, S:, "
                    "S-, message, advance, verdict, header, no-header, route, queued, held, sender, rcpt, disconnect");
 }
 

@@ -42,6 +42,27 @@ static const char *error_of(struct slice value)
     return NULL;
 }
 
+/* A record as a zone file has it, "v=DKIM1; " "p=...": its strings are one text. False: a quote is missing. */
+static bool join_strings(struct slice *text)
+{
+    char *out = arena_alloc(&memory, text->len + 1);
+    size_t n = 0;
+    bool inside = false;
+
+    for (size_t i = 0; i < text->len; i++) {
+        char c = text->ptr[i];
+        if (c == '"')
+            inside = !inside;
+        else if (inside)
+            out[n++] = c == '\\' && i + 1 < text->len ? text->ptr[++i] : c;
+        else if (c != ' ' && c != '\t')
+            return false;
+    }
+    out[n] = '\0';
+    *text = slice_make(out, n);
+    return !inside;
+}
+
 const char *smtpt_dns_add(struct slice text)
 {
     struct row row = { .name = arena_slice(&memory, smtpt_word(&text)) };
@@ -60,6 +81,8 @@ const char *smtpt_dns_add(struct slice text)
         if (slice_equal(text, SLICE(".")))
             text.len = 0;
     }
+    if (row.type == TERN_DNS_TXT && text.ptr[0] == '"' && !join_strings(&text))
+        return "expected the strings of a TXT record, each in quotes, or a text without quotes";
     row.record = (struct tern_dns_record){ .text = { arena_dup(&memory, text), text.len },
                                            .number = (unsigned)preference, .ttl_s = 300 };
     if (row_count == SMTPT_DNS_MAX)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "server/generation.h"
 #include "server/rules.h"
@@ -59,6 +60,7 @@ static bool load(const char *config, const struct known *known, struct loaded *l
     struct server_conf first = { .hostname = { NULL, 0 } };
     struct arena arena;
 
+    log_set_level(LOG_WARNING);
     arena_init(&arena);
     (void)generation_peek(config, &arena, &first, &ignored);
     l->modules = serve_modules(first.module_path.len > 0 ? first.module_path.ptr : cli_module_path(),
@@ -70,7 +72,8 @@ static bool load(const char *config, const struct known *known, struct loaded *l
     }
     (void)fputs(errors.text.data != NULL ? errors.text.data : "", stderr);
     if (l->generation == NULL)
-        (void)fprintf(stderr, "%s: %u error%s\n", config, errors.errors, errors.errors == 1 ? "" : "s");
+        (void)fprintf(stderr, "%s: %u error%s\n", config, errors.errors - errors.repeated,
+                      errors.errors - errors.repeated == 1 ? "" : "s");
     config_errors_free(&errors);
     config_errors_free(&ignored);
     arena_fini(&arena);
@@ -80,7 +83,6 @@ static bool load(const char *config, const struct known *known, struct loaded *l
 int cmd_check(int argc, char **argv)
 {
     static const struct option longs[] = { { "config", required_argument, NULL, 'c' },
-                                           { "json", no_argument, NULL, 'j' },
                                            { "supervisor-conf", required_argument, NULL, 's' },
                                            { NULL, 0, NULL, 0 } };
     const char *config = cli_default_config(), *rules = cli_default_rules();
@@ -89,12 +91,12 @@ int cmd_check(int argc, char **argv)
     int c;
 
     optind = 1;
-    while ((c = getopt_long(argc, argv, "c:js:", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "c:s:", longs, NULL)) != -1) {
         if (c == 'c')
             config = optarg;
         else if (c == 's')
             rules = optarg;
-        else if (c != 'j')
+        else
             break;
     }
     if (c != -1 || optind != argc) {

@@ -8,6 +8,7 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "config/yaml.h"
 
@@ -27,7 +28,7 @@ static void add_escaped(struct buf *buf, const char *text)
 /* The last line says how many were left out; it is written anew each time that number changes. */
 static void count_hidden(struct config_errors *e)
 {
-    unsigned errors = e->errors > CONFIG_ERRORS_MAX ? e->errors - CONFIG_ERRORS_MAX : 0;
+    unsigned told = e->errors - e->repeated, errors = told > CONFIG_ERRORS_MAX ? told - CONFIG_ERRORS_MAX : 0;
     unsigned warnings = e->warnings > CONFIG_ERRORS_MAX ? e->warnings - CONFIG_ERRORS_MAX : 0;
 
     if (errors > 0)
@@ -36,10 +37,24 @@ static void count_hidden(struct config_errors *e)
         buf_printf(&e->text, "and %u more warning%s\n", warnings, warnings == 1 ? "" : "s");
 }
 
-static void add_line(struct config_errors *e, const struct place *place, const char *kind,
+/* What a step of three policies has wrong (routes: is one of each) is one mistake. */
+static bool take_back_if_told(struct config_errors *e, size_t from)
+{
+    struct slice line = slice_from(buf_slice(&e->text), from);
+    const char *at = from > 0 ? memmem(e->text.data, from, line.ptr, line.len) : NULL;
+
+    if (at == NULL || (at > e->text.data && at[-1] != '\n'))
+        return false;
+    buf_cut(&e->text, from);
+    return true;
+}
+
+/* False: the line stands there already. */
+static bool add_line(struct config_errors *e, const struct place *place, const char *kind,
                      const char *format, va_list args)
 {
     char message[MESSAGE_OCTETS_MAX];
+    size_t from = e->text.len;
 
     (void)vsnprintf(message, sizeof(message), format, args);
     if (place != NULL && place->file != NULL) {
@@ -51,7 +66,9 @@ static void add_line(struct config_errors *e, const struct place *place, const c
     buf_printf(&e->text, "%s: ", kind);
     add_escaped(&e->text, message);
     buf_add_char(&e->text, '\n');
+    bool is_new = !take_back_if_told(e, from);
     e->shown = e->text.len;
+    return is_new;
 }
 
 void config_error_at(struct config_errors *e, const struct place *place, const char *format, ...)
@@ -61,9 +78,9 @@ void config_error_at(struct config_errors *e, const struct place *place, const c
     if (e == NULL)
         return;
     e->text.len = e->shown;
-    if (e->errors++ < CONFIG_ERRORS_MAX) {
+    if (e->errors++ - e->repeated < CONFIG_ERRORS_MAX) {
         va_start(args, format);
-        add_line(e, place, "error", format, args);
+        e->repeated += !add_line(e, place, "error", format, args);
         va_end(args);
     }
     count_hidden(e);
@@ -78,7 +95,7 @@ void config_warning_at(struct config_errors *e, const struct place *place, const
     e->text.len = e->shown;
     if (e->warnings++ < CONFIG_ERRORS_MAX) {
         va_start(args, format);
-        add_line(e, place, "warning", format, args);
+        e->warnings -= !add_line(e, place, "warning", format, args);
         va_end(args);
     }
     count_hidden(e);

@@ -49,6 +49,8 @@ static bool fail(const struct parse *p, const char *expected)
 {
     char text[VALUE_SHOWN_OCTETS];
 
+    if (p->node->secret && p->node->text.len == 0)
+        return false; /* why there is none stands above */
     config_error_at(p->env->errors, &p->node->place, "%s: expected %s; got %s", p->option->key,
                     expected, shown(p, text));
     return false;

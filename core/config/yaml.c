@@ -103,11 +103,33 @@ static bool tab_indents(struct slice text, size_t line)
     return text.len > 0 && text.ptr[0] == '\t';
 }
 
+/* What libyaml says of the mistakes that people make, as one would say it to them. */
+static const struct {
+    const char *theirs, *ours;
+} plain_words[] = {
+    { "mapping values are not allowed in this context",
+      "a \":\" cannot stand here: is this line indented too far, or is there no blank behind a \":\" above?" },
+    { "did not find expected key", "this line is not indented as the others of its map" },
+    { "did not find expected '-' indicator", "this line is not indented as its list, or begins without \"- \"" },
+    { "could not find expected ':'", "expected key: value; is there no \":\", or no blank behind it?" },
+    { "did not find expected node content",
+      "a value is missing, or needs quotes: [, {, *, & and ! at its beginning mean something else" },
+    { "found character that cannot start any token", "a value that begins with this character needs quotes" },
+};
+
+static const char *in_plain_words(const char *problem)
+{
+    for (size_t i = 0; i < sizeof(plain_words) / sizeof(plain_words[0]); i++)
+        if (strcmp(problem, plain_words[i].theirs) == 0)
+            return plain_words[i].ours;
+    return problem;
+}
+
 static void parser_error(struct composer *c)
 {
     const yaml_parser_t *p = &c->parser;
     struct place place = place_of(c, p->problem_mark);
-    const char *problem = p->problem != NULL ? p->problem : "out of memory";
+    const char *problem = p->problem != NULL ? in_plain_words(p->problem) : "out of memory";
 
     if (p->error == YAML_SCANNER_ERROR && tab_indents(c->text, p->problem_mark.line))
         config_error_at(c->loader->errors, &place, "a tab cannot indent here; use blanks");

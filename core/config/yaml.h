@@ -45,7 +45,8 @@ struct config_errors {
     struct buf
         text; /* "conf/tern.yaml:12:5: error: ...\n"; ends in "and 3 more errors\n" if need be */
     unsigned errors, warnings;
-    size_t shown; /* octets of text before that last line */
+    unsigned repeated; /* of these errors: told already, in the same words and at the same place */
+    size_t shown;      /* octets of text before that last line */
 };
 void config_error_at(struct config_errors *e, const struct place *place, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

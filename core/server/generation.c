@@ -73,6 +73,71 @@ static void check_listener_policies(const struct generation *g, const struct yam
     }
 }
 
+/* Could this rule of routes: take a recipient of that class? */
+static bool may_take(const struct yaml_node *rule, struct slice class)
+{
+    static const char *const by_name[] = { "domain", "address", "pattern" };
+    const struct yaml_node *classes = yaml_get(rule, "class");
+
+    for (size_t i = 0; classes == NULL && i < sizeof(by_name) / sizeof(by_name[0]); i++)
+        if (yaml_get(rule, by_name[i]) != NULL)
+            return true;
+    for (unsigned i = 0; classes != NULL && classes->kind == YAML_LIST && i < classes->count; i++)
+        if (slice_equal(classes->items[i]->text, class))
+            return true;
+    return classes != NULL && classes->kind == YAML_SCALAR && slice_equal(classes->text, class);
+}
+
+static bool is_taken(const struct yaml_node *routes, struct slice class)
+{
+    for (unsigned i = 0; i < routes->count; i++)
+        if (may_take(routes->items[i], class))
+            return true;
+    return false;
+}
+
+struct other_routes {
+    bool any;
+};
+
+static void look_for_routes(void *arg, const char *step, const struct place *place, unsigned hooks)
+{
+    struct other_routes *o = arg;
+
+    (void)step;
+    (void)place;
+    o->any |= (hooks & 1u << TERN_HOOK_ROUTE) != 0;
+}
+
+/* What `domains` claims as `local` or `relay` no rule takes that does not name it: such mail would wait for ever. */
+static void check_routes(const struct generation *g, const struct yaml_node *root, struct config_errors *errors)
+{
+    static const char *const classes[] = { "local", "relay" };
+    const struct yaml_node *routes = yaml_get(root, "routes"), *policies = yaml_get(root, "policies");
+    bool names = false; /* else module routes has said it */
+
+    for (unsigned i = 0; routes != NULL && i < routes->count; i++)
+        names |= yaml_get(routes->items[i], "class") != NULL;
+    for (unsigned i = 0; names && i < policies->count; i++) {
+        const struct policy *policy = policies_find(g->policies, policies->keys[i]->text);
+        struct other_routes other = { false };
+        if (policy != NULL)
+            policy_each_step(policy, look_for_routes, &other);
+        for (unsigned k = 0; !other.any && k < policies->items[i]->count; k++) {
+            const struct yaml_node *step = yaml_get(policies->items[i]->items[k], "domains");
+            const struct yaml_node *mode = yaml_get(step, "mode");
+            bool off = mode != NULL && slice_equal(mode->text, SLICE("off"));
+            for (size_t n = 0; step != NULL && !off && n < sizeof(classes) / sizeof(classes[0]); n++) {
+                const struct yaml_node *option = yaml_get(step, classes[n]);
+                if (option != NULL && !is_taken(routes, slice_cstr(classes[n])))
+                    config_warning_at(errors, &option->place,
+                                      "no rule of routes: takes class %s, nor names a domain, address or pattern: "
+                                      "what is claimed here would wait for ever", classes[n]);
+            }
+        }
+    }
+}
+
 static void find_listener_policies(struct generation *g, struct config_errors *errors)
 {
     unsigned n = g->conf.listener_count;
@@ -156,6 +221,7 @@ struct generation *generation_build_node(struct generation *g, const struct yaml
     check_listener_policies(g, root, errors);
     if (ok && g->policies != NULL) {
         find_listener_policies(g, errors);
+        check_routes(g, root, errors);
         find_kv_store(g, &env, modules);
         milter_check(g, errors);
     }

@@ -153,6 +153,10 @@ static int open_spool(struct serve *s, const struct server_conf *conf, char *err
     int r = check_spool_folder(conf->spool.path.ptr, error, octets);
     if (r == 0)
         r = spool_open(&o, &s->spool, error, octets);
+    if (r < 0 && s->spool == NULL && access(conf->spool.path.ptr, F_OK) < 0)
+        (void)snprintf(error, octets, "spool: %s is not there, and user %u, whom the server runs as, cannot make it "
+                       "(%s): install -d -o %u -m 700 %s", conf->spool.path.ptr, (unsigned)geteuid(), strerror(-r),
+                       (unsigned)geteuid(), conf->spool.path.ptr);
     if (r == 0)
         s->body_dir = spool_tmp_dir(s->spool);
     return r;

@@ -126,7 +126,7 @@ static int refresh(struct tern_table *t, char error[TABLE_ERROR_OCTETS], bool wa
     if (r == -EAGAIN || age_ns(&st) < RACY_NS)
         t->seen.st_size = -1;
     if (r == 0)
-        log_event(LOG_INFO, LOG_EV_table, NULL, "%s: %zu entries", t->path, count);
+        log_event(LOG_INFO, LOG_EV_table, NULL, "%s: %zu entr%s", t->path, count, count == 1 ? "y" : "ies");
     if (r == 0 && twice > 0)
         log_event(LOG_WARNING, LOG_EV_table, NULL, "%s: %zu keys stand twice; the first counts",
                   t->path, twice);
@@ -294,6 +294,9 @@ static bool add_inline(struct tables *tables, struct snapshot_build *build,
                         value_show(bad, text));
         return false;
     }
+    if (value == NULL && table_get(&tables->names, key->text) != NULL)
+        config_warning_at(tables->errors, &key->place, "this is a list with the entry \"%s\"; the table of that name "
+                          "is { table: %s }", key->text.ptr, key->text.ptr);
     if (snapshot_add(build, key->text, value != NULL ? value->text : SLICE("")) == 0)
         return true;
     config_error_at(tables->errors, &key->place,

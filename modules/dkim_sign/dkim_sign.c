@@ -117,6 +117,14 @@ static void check_source(struct tern_config *config, const struct sign_conf *c)
         tern->config_error(config, NULL, "nothing to sign with: selector and key, or keys and folder");
 }
 
+/* A slip there would be a file that is not there, and with missing_key: skip all mail unsigned. */
+static void check_variables(struct tern_config *config, const char *key, tern_str text)
+{
+    for (const char *p = strstr(text.ptr, "%{"); p != NULL; p = strstr(p + 2, "%{"))
+        if (strncmp(p, "%{domain}", 9) != 0)
+            tern->config_error(config, key, "\"%.20s\": there is %%{domain} only", p);
+}
+
 static int check(void *conf, struct tern_config *config)
 {
     static _Atomic uint64_t generation;
@@ -125,8 +133,11 @@ static int check(void *conf, struct tern_config *config)
 
     check_source(config, c);
     check_selector(config, "selector", c->selector);
-    for (size_t i = 0; i < c->also.count; i++)
+    check_variables(config, "key", c->key);
+    for (size_t i = 0; i < c->also.count; i++) {
         check_selector(config, "also", also[i].selector);
+        check_variables(config, "also", also[i].key);
+    }
     check_names(config, "headers", c->headers);
     check_names(config, "oversign", c->oversign);
     if (!lists_from(c->headers) && !lists_from(c->oversign))

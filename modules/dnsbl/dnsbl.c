@@ -154,7 +154,7 @@ static int check(void *conf, struct tern_config *config)
 
     for (size_t i = 0; i < c->zones.count; i++)
         if (c->zones.items[i].len == 0 || c->zones.items[i].len > NAME_MAX_ - 65 ||
-            strchr(c->zones.items[i].ptr, '.') == NULL)
+            strchr(c->zones.items[i].ptr, '.') == NULL || strpbrk(c->zones.items[i].ptr, ":/@ ") != NULL)
             tern->config_error(config, "zones", "\"%s\" is no domain name such as zen.spamhaus.org",
                                c->zones.items[i].ptr);
     return 0;

@@ -280,10 +280,38 @@ static tern_verdict on_vrfy(tern_call *call, const void *conf)
     return advance(call, conf, w);
 }
 
+/* Whether addresses from all over the Internet are in it: then it is no list of one's own clients. */
+static bool is_everybody(const struct tern_cidrs *networks, const tern_address *samples, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (networks == NULL || !tern->cidrs_match(networks, &samples[i]))
+            return false;
+    return true;
+}
+
+static void warn_of_everybody(struct tern_config *config, const struct domains_conf *c)
+{
+    static const tern_address four[] = {
+        { .family = 4, .octets = { 9, 9, 9, 9 } },     { .family = 4, .octets = { 77, 1, 1, 1 } },
+        { .family = 4, .octets = { 141, 1, 1, 1 } },   { .family = 4, .octets = { 193, 1, 1, 1 } },
+        { .family = 4, .octets = { 203, 0, 113, 1 } },
+    };
+    static const tern_address six[] = {
+        { .family = 6, .octets = { 0x20, 0x01, 0x0d, 0xb8 } }, { .family = 6, .octets = { 0x24, 0 } },
+        { .family = 6, .octets = { 0x26, 0 } },                { .family = 6, .octets = { 0x2a, 0 } },
+    };
+
+    if (is_everybody(c->networks, four, sizeof(four) / sizeof(four[0])) ||
+        is_everybody(c->networks, six, sizeof(six) / sizeof(six[0])))
+        tern->config_warning(config, "networks", "this is the whole Internet: who connects may send to anybody, which "
+                                                 "is an open relay");
+}
+
 static int check(void *conf, struct tern_config *config)
 {
     const struct domains_conf *c = conf;
 
+    warn_of_everybody(config, c);
     if (c->local == NULL && c->relay == NULL && c->networks == NULL)
         tern->config_warning(config, NULL, "neither local, relay nor networks is set: nothing is claimed");
     if (c->local != NULL && c->recipients == NULL)

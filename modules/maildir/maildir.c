@@ -182,10 +182,29 @@ static void deliver(tern_delivery *delivery, const void *conf)
         deliver_one(conf, delivery, i);
 }
 
+/* A slip would be a folder, or a user, of that very name: the mail of everybody in one; so would Dovecot's %d. */
+static void check_variables(struct tern_config *config, const char *key, tern_str text)
+{
+    bool path = strcmp(key, "path") == 0;
+    const char *words = path ? "%{user}, %{local}, %{domain}, and %{home} at the beginning" : "%{user} and %{local}";
+
+    for (const char *p = strchr(text.ptr, '%'); p != NULL; p = strchr(p + 1, '%')) {
+        if (strncmp(p, "%{user}", 7) == 0 || strncmp(p, "%{local}", 8) == 0 ||
+            (path && (strncmp(p, "%{domain}", 9) == 0 || (p == text.ptr && strncmp(p, "%{home}", 7) == 0))))
+            continue;
+        if (p[1] == '{')
+            tern->config_error(config, key, "\"%.20s\" is no variable; there are %s", p, words);
+        else if (p[1] != '\0' && strchr("dnuh", p[1]) != NULL)
+            tern->config_warning(config, key, "\"%.2s\" stands for itself; variables are %s", p, words);
+    }
+}
+
 static int check(void *conf, struct tern_config *config)
 {
     const struct maildir_conf *c = conf;
 
+    check_variables(config, "path", c->path);
+    check_variables(config, "user", c->user);
     if (c->user.len == 0 && strncmp(c->path.ptr, "%{home}", 7) == 0)
         tern->config_error(config, "path", "%%{home} is that of `user`, which is not given");
     if (c->user.len > 0 && strcmp(c->user.ptr, "root") == 0)

@@ -500,8 +500,8 @@ static int check(void *conf, struct tern_config *config)
         (void)snprintf(where, sizeof(where), "rules[%zu]", i);
         if (takes_all != SIZE_MAX && !rules[i].named)
             tern->config_warning(config, where,
-                                 "is never reached: rule %zu takes what it could take",
-                                 takes_all + 1);
+                                 "is never reached: rules[%zu] takes what it could take",
+                                 takes_all);
         else if (takes_all == SIZE_MAX && !has_conditions(&rules[i]))
             takes_all = i;
     }

@@ -105,14 +105,17 @@ def test_a_spool_of_somebody_else():
     if subprocess.run(["test", "-r", os.path.join(MODULES, "domains.so")], user="nobody").returncode != 0:
         print("     the user nobody cannot read %s" % MODULES)
         return
-    t = Tern(CONFIG, files={"s.lua": SCRIPT})
-    os.mkdir(os.path.join(t.dir, "spool"), 0o755)
-    t.write("supervisor.conf", "user nobody\n")
-    t.start(wait=False)
-    assert t.process.wait(30 * SLOW) == 1
-    text = t.log_text()
-    assert "chown -R %d" % pwd.getpwnam("nobody").pw_uid in text and "cannot make a segment" not in text, text
-    shutil.rmtree(t.dir)
+    uid = pwd.getpwnam("nobody").pw_uid
+    for there, wanted in ((True, "chown -R %d" % uid), (False, "install -d -o %d -m 700 " % uid)):
+        t = Tern(CONFIG, files={"s.lua": SCRIPT})
+        if there:
+            os.mkdir(os.path.join(t.dir, "spool"), 0o755)
+        t.write("supervisor.conf", "user nobody\n")
+        t.start(wait=False)
+        assert t.process.wait(30 * SLOW) == 1
+        text = t.log_text()
+        assert wanted in text and "cannot make a segment" not in text, text
+        shutil.rmtree(t.dir)
 
 
 def ask_as(t, user, group, *words):
@@ -148,11 +151,87 @@ def test_help_finds_keys_sections_modules():
     for word, wanted in (("hostname", "Name in the banner"), ("limits", "limits.errors"), ("limits.errors", "default 20"),
                          ("timeout", "steps.timeout"), ("steps", "steps.when"), ("smtp", "smtp.connections_max"),
                          ("greylist.delay", "1s to 1d, default 5m"), ("maildir", "maildir.line_ends"),
-                         ("routes", "routes.rules[].pattern"), ("kv_lmdb", "kv.size_max")):
+                         ("routes", "routes.rules[].pattern"), ("kv_lmdb", "kv.size_max"), ("spf.fail", "one of next | reject, default next")):
         r = tern("help", word)
         assert r.returncode == 0 and wanted in r.stdout, (word, r.stdout, r.stderr)
     r = tern("help", "nonsense")
     assert r.returncode == 1 and "tern help all" in r.stderr, r.stderr
+
+
+SLIPS = """
+hostname: mx.test
+listeners:
+  a: { bind: "127.0.0.1:{port}", policy: inbound }
+  b: { bind: "127.0.0.1:1", policy: outbound }
+tables: { hosted: { file: hosted.txt } }
+policies:
+  inbound:
+    - dnsbl: { zones: [list.example.org] }
+    - domains: { local: { table: hosted }, recipients: [alice@example.org], networks: [10.0.0.0/8, 192.168.0.0/16] }
+  outbound:
+    - domains: { relay: [example.net] }
+    - dkim_sign: { selector: s1, key: "keys/%{domain}.pem", missing_key: skip }
+transports:
+  boxes: { type: maildir, path: "{dir}/mail/%{user}" }
+routes:
+  - { class: local, transport: boxes }
+  - { class: [relay, client], transport: smtp }
+"""
+
+
+def test_check_tells_what_people_get_wrong():
+    """Once each, by its place, and nothing else: no line of the log, no second mistake that is none."""
+    rows = [
+        ("", "", 0, ""),
+        ("127.0.0.1:1\"", "127.0.0.1:{port}\"", 1, '5:14: error: bind: listener "a" (line 4) has the address 127.0.0.1:{port} already'),
+        ("{ table: hosted }", "hosted", 0, '10:25: warning: this is a list with the entry "hosted"; the table of that name is { table: hosted }'),
+        ("class: local, t", "class: client, t", 0, "10:25: warning: no rule of routes: takes class local, nor names a domain, address or "
+         "pattern: what is claimed here would wait for ever"),
+        ("class: local, t", "domain: { table: hosted }, t", 0, ""),
+        ("[relay, client]", "[client]", 0, "12:25: warning: no rule of routes: takes class relay, nor names a domain, address or pattern: "
+         "what is claimed here would wait for ever"),
+        ("10.0.0.0/8", "0.0.0.0/0", 0, "10:87: warning: domains.networks: this is the whole Internet: who connects may send to anybody, "
+         "which is an open relay"),
+        ("10.0.0.0/8", '"::/0"', 0, "10:87: warning: domains.networks: this is the whole Internet: who connects may send to anybody, "
+         "which is an open relay"),
+        ("[list.example.org]", '["https://list.example.org"]', 1,
+         '9:23: error: dnsbl.zones: "https://list.example.org" is no domain name such as zen.spamhaus.org'),
+        ("boxes }", "boxxes }", 1, '17:32: error: routes.rules[0].transport: there is no transport "boxxes" in transports:'),
+        ("%{user}", "%{mailbox}", 1, '15:33: error: transport boxes.path: "%{mailbox}" is no variable; there are %{user}, %{local}, '
+         '%{domain}, and %{home} at the beginning'),
+        ("%{user}", "%u", 0, '15:33: warning: transport boxes.path: "%u" stands for itself; variables are %{user}, %{local}, '
+         '%{domain}, and %{home} at the beginning'),
+        ("%{domain}.pem", "%{sender}.pem", 1, '13:39: error: dkim_sign.key: "%{sender}.pem": there is %{domain} only'),
+        ("boxes:", 'home: { type: smtp, to: [h.example], tls: verify, auth: { user: u, password: !env TERN_UNSET_X } }\n  boxes:', 1,
+         "15:80: error: environment variable TERN_UNSET_X is not set"),
+    ]
+    for before, after, status, wanted in rows:
+        assert before in SLIPS, before
+        t = Tern(SLIPS.replace(before, after, 1), files={"hosted.txt": "example.org\n"})
+        r = t.cli("check", check=False)
+        said = r.stderr.replace(t.dir + "/", "").replace(str(t.port), "{port}").splitlines()
+        shutil.rmtree(t.dir)
+        want = ["tern.yaml:" + wanted] * (wanted != "") + ["tern.yaml: 1 error"] * status
+        assert r.returncode == status and said == want, "%s -> %s:\n  %s\nwanted\n  %s" % (before, after, said, want)
+
+
+def test_how_commands_are_used():
+    """COMMAND --help is no mistake; what a command does not know it refuses; a file that cannot be read says why."""
+    for command in ("serve", "milter", "check", "hooks", "reload", "status", "metrics", "queue", "why", "test", "new", "passwd",
+                    "dkim", "dmarc", "help"):
+        for word in ("--help", "-h"):
+            r = tern(command, word)
+            assert r.returncode == 0 and r.stderr.startswith("usage: tern " + command), (command, word, r.returncode, r.stderr)
+        r = tern(command, "--no-such")
+        assert r.returncode == 2 and "usage: tern " + command in r.stderr, (command, r.returncode, r.stderr)
+    for words in (("check", "--json"), ("metrics", "--json"), ("reload", "--json"), ("test", "-c", "x.yaml", "x.smtpt"), ("serve", "now")):
+        r = tern(*words)
+        assert r.returncode == 2 and "usage: tern " + words[0] in r.stderr, (words, r.returncode, r.stderr)
+    r = tern("test", "/nonexistent.smtpt")
+    assert r.returncode == 1 and "/nonexistent.smtpt: cannot be read: No such file" in r.stderr, r.stderr
+    with open(os.path.join(ROOT, "core", "include", "tern", "module.h")) as f:
+        abi = [line.split()[2] for line in f if line.startswith(("#define TERN_ABI_MAJOR ", "#define TERN_ABI_MINOR "))]
+    assert tern("--version").stdout.rstrip().endswith("module ABI " + ".".join(abi)), abi
 
 
 def test_the_unit_is_one():
@@ -169,4 +248,4 @@ def test_the_unit_is_one():
 if __name__ == "__main__":
     run([test_why_says_what_failed_who_claimed_and_why_it_is_held, test_a_list_that_does_not_answer_is_named,
          test_a_slip_in_the_name_of_a_module, test_no_server_and_no_folder, test_a_spool_of_somebody_else, test_who_may_read_and_who_may_change,
-         test_help_finds_keys_sections_modules, test_the_unit_is_one])
+         test_help_finds_keys_sections_modules, test_check_tells_what_people_get_wrong, test_how_commands_are_used, test_the_unit_is_one])

@@ -23,7 +23,7 @@ static const struct {
       "local or relay will wait for ever\n" },
     { "a rule behind one that takes all",
       "[ { class: local, transport: smtp }, { transport: smtp }, { tag: x, transport: smtp } ]",
-      "t.yaml:1:67: warning: routes.rules[2]: is never reached: rule 2 takes what it could "
+      "t.yaml:1:67: warning: routes.rules[2]: is never reached: rules[1] takes what it could "
       "take\n" },
     { "but not what it may not take",
       "[ { transport: smtp }, { domain: [a.example], transport: smtp } ]", "" },

@@ -95,6 +95,23 @@ static const struct {
     { "a list that does not end", SLICE("a: [1,\nb: 2\n"),
       "t.yaml:3:1: error: did not find expected ',' or ']' (while parsing a flow sequence that "
       "began at line 1)\n" },
+    { "a line that is indented less than its map", SLICE("a:\n  b: 1\n c: 2\n"),
+      "t.yaml:3:2: error: this line is not indented as the others of its map (while parsing a block mapping that "
+      "began at line 1)\n" },
+    { "a line that is indented more", SLICE("a: x\n  b: 1\n"),
+      "t.yaml:2:4: error: a \":\" cannot stand here: is this line indented too far, or is there no blank behind a "
+      "\":\" above?\n" },
+    { "a key without a colon", SLICE("a: 1\nb\nc: 2\n"),
+      "t.yaml:3:1: error: expected key: value; is there no \":\", or no blank behind it? (while scanning a simple key "
+      "that began at line 2)\n" },
+    { "an item without its dash", SLICE("a:\n  - x\n  b: y\n"),
+      "t.yaml:3:3: error: this line is not indented as its list, or begins without \"- \" (while parsing a block "
+      "collection that began at line 2)\n" },
+    { "an address without quotes", SLICE("a: { b: [::]:25 }\n"),
+      "t.yaml:1:10: error: a value is missing, or needs quotes: [, {, *, & and ! at its beginning mean something else "
+      "(while parsing a flow node)\n" },
+    { "a percent sign without quotes", SLICE("a: %x\n"),
+      "t.yaml:1:4: error: a value that begins with this character needs quotes (while scanning for the next token)\n" },
     { "variable not set", SLICE("a: !env TERN_TEST_UNSET\n"),
       "t.yaml:1:4: error: environment variable TERN_TEST_UNSET is not set\n" },
     { "variable empty", SLICE("a: !env TERN_TEST_EMPTY\n"),

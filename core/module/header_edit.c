@@ -9,6 +9,7 @@
 #include "module/header_edit.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -239,6 +240,10 @@ struct pieces {
     struct arena arena; /* of new fields */
     struct piece *items;
     size_t first, end;
+    /* Those of the name that was looked for last, so that an answer that removes a thousand of one name looks once. */
+    struct piece **same;
+    struct slice same_name; /* empty: none */
+    size_t same_count;
 };
 
 static unsigned count_kind(const struct journal *j, enum journal_kind kind)
@@ -268,6 +273,25 @@ static struct slice print_field(struct arena *arena, const struct journal_item *
 
 enum cut_origin { CUT_NEW, CUT_ORIGINAL, CUT_KNOWN };
 
+/*
+ * The bound is one of fields that come. Were it one of an edited header too, whatever steps add would push the last of
+ * those out of their sight: a message with as many as it may have could keep there what is to be removed.
+ */
+static unsigned most_fields(enum cut_origin origin)
+{
+    return origin == CUT_ORIGINAL ? MESSAGE_FIELDS_MAX : UINT_MAX;
+}
+
+/* Lines that are not folded. */
+static unsigned fields_at_most(struct slice header, enum cut_origin origin)
+{
+    unsigned lines = 1, most = most_fields(origin);
+
+    for (size_t i = 0; i < header.len && lines < most; i++)
+        lines += header.ptr[i] == '\n' && i + 1 < header.len && header.ptr[i + 1] != ' ' && header.ptr[i + 1] != '\t';
+    return lines;
+}
+
 static unsigned origin_of(const struct message_head *head, enum cut_origin origin, unsigned n)
 {
     if (origin == CUT_ORIGINAL)
@@ -283,7 +307,7 @@ static void cut(struct pieces *p, const struct message_head *head, struct slice 
     const char *done = header.ptr;
     const char *end = header.ptr + header.len;
 
-    for (unsigned n = 0; n < MESSAGE_FIELDS_MAX && header_next(&rest, &field); n++) {
+    for (unsigned n = 0; n < most_fields(origin) && header_next(&rest, &field); n++) {
         if (field.whole.ptr > done)
             p->items[p->end++] =
                 (struct piece){ .octets = slice_make(done, (size_t)(field.whole.ptr - done)) };
@@ -294,21 +318,28 @@ static void cut(struct pieces *p, const struct message_head *head, struct slice 
         p->items[p->end++] = (struct piece){ .octets = slice_make(done, (size_t)(end - done)) };
 }
 
-static unsigned fields_at_most(struct slice header)
+static void look_for(struct pieces *p, struct slice name)
 {
-    unsigned lines = 1;
-
-    for (size_t i = 0; i < header.len && lines < MESSAGE_FIELDS_MAX; i++)
-        lines += header.ptr[i] == '\n';
-    return lines;
+    p->same_name = name;
+    p->same_count = 0;
+    for (size_t i = p->first; i < p->end; i++)
+        if (p->items[i].name.len > 0 && slice_equal_nocase(p->items[i].name, name))
+            p->same[p->same_count++] = &p->items[i];
 }
 
 static struct piece *find(struct pieces *p, struct slice name, unsigned nth)
 {
-    for (size_t i = p->first; i < p->end; i++)
-        if (p->items[i].name.len > 0 && slice_equal_nocase(p->items[i].name, name) && nth-- == 0)
-            return &p->items[i];
-    return NULL;
+    if (p->same_name.len == 0 || !slice_equal_nocase(p->same_name, name))
+        look_for(p, name);
+    return nth < p->same_count ? p->same[nth] : NULL;
+}
+
+/* It was found. */
+static void remove_found(struct pieces *p, unsigned nth)
+{
+    *p->same[nth] = (struct piece){ .octets = { NULL, 0 } };
+    p->same_count--;
+    memmove(p->same + nth, p->same + nth + 1, (p->same_count - nth) * sizeof(p->same[0]));
 }
 
 static void append(struct pieces *p, struct piece piece)
@@ -328,6 +359,8 @@ static void apply(struct pieces *p, const struct journal_item *i)
     struct slice name = slice_of(i->name);
     struct piece *found;
 
+    if (i->kind == JOURNAL_HEADER_PREPEND || i->kind == JOURNAL_HEADER_APPEND)
+        p->same_name = slice_make(NULL, 0);
     switch (i->kind) {
     case JOURNAL_HEADER_PREPEND:
         p->items[--p->first] = (struct piece){ print_field(&p->arena, i), name, 0 };
@@ -340,9 +373,8 @@ static void apply(struct pieces *p, const struct journal_item *i)
                                      found->origin != 0 ? found->origin | ORIGIN_REPLACED : 0 };
         break;
     case JOURNAL_HEADER_REMOVE:
-        found = find(p, name, i->nth);
-        if (found != NULL)
-            *found = (struct piece){ .octets = { NULL, 0 } };
+        if (find(p, name, i->nth) != NULL)
+            remove_found(p, i->nth);
         break;
     default: break;
     }
@@ -353,12 +385,14 @@ static void pieces_init(struct pieces *p, const struct message_head *head, const
     struct slice top = buf_slice(&head->top);
     unsigned before = count_kind(j, JOURNAL_HEADER_PREPEND);
     size_t room = before + 2 * (size_t)count_kind(j, JOURNAL_HEADER_APPEND) +
-                  2 * (size_t)fields_at_most(top) + 1;
+                  2 * (size_t)fields_at_most(top, CUT_KNOWN) + 1;
 
+    *p = (struct pieces){ .same_count = 0 };
     arena_init(&p->arena);
     if (!head->whole)
-        room += 2 * (size_t)fields_at_most(head->original->header) + 1;
+        room += 2 * (size_t)fields_at_most(head->original->header, CUT_ORIGINAL) + 1;
     p->items = mem_alloc(room * sizeof(p->items[0]));
+    p->same = mem_alloc(room * sizeof(p->same[0]));
     p->first = p->end = before;
     cut(p, head, top, head->whole ? CUT_KNOWN : CUT_NEW);
     if (!head->whole)
@@ -382,6 +416,7 @@ static struct message_head *edit_whole(struct message_head *head, const struct j
     made->whole = true;
     arena_fini(&p.arena);
     free(p.items);
+    free(p.same);
     return made;
 }
 
@@ -447,12 +482,12 @@ struct changes {
     unsigned count;
 };
 
-static unsigned fields_of(struct slice header, struct arena *arena, struct header_field **ret)
+static unsigned fields_of(struct slice header, enum cut_origin origin, struct arena *arena, struct header_field **ret)
 {
-    struct header_field *fields = arena_alloc(arena, fields_at_most(header) * sizeof(*fields));
-    unsigned n = 0;
+    unsigned most = fields_at_most(header, origin), n = 0;
+    struct header_field *fields = arena_alloc(arena, most * sizeof(*fields));
 
-    while (n < MESSAGE_FIELDS_MAX && header_next(&header, &fields[n]))
+    while (n < most && header_next(&header, &fields[n]))
         n++;
     *ret = fields;
     return n;
@@ -486,7 +521,7 @@ static void add_kept(struct changes *c, const struct header_field *const *now, c
 static void changes_of_whole(struct message_head *head, struct arena *arena, struct changes *c)
 {
     struct header_field *fields;
-    unsigned n = fields_of(buf_slice(&head->top), arena, &fields), first = n;
+    unsigned n = fields_of(buf_slice(&head->top), CUT_KNOWN, arena, &fields), first = n;
     const struct header_field **now = arena_zalloc(arena, (c->came_count + 1) * sizeof(*now));
     bool *replaced = arena_zalloc(arena, c->came_count + 1);
 
@@ -510,7 +545,7 @@ static void changes_of_whole(struct message_head *head, struct arena *arena, str
 static void changes_of_top(const struct message_head *head, struct arena *arena, struct changes *c)
 {
     struct header_field *fields;
-    unsigned n = fields_of(buf_slice(&head->top), arena, &fields);
+    unsigned n = fields_of(buf_slice(&head->top), CUT_KNOWN, arena, &fields);
 
     c->list = arena_alloc(arena, (n + 1) * sizeof(c->list[0]));
     while (n-- > 0)
@@ -526,7 +561,7 @@ int message_head_changes(struct message_head *head, struct arena *arena, struct 
         return r;
     if (head->whole) {
         struct header_field *came;
-        c.came_count = fields_of(head->original->header, arena, &came);
+        c.came_count = fields_of(head->original->header, CUT_ORIGINAL, arena, &came);
         c.came = came;
         changes_of_whole(head, arena, &c);
     } else {
@@ -538,13 +573,13 @@ int message_head_changes(struct message_head *head, struct arena *arena, struct 
 
 /* ---- the view ---- */
 
-static void index_fields(struct field_index *index, struct slice header, struct arena *arena)
+static void index_fields(struct field_index *index, struct slice header, enum cut_origin origin, struct arena *arena)
 {
     struct header_field field;
-    unsigned size = fields_at_most(header);
 
-    if (index->made)
+    if (index->made) /* before anything that looks at the octets: it is asked for each field */
         return;
+    unsigned size = fields_at_most(header, origin);
     index->fields = arena_alloc(arena, size * sizeof(index->fields[0]));
     while (index->count < size && header_next(&header, &field)) {
         struct tern_header *h = &index->fields[index->count++];
@@ -561,9 +596,9 @@ static unsigned index_head(struct message_head *head)
     unsigned count;
 
     pthread_mutex_lock(&o->lock);
-    index_fields(&head->index, buf_slice(&head->top), &head->arena);
+    index_fields(&head->index, buf_slice(&head->top), CUT_KNOWN, &head->arena);
     if (!head->whole && load(o) == 0)
-        index_fields(&o->index, o->header, &o->arena);
+        index_fields(&o->index, o->header, CUT_ORIGINAL, &o->arena);
     count = head->index.count + (head->whole ? 0 : o->index.count);
     pthread_mutex_unlock(&o->lock);
     return count;

@@ -54,6 +54,23 @@ def test_hostile():
         assert code == 250, text
 
 
+EACH = """local tern = require "tern"
+tern.on("message", function(txn)
+  local count = 0
+  for name in txn:headers() do count = count + (name == "X" and 1 or 0) end
+  return tern.reject(550, "5.7.0", "fields " .. count)
+end)
+"""
+
+
+def test_each_field_of_the_longest_header():
+    """Ten thousand fields, gone through one by one: the loop is not held until the worker is ended."""
+    with Tern(CONFIG, files={"hostile.lua": EACH}).start() as t:
+        message = ("X: %s\r\n" % ("x" * 90)) * 10000 + "\r\nx\r\n"
+        code, text = Client(t.port).mail("bob@client.example", ["alice@example.org"], message)
+        assert code == 550 and text.startswith("5.7.0 fields 10000"), (code, text)
+
+
 def measure(t, name):
     """The median of what fifty NOOPs took beside that script, in milliseconds."""
     stop, replies = threading.Event(), []
@@ -82,4 +99,4 @@ def measure(t, name):
 
 
 if __name__ == "__main__":
-    run([test_hostile])
+    run([test_hostile, test_each_field_of_the_longest_header])

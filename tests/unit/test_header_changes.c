@@ -133,11 +133,59 @@ static void test_random_edits(void)
     }
 }
 
+static struct message_head *edit(struct message_head *head, const char *removed, unsigned added)
+{
+    struct journal j = { 0 };
+    struct message_head *edited;
+    struct arena arena;
+
+    arena_init(&arena);
+    struct journal_writer w = { &j, &arena, TERN_HOOK_MESSAGE, NULL, NULL };
+    CU_ASSERT_EQUAL(journal_add(&w, JOURNAL_HEADER_REMOVE, 0, slice_cstr(removed), SLICE("")), 0);
+    while (added-- > 0)
+        CU_ASSERT_EQUAL(journal_add(&w, JOURNAL_HEADER_PREPEND, 0, SLICE("Ours"), SLICE("x")), 0);
+    CU_ASSERT_EQUAL(message_head_edit(head, &j, &edited), 0);
+    arena_fini(&arena);
+    message_head_unref(head);
+    return edited;
+}
+
+/* What steps add does not push the last field of a header that is as long as it may be out of their sight. */
+static void test_as_many_as_may_come(void)
+{
+    CLEANUP_BUF struct buf original = BUF_INIT;
+    struct header_change *changes = NULL;
+    struct arena arena;
+    unsigned removed = 0;
+
+    buf_add_cstr(&original, "First: x\r\n");
+    for (unsigned i = 2; i < MESSAGE_FIELDS_MAX; i++)
+        buf_add_cstr(&original, "A: 1\r\n");
+    buf_add_cstr(&original, "Last: x\r\n\r\nbody\r\n");
+    struct body *body = body_new(-1);
+    CU_ASSERT_EQUAL(body_append(body, buf_slice(&original)), 0);
+    struct message_head *head = edit(message_head_new(body, SLICE("Received: x\r\n")), "First", 2);
+    CU_ASSERT_EQUAL(message_head_count(head), MESSAGE_FIELDS_MAX + 2);
+    CU_ASSERT_PTR_NOT_NULL(message_head_find(head, SLICE("Last"), 0));
+    head = edit(head, "Last", 1);
+    CU_ASSERT_EQUAL(message_head_count(head), MESSAGE_FIELDS_MAX + 2);
+    CU_ASSERT_PTR_NULL(message_head_find(head, SLICE("Last"), 0));
+    arena_init(&arena);
+    int n = message_head_changes(head, &arena, &changes);
+    for (int i = 0; i < n; i++)
+        removed += changes[i].kind == HEADER_REMOVED;
+    CU_ASSERT_EQUAL(removed, 2);
+    arena_fini(&arena);
+    message_head_unref(head);
+    body_unref(body);
+}
+
 int main(void)
 {
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("header changes", NULL, NULL);
     CU_add_test(suite, "random edits", test_random_edits);
+    CU_add_test(suite, "as many as may come", test_as_many_as_may_come);
     CU_basic_run_tests();
     unsigned failed = CU_get_number_of_failures();
     CU_cleanup_registry();

@@ -8,6 +8,7 @@ struct reading {
     const char *at, *end;
     char address[FROM_ADDRESS_OCTETS_MAX + 1];
     size_t len;
+    bool cut;           /* more than that: of a name, no harm */
     bool angle, closed; /* inside of <>, behind it */
 };
 
@@ -46,9 +47,12 @@ static bool is_control(char c)
 
 static bool keep(struct reading *r, char c)
 {
-    if (is_control(c) || r->len == FROM_ADDRESS_OCTETS_MAX || r->closed)
+    if (is_control(c) || r->closed)
         return false;
-    r->address[r->len++] = c;
+    if (r->len == FROM_ADDRESS_OCTETS_MAX)
+        r->cut = true;
+    else
+        r->address[r->len++] = c;
     return true;
 }
 
@@ -90,7 +94,7 @@ static bool is_address(const struct reading *r)
         } else if (!quoted && strchr("<>,;:()[]\\", r->address[i]) != NULL)
             return false;
     }
-    return count == 1 && at > 0 && at + 1 < r->len && !quoted;
+    return count == 1 && at > 0 && at + 1 < r->len && !quoted && !r->cut;
 }
 
 static bool open_angle(struct reading *r)
@@ -99,6 +103,7 @@ static bool open_angle(struct reading *r)
         return false;
     r->angle = true;
     r->len = 0; /* what came so far was the name */
+    r->cut = false;
     return true;
 }
 
@@ -138,7 +143,7 @@ static bool one(struct reading *r)
     bool blank_before = false, words = false;
 
     r->len = 0;
-    r->angle = r->closed = false;
+    r->cut = r->angle = r->closed = false;
     while (r->at < r->end && (*r->at != ',' || r->angle)) {
         /* Two words and no angle: "alice @ b.example", or a name without an address. */
         words |= blank_before && r->len > 0 && !is_blank(*r->at) && *r->at != '<' && *r->at != '(' && !r->closed;

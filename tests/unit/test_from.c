@@ -93,6 +93,21 @@ static void test_bounds(void)
     memcpy(value + FROM_ADDRESS_OCTETS_MAX - 1, "@b", 3);
     CU_ASSERT_FALSE(from_each(str(value), note, NULL));
 
+    /* A name is no address: however long it is, the address behind it is somebody's. */
+    memset(value, 'a', FROM_ADDRESS_OCTETS_MAX + 1);
+    strcpy(value + FROM_ADDRESS_OCTETS_MAX + 1, " <c@d>");
+    seen[0] = '\0';
+    CU_ASSERT_TRUE(from_each(str(value), note, NULL));
+    CU_ASSERT_STRING_EQUAL(seen, "c@d|");
+    value[0] = value[FROM_ADDRESS_OCTETS_MAX] = '"';
+    seen[0] = '\0';
+    CU_ASSERT_TRUE(from_each(str(value), note, NULL));
+    CU_ASSERT_STRING_EQUAL(seen, "c@d|");
+    memset(value, 'a', FROM_ADDRESS_OCTETS_MAX + 2);
+    value[0] = '<';
+    strcpy(value + FROM_ADDRESS_OCTETS_MAX, "@b>");
+    CU_ASSERT_FALSE(from_each(str(value), note, NULL));
+
     strcpy(value, "((((((((((x)))))))))) a@b");
     CU_ASSERT_TRUE(from_each(str(value), note, NULL));
     strcpy(value, "(((((((((((x))))))))))) a@b");

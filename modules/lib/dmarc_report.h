@@ -19,6 +19,7 @@
 #define DMARC_REPORT_ROWS_MAX        200000
 #define DMARC_REPORT_DEPTH_MAX       32   /* of elements; the schema needs 6 */
 #define DMARC_REPORT_TEXT_OCTETS_MAX 1024 /* of one element; texts for people are cut there */
+#define DMARC_REPORT_TOKEN_OCTETS_MAX (256u << 10) /* of a tag or a comment; a block more may get through */
 #define DMARC_REPORT_AUTHS_MAX       100  /* signatures of a row: RFC 9990 3.1.3 */
 #define DMARC_REPORT_REASONS_MAX     16   /* of a row */
 #define DMARC_REPORT_MEMBERS_MAX     100  /* files in one zip */

@@ -25,7 +25,7 @@
 #define WRAPPING         "http://www.w3.org/2001/XMLSchema\nschema"
 #define CHUNK_OCTETS     65536
 #define FIRST_ROWS       16
-#define PARSE_BLOCK_MAX  (1u << 20)
+#define PARSE_BLOCK_MAX  65536
 
 /* ---- memory ---- */
 
@@ -126,6 +126,7 @@ struct dmarc_report_parser {
     struct dmarc_report_auth auth, dkims[DMARC_REPORT_AUTHS_MAX], spfs[DMARC_REPORT_AUTHS_MAX];
     tern_str count, begin, end;
     bool has_policy, begun, done;
+    uint64_t octets; /* that expat was given */
     /* the present leaf */
     const struct element *leaf;
     char text[DMARC_REPORT_TEXT_OCTETS_MAX + 1];
@@ -496,6 +497,18 @@ static void on_doctype(void *arg, const XML_Char *name, const XML_Char *system, 
 
 /* ---- the door ---- */
 
+/*
+ * A tag or comment that is not at its end is read from its beginning again with each block: without a bound one that
+ * is as long as a report may be would take minutes.
+ */
+static void check_token(struct dmarc_report_parser *p)
+{
+    XML_Index begin = XML_GetCurrentByteIndex(p->expat);
+
+    if (begin >= 0 && p->octets > (uint64_t)begin + DMARC_REPORT_TOKEN_OCTETS_MAX)
+        refuse(p, "a tag or a comment is longer than %u octets", DMARC_REPORT_TOKEN_OCTETS_MAX);
+}
+
 static void check_syntax(struct dmarc_report_parser *p, enum XML_Status status)
 {
     if (status != XML_STATUS_ERROR || p->done || p->error[0] != '\0')
@@ -515,6 +528,9 @@ static bool feed(struct dmarc_report_parser *p, const char *octets, size_t count
         check_syntax(p, XML_Parse(p->expat, octets, (int)n, 0));
         octets += n;
         count -= n;
+        p->octets += n;
+        if (!p->done && p->error[0] == '\0')
+            check_token(p);
     }
     return !p->done && p->error[0] == '\0';
 }

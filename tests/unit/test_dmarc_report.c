@@ -162,6 +162,40 @@ static void test_bomb(void)
     free(packed);
 }
 
+static void put_long(struct buf *out, const char *before, unsigned octets, const char *behind)
+{
+    buf_clear(out);
+    buf_add_cstr(out, before);
+    memset(buf_reserve(out, octets), 'x', octets);
+    out->len += octets;
+    buf_add_cstr(out, behind);
+}
+
+/* What is not at its end is read anew with each block: one tag of 64 MB took minutes, packed into 60 KB. */
+static void test_bound_of_tags(void)
+{
+    static const struct {
+        const char *before, *behind;
+    } rows[] = {
+        { "<feedback a=\"", "\">" META POLICY ROW "</feedback>" },
+        { "<feedback><!--", "-->" META POLICY ROW "</feedback>" },
+        { "<!--", "--><feedback>" META POLICY ROW "</feedback>" },
+        { "<feedback><", "/>" META POLICY ROW "</feedback>" },
+        { "<?x ", "?><feedback>" META POLICY ROW "</feedback>" },
+    };
+    CLEANUP_BUF struct buf text = BUF_INIT;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        put_long(&text, rows[i].before, DMARC_REPORT_TOKEN_OCTETS_MAX - 64, rows[i].behind);
+        CU_ASSERT_TRUE(is_read(buf_slice(&text), NULL, NULL));
+        put_long(&text, rows[i].before, DMARC_REPORT_TOKEN_OCTETS_MAX + 65536, rows[i].behind);
+        CU_ASSERT_TRUE(is_read(buf_slice(&text), NULL, "a tag or a comment is longer than"));
+    }
+    /* Text is no tag: it may be long, and is cut. */
+    put_long(&text, "<feedback><version>", 2 * DMARC_REPORT_TOKEN_OCTETS_MAX, "</version>" META POLICY ROW "</feedback>");
+    CU_ASSERT_TRUE(is_read(buf_slice(&text), NULL, NULL));
+}
+
 static void test_bound_of_rows(void)
 {
     CU_ASSERT_TRUE(is_read(SLICE("<feedback>" META POLICY ROW ROW "</feedback>"),
@@ -376,6 +410,7 @@ int main(void)
     CU_add_test(s, "what is read and what is refused", test_cases);
     CU_add_test(s, "bound of octets", test_bound_of_octets);
     CU_add_test(s, "a bomb", test_bomb);
+    CU_add_test(s, "the bound of tags", test_bound_of_tags);
     CU_add_test(s, "bound of rows", test_bound_of_rows);
     CU_add_test(s, "bound of depth", test_bound_of_depth);
     CU_add_test(s, "bound of texts", test_bound_of_texts);

@@ -20,7 +20,7 @@ struct forged_names {
 /*
  * RFC 8601 5: a reader of whatever make must not take the field for ours. `value`: what stands behind the colon. True:
  * its authserv-id is ours; or it has none that can be read, so that nobody knows what a reader makes of it; or a name
- * of ours stands as a word in front of its first `;`.
+ * of ours stands as a word in front of its first `;`, or so many words beyond ASCII that they are not gone through.
  */
 bool forged_is_ours(tern_str value, const struct forged_names *names);
 /*

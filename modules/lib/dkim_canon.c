@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "crlf.h"
 #include "dkim_run.h"
 
 static bool is_blank(char c)
@@ -31,24 +32,12 @@ static uint32_t hash_name(tern_str name)
 
 /* ---- the header, in fields ---- */
 
-static size_t line_octets(tern_str s)
-{
-    const char *at = s.ptr, *end = s.ptr + s.len;
-
-    while (at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
-        at++;
-        if (at - s.ptr >= 2 && at[-2] == '\r')
-            return (size_t)(at - s.ptr);
-    }
-    return s.len;
-}
-
 static size_t field_octets(tern_str s)
 {
-    size_t octets = line_octets(s);
+    size_t octets = crlf_line_octets(s);
 
     while (octets < s.len && is_blank(s.ptr[octets]))
-        octets += line_octets(dkim_str(s.ptr + octets, s.len - octets));
+        octets += crlf_line_octets(dkim_str(s.ptr + octets, s.len - octets));
     return octets;
 }
 

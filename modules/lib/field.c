@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "crlf.h"
 #include "dkim.h"
 
 #define FIELD_OCTETS_MIN 4 /* "a:" and its line end, which the last one may lack */
@@ -18,15 +19,10 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
-/* Behind the CRLF of this line; a lone LF is an octet like any other. */
+/* Behind the CRLF of this line. */
 static const char *line_end(const char *at, const char *end)
 {
-    while (at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
-        at++;
-        if (at[-2] == '\r')
-            return at;
-    }
-    return end;
+    return at + crlf_line_octets((tern_str){ at, (size_t)(end - at) });
 }
 
 static bool is_named(const char *at, const char *end, const char *name)
@@ -61,7 +57,7 @@ int field_only(tern_str header, const char *name, tern_str *ret)
     unsigned found = 0, fields = 0;
 
     for (; at < end && (counts || found < 2); at = next) {
-        next = at + 1 < end ? line_end(at + 1, end) : end;
+        next = line_end(at, end);
         while (next < end && is_blank(*next))
             next = line_end(next, end);
         if (counts && is_field(at, next) && ++fields > DKIM_FIELDS_MAX)

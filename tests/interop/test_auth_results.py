@@ -262,6 +262,25 @@ def test_many_forged():
         assert code == 550 and text.startswith("5.7.1 More than 1000 fields"), (code, text)
 
 
+def test_forged_at_the_end_of_the_longest_header():
+    """As many fields as a mail may have, the last one forged: what steps before add does not hide it."""
+    steps = STEPS.replace("    - auth_results\n", "    - dmarc: { exempt: [] }\n    - auth_results\n")
+    head, body = MESSAGE.split(b"\r\n\r\n", 1)
+    forged = b"Authentication-Results: mx.test; dmarc=pass header.from=bank.example\r\n"
+    fill = b"X-A: 1\r\n" * (10000 - 1 - len(head.split(b"\r\n")) - 1)
+    mail = b"X-DMARC-Quarantine: no\r\n" + fill + head + b"\r\n" + forged + b"\r\n" + body
+    known = zone()
+    known.put("_dmarc.example.net", "TXT", "v=DMARC1; p=quarantine")
+    with Server(known) as dns, server(dns, steps) as t:
+        got = deliver(t, mail, address="198.51.100.1")
+        values = fields(got)
+        assert len(values) == 1 and "dmarc=fail" in values[0], values
+        assert [v[:10] for v in fields(got, "X-DMARC-Quarantine")] == ["dmarc=fail"], fields(got, "X-DMARC-Quarantine")
+        assert got.count(b"X-A: 1\r\n") == fill.count(b"X-A"), got.count(b"X-A: 1\r\n")
+        code, text = connect(t).mail("bob@example.net", ["alice@example.org"], b"X-A: 1\r\n" + mail)
+        assert code == 552, (code, text)
+
+
 def test_every_group_has_the_field():
     """Two groups of recipients: one verification, the same field in both."""
     steps = STEPS + "    - lua: { script: mark.lua, mark: one }\n"
@@ -309,5 +328,6 @@ def test_configurations_that_are_wrong():
 
 
 if __name__ == "__main__":
-    run([test_all_together, test_why_a_mail_was_refused, test_peers_read_what_was_meant, test_many_forged, test_every_group_has_the_field,
+    run([test_all_together, test_why_a_mail_was_refused, test_peers_read_what_was_meant, test_many_forged,
+         test_forged_at_the_end_of_the_longest_header, test_every_group_has_the_field,
          test_configurations_that_are_wrong])

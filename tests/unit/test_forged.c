@@ -55,6 +55,9 @@ static void test_values(void)
         { "its A-label", "xn--bcher-kva.example; spf=pass", true },
         { "U-labels of another's", "k\xc3\xa4se.example; spf=pass", false },
         { "no UTF-8", "mx\xff.example; spf=pass", true },
+        { "words beyond ASCII in a comment in front", "(\xc3\xa4 \xc3\xb6 \xc3\xbc \xc3\x9f) a.example; spf=pass", false },
+        { "more of them than are looked at", "(\xc3\xa4 \xc3\xb6 \xc3\xbc \xc3\x9f \xc3\xa9) a.example; spf=pass", true },
+        { "behind the `;` nobody counts them", "a.example; (\xc3\xa4 \xc3\xb6 \xc3\xbc \xc3\x9f \xc3\xa9) x=pass", false },
     };
     tern_str others[] = { TERN_STR("mx2.example"), TERN_STR("*.example.org"), TERN_STR("xn--bcher-kva.example") };
     struct tern_list list = { others, 3 };

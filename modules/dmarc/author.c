@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * author.c - the domain of From, in the message as the client sent it. See dmarc.h. Source: RFC 9989 5.3.1, 11.5.
+ * author.c - the domains of From, in the message as the client sent it. See dmarc.h. Source: RFC 9989 5.3.1, 11.5.
  *
  * Several addresses are one author if they have one domain. What two readers might read in two ways (from.h) names no
  * author.
@@ -16,7 +16,8 @@
 
 struct reading {
     tern_call *call;
-    tern_str domain;
+    struct dmarc_work *work;
+    unsigned domains_max;
     const char *wrong;
 };
 
@@ -29,6 +30,14 @@ static tern_str a_labels(tern_call *call, tern_str domain)
     return idn_to_ascii(domain, out, &name) && dkim_name_is_valid(name, 1) ? name : TERN_STR("");
 }
 
+static bool is_known(const struct dmarc_work *w, tern_str domain)
+{
+    for (unsigned i = 0; i < w->author_count; i++)
+        if (dmarc_equal_nocase(w->authors[i], domain))
+            return true;
+    return false;
+}
+
 static bool each(void *arg, tern_str address)
 {
     struct reading *r = arg;
@@ -37,9 +46,12 @@ static bool each(void *arg, tern_str address)
 
     if (domain.len == 0)
         r->wrong = "the domain of From is none";
-    else if (r->domain.len > 0 && !dmarc_equal_nocase(r->domain, domain))
-        r->wrong = "From has addresses of several domains";
-    r->domain = domain;
+    else if (is_known(r->work, domain))
+        return true;
+    else if (r->work->author_count == r->domains_max)
+        r->wrong = r->domains_max == 1 ? "From has addresses of several domains" : "From has addresses of too many domains";
+    else
+        r->work->authors[r->work->author_count++] = domain;
     return r->wrong == NULL;
 }
 
@@ -53,9 +65,9 @@ static const char *read_field(tern_str whole, struct reading *r)
     return r->wrong;
 }
 
-const char *dmarc_author(tern_call *call, tern_str *ret)
+const char *dmarc_authors(tern_call *call, bool several, struct dmarc_work *w)
 {
-    struct reading r = { .call = call };
+    struct reading r = { .call = call, .work = w, .domains_max = several ? DMARC_AUTHORS_MAX : 1 };
     tern_str header, from;
 
     if (tern->header_octets(call, true, &header) < 0)
@@ -65,10 +77,7 @@ const char *dmarc_author(tern_call *call, tern_str *ret)
         return "the header has too many fields";
     if (count != 1)
         return count == 0 ? "the message has no From" : "the message has several From";
-    const char *wrong = read_field(from, &r);
-    if (wrong == NULL)
-        *ret = r.domain;
-    return wrong;
+    return read_field(from, &r);
 }
 
 bool dmarc_has_list_id(tern_call *call)

@@ -119,6 +119,36 @@ static tern_verdict judge(tern_call *call, const struct dmarc_conf *c, struct dm
     return ask_tables(call, c, w);
 }
 
+/* ---- authors ---- */
+
+static tern_verdict next_author(tern_call *call, const struct dmarc_conf *c, struct dmarc_work *w);
+
+/* Of several domains of From the one that counts: the strictest policy of those that fail; a pass only if all pass. */
+static unsigned weight(const struct dmarc_check *check)
+{
+    switch (check->result) {
+    case DMARC_RESULT_FAIL: return check->asked > DMARC_NONE ? 4 + check->asked : 3;
+    case DMARC_RESULT_TEMPERROR: return 4;
+    case DMARC_RESULT_PERMERROR: return 2;
+    case DMARC_RESULT_NONE: return 1;
+    default: return 0;
+    }
+}
+
+/* The check of one author has ended. RFC 9989 11.5: each is judged by itself. */
+static tern_verdict settle_author(tern_call *call, const struct dmarc_conf *c, struct dmarc_work *w)
+{
+    if (w->author_count > 1)
+        tern->note(call, "author", tern->format(call, "%s: %s", w->author.ptr, dmarc_result_name(w->check->result).ptr));
+    if (w->worst == NULL || weight(w->check) > weight(w->worst))
+        w->worst = w->check;
+    if (w->author_at < w->author_count)
+        return next_author(call, c, w);
+    w->check = w->worst;
+    w->author = w->check->in.author;
+    return judge(call, c, w);
+}
+
 /* ---- questions ---- */
 
 static tern_verdict go_on(tern_call *call, const struct dmarc_conf *c, struct dmarc_work *w, bool more)
@@ -134,7 +164,18 @@ static tern_verdict go_on(tern_call *call, const struct dmarc_conf *c, struct dm
         more = dmarc_answer(w->check, &failed);
     }
     dmarc_outcome_keep(call, w);
-    return judge(call, c, w);
+    return settle_author(call, c, w);
+}
+
+/* DMARC_AUTHORS_MAX times at most, however it comes about. */
+static tern_verdict next_author(tern_call *call, const struct dmarc_conf *c, struct dmarc_work *w)
+{
+    w->in.author = w->author = w->authors[w->author_at++];
+    w->check = tern->alloc(call, sizeof(*w->check));
+    w->notes = (struct outcome_octets){ .at = NULL };
+    if (dmarc_outcome_known(call, c, w, &w->in))
+        return settle_author(call, c, w);
+    return go_on(call, c, w, dmarc_start(w->check, &w->in));
 }
 
 static void on_answer(tern_call *call, const void *conf, const struct tern_dns_answer *answer, void *arg)
@@ -157,7 +198,8 @@ static void on_time(tern_call *call, const void *conf)
     if (w->done || w->check->phase == DMARC_PHASE_END)
         return;
     dmarc_give_up(w->check, "DNS took too long");
-    tern->complete(call, judge(call, conf, w));
+    w->author_at = w->author_count;
+    tern->complete(call, settle_author(call, conf, w));
 }
 
 /* ---- the handler ---- */
@@ -167,7 +209,6 @@ static tern_verdict on_message(tern_call *call, const void *conf)
     const struct dmarc_conf *c = conf;
     const tern_address *client = tern->client_address(call);
     struct dmarc_work *w = tern->alloc(call, sizeof(*w));
-    struct dmarc_input in = { .alloc = allocate, .arg = call };
 
     if (client->family == 0 || tern->user(call).len > 0)
         return TERN_NEXT;
@@ -177,18 +218,15 @@ static tern_verdict on_message(tern_call *call, const void *conf)
     }
     *tern->slot(call) = w;
     w->disposition = DMARC_NONE;
-    w->bad_from = dmarc_author(call, &w->author);
+    w->bad_from = dmarc_authors(call, c->bad_from == DMARC_BAD_FROM_NEXT, w);
     if (w->bad_from != NULL)
         return conclude(call, c, w);
-    dmarc_gather(call, &in, w);
+    w->in = (struct dmarc_input){ .registrable = c->compat == DMARC_RFC7489 ? dmarc_registrable : NULL,
+                                  .alloc = allocate, .arg = call };
+    dmarc_gather(call, &w->in, w);
     if (w->no_spf && w->no_dkim)
         return tern->fail(call, "neither spf nor dkim_verify has looked at the message before this step");
-    in.author = w->author;
-    in.registrable = c->compat == DMARC_RFC7489 ? dmarc_registrable : NULL;
-    w->check = tern->alloc(call, sizeof(*w->check));
-    if (dmarc_outcome_known(call, c, w, &in))
-        return judge(call, c, w);
-    return go_on(call, c, w, dmarc_start(w->check, &in));
+    return next_author(call, c, w);
 }
 
 static bool is_field_name(tern_str name)

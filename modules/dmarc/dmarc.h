@@ -41,6 +41,9 @@ enum dmarc_override {
     DMARC_OVERRIDE_SAMPLED_OUT,
 };
 
+#define DMARC_AUTHORS_MAX 4    /* domains of one From that are judged, each by itself */
+#define DMARC_REMOVED_MAX 1000 /* fields called as `header` says; a message with more of them is refused */
+
 #define DMARC_QUESTIONS_OF_TABLES_MAX (DMARC_IDENTIFIERS_MAX + 4)
 
 /* A look-up that may excuse a message. */
@@ -53,8 +56,12 @@ struct dmarc_excuse {
 
 /* One message. In the call's memory. */
 struct dmarc_work {
-    struct dmarc_check *check;
-    tern_str author;       /* the domain of From; empty: there is none */
+    struct dmarc_input in;
+    struct dmarc_check *check; /* of the author in question; in the end the one that counts */
+    struct dmarc_check *worst; /* of those that have ended */
+    tern_str authors[DMARC_AUTHORS_MAX];
+    unsigned author_count, author_at; /* author_at: the next one */
+    tern_str author;       /* the domain of From that counts; empty: there is none */
     const char *bad_from;  /* why */
     bool no_spf, no_dkim;  /* that step has not looked at the message */
     bool timed, done;
@@ -73,8 +80,11 @@ extern const struct tern_api *dmarc_api;
 
 /* ---- author.c: RFC 9989 5.3.1 ---- */
 
-/* The domain of From, A-labels in lower case. NULL, or why there is not exactly one. `ret` is the call's memory. */
-const char *dmarc_author(tern_call *call, tern_str *ret);
+/*
+ * The domains of From, A-labels in lower case, into `work`: one, or DMARC_AUTHORS_MAX at most if `several` may be.
+ * NULL, or why they cannot be told.
+ */
+const char *dmarc_authors(tern_call *call, bool several, struct dmarc_work *work);
 /* The id of the List-Id field as the client sent it, or empty. */
 bool dmarc_has_list_id(tern_call *call);
 

@@ -162,23 +162,34 @@ void dmarc_tell(tern_call *call, const struct dmarc_work *w)
 
 /* ---- what is done ---- */
 
-static void write_header(tern_call *call, const struct dmarc_conf *c, const struct dmarc_work *w)
+static unsigned count_fields(const tern_call *call, tern_str name)
+{
+    unsigned count = 0, all = tern->header_count(call);
+
+    for (unsigned i = 0; i < all; i++)
+        count += dmarc_equal_nocase(tern->header_at(call, i)->name, name);
+    return count;
+}
+
+static tern_verdict write_header(tern_call *call, const struct dmarc_conf *c, const struct dmarc_work *w)
 {
     struct text detail;
-    unsigned count = 0;
 
     if (c->header.len == 0)
-        return;
+        return TERN_NEXT;
     /* A field of that name that came with the message says nothing. */
-    while (tern->header(call, c->header.ptr, count) != NULL)
-        count++;
+    unsigned count = count_fields(call, c->header);
+    if (count > DMARC_REMOVED_MAX)
+        return tern->reply(call, TERN_REJECT, 550, "5.7.1", "More than %u fields %s that are not for you to write",
+                           DMARC_REMOVED_MAX, c->header.ptr);
     while (count > 0)
         (void)tern->header_remove(call, c->header.ptr, --count);
     if (w->bad_from != NULL || w->disposition != DMARC_QUARANTINE)
-        return;
+        return TERN_NEXT;
     begin(&detail);
     add_detail(&detail, w, w->check->result);
     (void)tern->header_prepend(call, c->header.ptr, str(&detail));
+    return TERN_NEXT;
 }
 
 /* NEXT: it is taken. */
@@ -200,9 +211,10 @@ tern_verdict dmarc_apply(tern_call *call, const struct dmarc_conf *c, const stru
 {
     tern_verdict verdict = refuse(call, c, w);
 
+    if (verdict == TERN_NEXT)
+        verdict = write_header(call, c, w);
     if (verdict != TERN_NEXT)
         return verdict;
-    write_header(call, c, w);
     if (w->disposition == DMARC_QUARANTINE && c->enforce && c->quarantine == DMARC_QUARANTINE_HOLD)
         return tern->hold(call, "DMARC policy of %s", w->author.ptr);
     return TERN_NEXT;

@@ -204,6 +204,32 @@ def test_arc():
             assert got.code == 550 and got.text.startswith("5.7.1 Email rejected"), got
 
 
+# ---- fields that are not theirs to write ----
+
+COUNT = r"""
+local tern = require "tern"
+tern.on("message", function(txn)
+  local count, last = 0, ""
+  for name, value in txn:headers() do
+    if name:lower() == "x-dmarc-quarantine" then count, last = count + 1, value end
+  end
+  return tern.reject(550, "5.7.0", count .. " " .. last)
+end)
+"""
+
+
+def test_fields_of_its_name():
+    """A thousand of them that came are taken off; with one more the mail is refused."""
+    rows = {"_dmarc.a.test": "v=DMARC1; p=quarantine", "spf.test": PASS}
+    field = b"x-dmarc-quarantine: no\r\n"
+    with Server(zone(rows)) as dns, server(dns, "exempt: []", **{"tell.lua": COUNT}) as t:
+        assert send(t, field * 1000 + mail("a.test")).text.startswith("5.7.0 1 dmarc=fail")
+        assert send(t, field * 1000 + mail("nobody.test")).text.startswith("5.7.0 0")
+        for count in (1001, 9000):
+            got = send(t, field * count + mail("a.test"))
+            assert got.code == 550 and got.text.startswith("5.7.1 More than 1000 fields X-DMARC-Quarantine"), got
+
+
 # ---- tables ----
 
 def test_lists_in_a_database():
@@ -415,7 +441,7 @@ if __name__ == "__main__":
         print("SKIP: %s" % e)
         sys.exit(77)
     try:
-        run([test_signatures, test_eight_signatures, test_enforced, test_time, test_arc, test_lists_in_a_database, test_the_recipe,
+        run([test_signatures, test_eight_signatures, test_enforced, test_time, test_arc, test_fields_of_its_name, test_lists_in_a_database, test_the_recipe,
              test_configurations_that_are_wrong, test_spamassassin, test_opendmarc, test_suffixes])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

@@ -7,7 +7,7 @@
 #include <lib/idn.h>
 
 #define ID_OCTETS_MAX     512 /* of an authserv-id that is read; a longer one is not known to be another's */
-#define FOREIGN_WORDS_MAX 4   /* beyond ASCII, in front of a `;`: each costs microseconds; with more it is not, either */
+#define FOREIGN_WORDS_MAX 4   /* beyond ASCII, in front of a `;`: each costs microseconds */
 
 static char lower(char c)
 {

@@ -49,7 +49,8 @@ static bool each(void *arg, tern_str address)
     else if (is_known(r->work, domain))
         return true;
     else if (r->work->author_count == r->domains_max)
-        r->wrong = r->domains_max == 1 ? "From has addresses of several domains" : "From has addresses of too many domains";
+        r->wrong = r->domains_max == 1 ? "From has addresses of several domains"
+                                       : "From has addresses of too many domains";
     else
         r->work->authors[r->work->author_count++] = domain;
     return r->wrong == NULL;

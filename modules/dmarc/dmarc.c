@@ -139,7 +139,8 @@ static unsigned weight(const struct dmarc_check *check)
 static tern_verdict settle_author(tern_call *call, const struct dmarc_conf *c, struct dmarc_work *w)
 {
     if (w->author_count > 1)
-        tern->note(call, "author", tern->format(call, "%s: %s", w->author.ptr, dmarc_result_name(w->check->result).ptr));
+        tern->note(call, "author",
+                   tern->format(call, "%s: %s", w->author.ptr, dmarc_result_name(w->check->result).ptr));
     if (w->worst == NULL || weight(w->check) > weight(w->worst))
         w->worst = w->check;
     if (w->author_at < w->author_count)

@@ -130,6 +130,11 @@ void auth_free(struct engine_auth *a)
     auth_wipe(a);
 }
 
+const struct engine_auth_result *engine_auth_failure(const struct engine_session *s)
+{
+    return s->auth != NULL && s->auth->is_failed ? &s->auth->result : NULL;
+}
+
 void engine_auth_cancel(struct engine_session *s)
 {
     auth_free(s->auth);
@@ -161,7 +166,7 @@ void auth_tell(struct engine_auth *a, struct engine_auth_result *result)
     auth_wipe(a);
 }
 
-static void tell_challenge(struct engine_auth *a, struct slice challenge)
+void auth_challenge(struct engine_auth *a, struct slice challenge)
 {
     struct engine_auth_result r = { .decision = { .verdict = TERN_NEXT }, .challenge = challenge };
 
@@ -291,7 +296,7 @@ static void challenge(struct run *run, struct slice octets)
         return;
     }
     buf_add(&a->rounds[a->round_count].challenge, octets);
-    tell_challenge(a, octets);
+    auth_challenge(a, octets);
 }
 
 static void take_step(struct engine_auth *a, enum sasl_step step);
@@ -461,7 +466,14 @@ static void ask_steps(struct engine_auth *a, unsigned forms)
 static void take_step(struct engine_auth *a, enum sasl_step step)
 {
     switch (step) {
-    case SASL_STEP_CHALLENGE: tell_challenge(a, buf_slice(&a->sasl.out)); break;
+    case SASL_STEP_CHALLENGE:
+        if (sasl_server_tells(&a->sasl, SASL_STEP_OK)) /* who hears it need not wait for the 235 */
+            accept(a);
+        else if (sasl_server_tells(&a->sasl, SASL_STEP_WRONG))
+            wrong(a);
+        else
+            auth_challenge(a, buf_slice(&a->sasl.out));
+        break;
     case SASL_STEP_VERIFY:
         if (a->known == SASL_EXTERNAL && !take_certificate(a))
             wrong(a);
@@ -575,6 +587,10 @@ void engine_auth_response(struct engine_session *s, struct slice response, engin
     assert(a != NULL && a->done == NULL);
     a->done = done_;
     a->arg = arg;
+    if (a->is_told) {
+        auth_end(a);
+        return;
+    }
     if (!a->sasl_leads) {
         struct auth_round *round = remember(a, response);
         a->replayed = a->round_count;

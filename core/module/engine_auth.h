@@ -43,6 +43,8 @@ void engine_auth_response(struct engine_session *session, struct slice response,
                           engine_auth_done done, void *arg);
 /* The client gave up: nothing was decided. Between a challenge and its response. */
 void engine_auth_cancel(struct engine_session *session);
+/* A login that has failed and whose end was not told yet: the client waits, or may still answer. Else NULL. */
+const struct engine_auth_result *engine_auth_failure(const struct engine_session *session);
 /* Appends the mechanisms for EHLO, "SCRAM-SHA-256 PLAIN"; nothing if none can be used now. */
 void engine_auth_offer(const struct engine_session *session, struct buf *out);
 /* Channel bindings of the connection's TLS, by name: octets written, or a negative errno. */

@@ -9,6 +9,9 @@
  * A login that succeeds waits as long, if its own address has failed before: who guesses would otherwise not
  * wait for the answer, as no answer would be one. Then the address is forgiven.
  *
+ * Some mechanisms tell the outcome by a challenge, behind which the client need not stay: it is counted and waited for
+ * before that.
+ *
  * Who guesses on many connections at once gets no more answers by that: how many of an address, and of a user, wait
  * now is counted, too, and the next one waits behind them, up to AUTH_WAIT_MS_MAX.
  */
@@ -183,15 +186,26 @@ static void accept_and_forgive(struct engine_auth *a)
     auth_accept(a);
 }
 
+void auth_end(struct engine_auth *a)
+{
+    if (!a->is_told && sasl_server_tells(&a->sasl, a->is_failed ? SASL_STEP_WRONG : SASL_STEP_OK)) {
+        a->is_told = true;
+        auth_challenge(a, buf_slice(&a->sasl.out));
+    } else if (a->is_failed) {
+        auth_tell(a, &a->result);
+    } else if (a->is_accepted) {
+        accept_and_forgive(a);
+    } else {
+        auth_accept(a);
+    }
+}
+
 static void on_timer(struct loop_timer *timer)
 {
     struct engine_auth *a = list_entry(timer, struct engine_auth, timer);
 
     auth_wait_no_more(a);
-    if (a->is_accepted)
-        accept_and_forgive(a);
-    else
-        auth_tell(a, &a->result);
+    auth_end(a);
 }
 
 void auth_accept_when_due(struct engine_auth *a)
@@ -202,7 +216,7 @@ void auth_accept_when_due(struct engine_auth *a)
     ask_address(a, KV_GET, &failures);
     uint64_t delay_ms = failures > 0 ? delay_for(s->auth_options, failures) : 0;
     if (delay_ms == 0) {
-        auth_accept(a);
+        auth_end(a);
         return;
     }
     a->is_accepted = true;
@@ -226,7 +240,9 @@ void auth_fail(struct engine_auth *a, const struct refusal *why)
     *r = (struct engine_auth_result){
         .decision = decision_of(&refusal, slice_of(s->facts->id), s->facts->memory),
         .user = auth_user(a),
+        .mechanism = slice_cstr(a->mechanism),
     };
+    a->is_failed = true;
     record_reply(session_record(s), r->decision.code, r->decision.enhanced, r->decision.text);
     /* What could not be found out is nobody's guess, and must not lock anybody out. */
     r->counted = why->verdict == TERN_REJECT;
@@ -237,7 +253,7 @@ void auth_fail(struct engine_auth *a, const struct refusal *why)
         metric_add(metric_counter("tern_auth_failures_total", "", "Logins that were refused."), 1);
     }
     if (r->delay_ms == 0)
-        auth_tell(a, r);
+        auth_end(a);
     else
         r->delay_ms = wait_for_turn(a, r->delay_ms);
 }

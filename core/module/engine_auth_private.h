@@ -46,12 +46,15 @@ struct engine_auth {
     struct loop_timer timer;
     bool is_accepted;
     bool is_waiting; /* counted as such */
+    bool is_failed;  /* `result` says how */
+    bool is_told;    /* by a challenge; the client is to answer that, whatever it says */
     struct engine_auth_result result;
 };
 
 void auth_free(struct engine_auth *a); /* in the midst of it; NULL is allowed */
 struct slice auth_user(const struct engine_auth *a);
 void auth_tell(struct engine_auth *a, struct engine_auth_result *result);
+void auth_challenge(struct engine_auth *a, struct slice challenge);
 
 /*
  * engine_auth_keys.c: makes the keys of `password` with salt and iterations of `keys`, then calls auth_derived(),
@@ -66,6 +69,8 @@ void auth_fail(struct engine_auth *a, const struct refusal *refusal);
 /* auth_accept(): at once, or as late as the last failure of this address was told. */
 void auth_accept_when_due(struct engine_auth *a);
 void auth_accept(struct engine_auth *a);
+/* What was decided, when it is due: by a challenge first, where the mechanism has one that tells it. */
+void auth_end(struct engine_auth *a);
 void auth_timer_init(struct engine_auth *a);
 void auth_wait_no_more(struct engine_auth *a); /* the client is gone; does nothing if it does not wait */
 struct slice auth_salt_key(void);

@@ -273,3 +273,8 @@ enum sasl_step sasl_server_verified(struct sasl_server *s, bool right)
     s->outcome = SASL_STEP_WRONG;
     return challenge(s, SASL_SERVER_SAID);
 }
+
+bool sasl_server_tells(const struct sasl_server *s, enum sasl_step end_of)
+{
+    return s->state == SASL_SERVER_SAID && s->outcome == end_of;
+}

@@ -64,6 +64,8 @@ bool sasl_server_as_given(struct sasl_server *s);
 /* `initial`: NULL if the client sent none. */
 enum sasl_step sasl_server_begin(struct sasl_server *s, const struct slice *initial);
 enum sasl_step sasl_server_input(struct sasl_server *s, struct slice response);
+/* Whether `out`, a challenge, tells the client that it ends with OK, or with WRONG, whatever is answered to it. */
+bool sasl_server_tells(const struct sasl_server *s, enum sasl_step end_of);
 /* Behind VERIFY. What is wrong may be told to the client first (tokens): a challenge, then WRONG. */
 enum sasl_step sasl_server_verified(struct sasl_server *s, bool right);
 /*

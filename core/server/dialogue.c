@@ -328,6 +328,15 @@ static void on_auth_result(void *arg, const struct engine_auth_result *r)
     s->ops->resumed(s->owner);
 }
 
+/* A login that failed is told in the log, too, if the client does not wait for its reply. */
+static void log_auth_left(const struct dialogue *s)
+{
+    const struct engine_auth_result *r = engine_auth_failure(s->engine);
+
+    if (r != NULL)
+        log_auth(s, r);
+}
+
 static void op_auth(void *owner, struct slice mechanism, const struct slice *initial)
 {
     struct dialogue *s = owner;
@@ -346,6 +355,7 @@ static void op_auth_cancel(void *owner)
 {
     struct dialogue *s = owner;
 
+    log_auth_left(s);
     engine_auth_cancel(s->engine);
 }
 
@@ -760,6 +770,7 @@ void dialogue_free(struct dialogue *s)
     if (s == NULL)
         return;
     s->ending = true;
+    log_auth_left(s);
     engine_session_free(s->engine);
     smtp_session_free(s->smtp);
     body_unref(s->body);

@@ -293,6 +293,51 @@ def test_a_login_in_the_clear_does_not_outlive_starttls():
         s.close()
 
 
+def scram_proof(c):
+    """SCRAM-SHA-256 by hand with the right password, up to its proof, which is given back to be said."""
+    first = b"n=" + USER.encode() + b",r=abcdefgh"
+    code, text = c.cmd("AUTH SCRAM-SHA-256 " + base64.b64encode(b"n,," + first).decode())
+    assert code == 334, text
+    said = base64.b64decode(text)
+    nonce, salt, count = (x[2:] for x in said.split(b","))
+    salted = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), base64.b64decode(salt), int(count))
+    final = b"c=" + base64.b64encode(b"n,,") + b",r=" + nonce
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    signature = hmac.digest(hashlib.sha256(key).digest(), first + b"," + said + b"," + final, "sha256")
+    return base64.b64encode(final + b",p=" + base64.b64encode(bytes(a ^ b for a, b in zip(key, signature)))).decode()
+
+
+def test_what_a_challenge_tells_is_waited_for():
+    """A token is refused, and SCRAM's proof confirmed, before the last reply: who leaves then, or earlier, has waited and is counted."""
+    token = "AUTH XOAUTH2 " + base64.b64encode(b"user=%s\x01auth=Bearer wr0ng\x01\x01" % USER.encode()).decode()
+    with server(delay="150ms") as t:
+        start(t)
+        for n, end in enumerate(("*", "hang up", "hang up early", "AQ=="), 1):
+            c = Client(t.port)
+            c.cmd("EHLO client.example")
+            began = time.monotonic()
+            c.send(token + "\r\n")
+            if end == "hang up early":
+                wait_for(lambda: t.metric("tern_auth_failures_total") == n)
+            else:
+                assert c.reply()[0] == 334
+                assert time.monotonic() - began >= 0.15 * 2 ** (n - 1) - 0.05, n
+            if not end.startswith("hang"):
+                assert c.cmd(end)[0] == (501 if end == "*" else 535)
+                assert c.cmd("NOOP")[0] == 250
+            c.close()
+            wait_for(lambda: t.log_text().count("mechanism=XOAUTH2 user=%s result=refused" % USER) == n)
+            assert t.metric("tern_auth_failures_total") == n
+        c = Client(t.port)
+        c.cmd("EHLO client.example")
+        proof = scram_proof(c)
+        began = time.monotonic()
+        assert c.cmd(proof)[0] == 334
+        assert time.monotonic() - began >= 1.15, "as late as the last failure"
+        assert c.cmd("")[0] == 235
+        assert t.log_text().count("result=refused") == 4 and t.log_text().count("result=ok") == 1
+
+
 def test_guessing_gets_slower():
     """Each failure of an address or a user, in whatever session, doubles the wait, for the right password from that address, too."""
     with server(delay="200ms") as t:
@@ -382,5 +427,5 @@ def test_nobody_relays_without():
 
 if __name__ == "__main__":
     run([test_swaks, test_curl, test_smtplib, test_msmtp, test_gsasl, test_over_tls, test_scram_plus, test_external,
-         test_a_login_in_the_clear_does_not_outlive_starttls, test_guessing_gets_slower,
-         test_side_by_side_is_no_faster, test_hang_up_while_it_takes_longer, test_nobody_relays_without])
+         test_a_login_in_the_clear_does_not_outlive_starttls, test_what_a_challenge_tells_is_waited_for,
+         test_guessing_gets_slower, test_side_by_side_is_no_faster, test_hang_up_while_it_takes_longer, test_nobody_relays_without])

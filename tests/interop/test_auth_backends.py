@@ -293,7 +293,7 @@ def test_auth_dovecot_hangs_up_between():
             assert c.cmd("AUTH LOGIN") == (334, "VXNlcm5hbWU6")
             heard.set()
             assert gone.wait(60 * SLOW)
-            t.log_text()  # it has dealt with that
+            t.settle()  # it has dealt with that
             heard.clear()
             assert c.cmd(b64("alice"))[0] == 454
             assert c.cmd("NOOP")[0] == 250
@@ -407,7 +407,7 @@ def test_auth_dovecot_yes_out_of_turn():
             assert c.cmd("AUTH LOGIN")[0] == 334
             heard.set()
             assert said.wait(60 * SLOW)
-            t.log_text()  # it has dealt with that
+            t.settle()  # it has dealt with that
             assert c.cmd(b64("alice"))[0] == 454
             assert c.cmd("NOOP")[0] == 250
             c.close()
@@ -472,7 +472,7 @@ def by_users(path, headers, body):
 
 def test_auth_http():
     with Service(by_users) as service:
-        step = "auth_http: { url: 'http://127.0.0.1:%d/login', token: t0ken }" % service.port
+        step = "auth_http: { url: 'http://127.0.0.1:%d/login', token: t0ken, request_timeout: 20s }" % service.port
         with Tern(SUBMISSION.replace("%s", step)).start() as t:
             the_table(t, ("PLAIN", "LOGIN"))
             the_table(t, ("PLAIN",))
@@ -574,7 +574,7 @@ def test_auth_http_tls():
         good, other = certificate(folder, "good", "127.0.0.1"), certificate(folder, "other", "other.example")
         for what, cert, ca, want in (("good", good, good, 235), ("unknown signer", good, other, 454), ("another name", other, other, 454)):
             with Service(by_users, cert) as service:
-                step = "auth_http: { url: 'https://127.0.0.1:%d/login', ca_file: %s.pem }" % (service.port, ca)
+                step = "auth_http: { url: 'https://127.0.0.1:%d/login', ca_file: %s.pem, request_timeout: 20s }" % (service.port, ca)
                 with Tern(SUBMISSION.replace("%s", step)).start() as t:
                     assert login(t, "alice", "open sesame") == want, what
                     assert (len(service.asked) > 0) == (want == 235), what
@@ -609,7 +609,7 @@ def test_introspection():
         token = body.split(b"&")[0][6:].decode()
         return 200, json.dumps(tokens.get(token, {"active": False})).encode()
     with Service(decide) as service:
-        step = "auth_http: { introspect: 'http://127.0.0.1:%d/introspect', client_id: tern, client_secret: s3cret, scope: smtp }" % service.port
+        step = "auth_http: { introspect: 'http://127.0.0.1:%d/introspect', client_id: tern, client_secret: s3cret, scope: smtp, request_timeout: 20s }" % service.port
         with Tern(SUBMISSION.replace("%s", step)).start() as t:
             c = hello(t)
             assert "XOAUTH2" in c.ehlo and "OAUTHBEARER" in c.ehlo and "PLAIN" not in c.ehlo, c.ehlo

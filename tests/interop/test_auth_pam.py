@@ -29,7 +29,7 @@ PASSWD = "alice:open sesame:tern\nbob:pass word:tern\na'b:quote:tern\no*:star:te
 RIGHT = [("alice", "open sesame"), ("bob", "pass word"), ("gr\u00fcn", "\u00fc\u00f6"), ("a'b", "quote"), ("o*", "star")]
 
 
-def server(services=None, options="cache: 0", rules="pam tern\n", config=CONFIG):
+def server(services=None, options="cache: 0, request_timeout: 20s", rules="pam tern\n", config=CONFIG):
     """services: {name: text} for the folder that PAM reads instead of /etc/pam.d."""
     t = LocalTern(config.replace("%s", options), rules=rules)
     matrix = "auth required %s passdb={dir}/matrix\naccount required %s passdb={dir}/matrix\n" % (MATRIX, MATRIX)
@@ -166,6 +166,7 @@ def test_slow():
         t.write("pam.d/tern", "auth [success=1 default=ignore] pam_succeed_if.so quiet user != slow\nauth required pam_exec.so quiet %s/hang\n"
                 "auth required %s passdb=%s/matrix\naccount required pam_permit.so\n" % (t.dir, MATRIX, t.dir))
         t.start()
+        wait_for(lambda: login(t, "alice", "open sesame") == 235)  # tern-local is there
         with concurrent.futures.ThreadPoolExecutor(5) as pool:
             start = time.monotonic()
             slow = [pool.submit(login, t, "slow", "x") for _ in range(3)]
@@ -212,7 +213,7 @@ def test_stopped():
 def test_hangs_whole():
     """tern-local itself does not answer: 454 when the time is over, and nobody else waits."""
     with server(options="cache: 0, request_timeout: %ds" % SLOW).start() as t:
-        assert login(t, "alice", "open sesame") == 235
+        wait_for(lambda: login(t, "alice", "open sesame") == 235)
         pid = t.local_pid()
         freeze(pid)
         try:

@@ -19,7 +19,7 @@ STEPS = """    - spf
     - dkim_verify
     - auth_results
 """
-CHECKS = CONFIG.replace("    - lua: { script: filter.lua }\n", STEPS).replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\ntemp:')
+CHECKS = CONFIG.replace("    - lua: { script: filter.lua }\n", STEPS).replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], timeout: 20s, tries: 1 }\ntemp:')
 OPENDMARC = """Socket inet:{port}@[127.0.0.1]
 AuthservID opendmarc.test
 TrustedAuthservIDs mx.test

@@ -180,7 +180,7 @@ def test_no_bounce_of_a_bounce():
 
 def test_expiry_bounces():
     with Sink({"*": "451 4.7.1 Not now"}) as sink:
-        with server(*FAR, smtp=sink.port, expire="%ds" % (3 * SLOW)) as t:
+        with server(*FAR, smtp=sink.port, expire="%ds" % (6 + SLOW)) as t:  # time for a first try
             ident = send(t, ["x@far.example"])
             got = one_notice(t)
             assert got["x@far.example"][:2] == ("failed", "4.4.7"), got
@@ -268,7 +268,7 @@ def test_peer_that_knows_helo_only():
 
 def test_connections_are_reused():
     with Sink() as sink:
-        with server('  far: { type: smtp, to: ["127.0.0.1:{smtp}"], connections_max: 1, messages_max: 10 }\n', FAR[1],
+        with server('  far: { type: smtp, to: ["127.0.0.1:{smtp}"], connections_max: 1, messages_max: 10, idle: 5m }\n', FAR[1],
                     smtp=sink.port) as t:
             c = Client(t.port)
             for i in range(20):
@@ -328,7 +328,8 @@ def test_connection_that_was_closed_while_idle():
                 ident = send(t, ["x%d@far.example" % i])
                 wait_for(lambda: len(sink.mails) == i + 1)
                 idle(t)
-                time.sleep(0.4)
+                wait_for(lambda: all(s.fileno() < 0 for s in sink.open))
+                t.settle()  # it has heard of that
             assert " deferred " not in t.log_text(), ident
 
 

@@ -266,7 +266,7 @@ def recipe():
     with open(os.path.join(ROOT, "docs", "dmarc.md")) as f:
         config = re.search(r"```yaml\n(.*?)```", f.read(), re.S).group(1)
     for old, new in (("0.0.0.0:25\"", "127.0.0.1:{port}\", proxy: [127.0.0.1]"), ("spool: /var/spool/tern\n", ""),
-                     ("servers: [127.0.0.1]", 'servers: ["127.0.0.1:{dns}"]'), ("/var/mail/%{domain}", "{dir}/mail")):
+                     ("servers: [127.0.0.1]", 'servers: ["127.0.0.1:{dns}"], timeout: 20s'), ("/var/mail/%{domain}", "{dir}/mail")):
         assert old in config, old
         config = config.replace(old, new)
     return config

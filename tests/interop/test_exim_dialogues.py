@@ -18,7 +18,7 @@ from ternlib import SLOW, Client, Tern, free_port, need_shared, run
 HERE = os.path.dirname(os.path.abspath(__file__))
 EXIM = need_shared("corpora", "smtp", "exim")
 OTHER = "127.0.0.3"  # what the scripts call HOSTIPV4: the machine's address beside the loopback
-PACE = 2 * SLOW  # time-outs and pauses of theirs are so much longer here: many are held at once, maybe on a busy machine
+PACE = 1 + 2 * SLOW  # time-outs and pauses of theirs are so much longer here: many are held at once, maybe on a busy machine
 PLAIN = dict(listener="", top="", steps="- domains: { networks: [127.0.0.0/8] }", files={})
 JUDGE = """
 local tern = require "tern"

@@ -159,18 +159,18 @@ def timed_421(c, seconds, start):
 
 
 def test_timeouts():
-    with server("timeouts: { command: %ds, data_start: 1s, data_block: 1s }\n" % (2 * SLOW)) as t:
+    with server("timeouts: { command: %ds, data_start: 3s, data_block: 3s }\n" % (4 + SLOW)) as t:
         c = Client(t.port)
         start = time.monotonic()
         c.cmd("EHLO client.example")
-        timed_421(c, 2 * SLOW, start)
+        timed_421(c, 4 + SLOW, start)
         for text in ("", "Subject: x\r\n"):
             c = Client(t.port)
             start = time.monotonic()
             c.send("EHLO client.example\r\nMAIL FROM:<a@client.example>\r\nRCPT TO:<alice@example.org>\r\nDATA\r\n")
             assert [c.reply()[0] for _ in range(4)] == [250, 250, 250, 354]
             c.send(text)
-            timed_421(c, 1, start)
+            timed_421(c, 3, start)
         assert t.queue() == [] and t.maildir("alice") == []
         wait_for(lambda: t.status()["sessions"] == 0)
 

@@ -160,19 +160,22 @@ def test_a_client_that_leaves_before_the_250():
     """Its message is delivered (RFC 1047), and log and record know of it."""
     with Tern(CONFIG) as t:
         t.start()
-        for n in range(20):
+        accepted = lambda: re.findall(r" ([0-9a-z]{13}) accepted ", t.log_text())
+        for n in range(200):
             c = Client(t.port)
             for line in ("EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<alice@example.org>"):
                 assert c.cmd(line)[0] == 250
             assert c.cmd("DATA")[0] == 354
             c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
             c.send("Subject: %d\r\n\r\nx\r\n.\r\n" % n)
+            time.sleep(n // 20 * 0.002)  # a reset that is seen before the mail was read takes it along
             c.close()
+            if n >= 19 and n % 20 == 19 and accepted():
+                break
         wait_for(lambda: t.metric("tern_sessions") == 0 and t.queue() == [])
-        delivered = re.findall(r" ([0-9a-z]{13}) delivered ", t.log_text())
-        accepted = re.findall(r" ([0-9a-z]{13}) accepted ", t.log_text())
-        assert delivered and sorted(delivered) == sorted(accepted), (delivered, accepted)
-        wait_for(lambda: any(r.get("stored") for r in t.why(delivered[-1])))
+        delivered = lambda: re.findall(r" ([0-9a-z]{13}) delivered ", t.log_text())
+        wait_for(lambda: delivered() and sorted(delivered()) == sorted(accepted()))
+        wait_for(lambda: any(r.get("stored") for r in t.why(delivered()[-1])))
 
 
 class Strace:

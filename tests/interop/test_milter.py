@@ -297,8 +297,8 @@ def test_hold_and_discard():
         assert send(p, rcpts=["last@example.org"])[0] == 250
         arrived(sink, "last@example.org")
         assert len(sink.mails) == 1
-        log = t.log_text()
-        assert re.search(r" held client=127\.0\.0\.1 .*mta_id=\w+ .*reason=\"smells of ham\"", log) and " discarded " in log and " accepted " in log, log
+        held = r" held client=127\.0\.0\.1 .*mta_id=\w+ .*reason=\"smells of ham\""
+        wait_for(lambda: (lambda log: re.search(held, log) and " discarded " in log and " accepted " in log)(t.log_text()))
 
 
 # ---- many mails, many connections, reload, stop ----
@@ -436,7 +436,7 @@ def test_signed_and_verified():
     config = CONFIG.replace("    - lua: { script: filter.lua }\n", """    - spf: { networks: [] }
     - dkim_verify
     - dkim_sign: { selector: s1, key: "s1.pem", canonicalization: %s }
-""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\ntemp:')
+""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], timeout: 20s, tries: 1 }\ntemp:')
     with tempfile.TemporaryDirectory() as folder, Dns({}) as dns:
         k = Key(folder, "s1")
         dns.put("s1._domainkey.example.net", k.record)
@@ -467,7 +467,7 @@ def test_what_is_found_out():
     - dmarc: { enforce: true }
     - auth_results
     - hello: { greeting: seen }
-""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\ntemp:')
+""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], timeout: 20s, tries: 1 }\ntemp:')
     with tempfile.TemporaryDirectory() as folder, Sink() as sink:
         k = Key(folder, "s1")
         zone = Zone({"example.net": [{"TXT": "v=spf1 ip4:192.0.2.77 -all"}], "_dmarc.example.net": [{"TXT": "v=DMARC1; p=reject"}],
@@ -531,7 +531,7 @@ end, { claims = true })
     - lua: { script: filter.lua }
     - srs: { domain: srs.example.org, secrets: a-long-secret-of-the-test }
     - arc_seal: { domain: example.org, selector: s1, key: s1.pem }
-""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\ntemp:')
+""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], timeout: 20s, tries: 1 }\ntemp:')
     with tempfile.TemporaryDirectory() as folder, Sink() as sink, Server(Zone({})) as dns:
         k = Key(folder, "s1")
         t = Tern(config, files={"filter.lua": alias}, command="milter", dns=dns.port)
@@ -561,6 +561,7 @@ end)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, Sink() as sink:
         silent.bind(("127.0.0.1", 0))
         config = CONFIG.replace("temp:", 'dns: { servers: ["127.0.0.1:%d"], tries: 1, timeout: 24s }\ntemp:' % silent.getsockname()[1])
+        config = config.replace("filter.lua }", "filter.lua, timeout: 2m }")
         with server(config, files={"filter.lua": script}) as t, postfix(t, sink, "milter_command_timeout = 20s") as p:
             c = Client(p.port)
             c.cmd("EHLO client.example")
@@ -583,7 +584,7 @@ def test_the_page():
     second = free_port()
     config = config.replace(":8891", ":{port}").replace(":8892", ":{second}").replace("/var/lib/tern/", "{dir}/")
     assert "{port}" in config and "{second}" in config and config.count("{dir}") == 2
-    config += 'temp: {dir}\ndns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\n'
+    config += 'temp: {dir}\ndns: { servers: ["127.0.0.1:{dns}"], timeout: 20s, tries: 1 }\n'
     with tempfile.TemporaryDirectory() as folder, Dns({}) as dns, Sink() as sink:
         k = Key(folder, "s1")
         t = Tern(config, files={"filters/attachments.lua": FILTER}, command="milter", second=second, dns=dns.port)

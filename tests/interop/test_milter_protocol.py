@@ -269,7 +269,7 @@ def test_bounds():
 
 def test_times():
     """A server that says nothing, or half a packet and then dribbles, is not waited for longer than the two time-outs say."""
-    with server("timeouts: { milter: %ds, data_block: %ds }" % (2 * SLOW, 2 * SLOW)) as t:
+    with server("timeouts: { milter: %ds, data_block: %ds }" % (4 + SLOW, 2 * SLOW)) as t:
         with Mta(t.port) as m:
             m.begin()
             assert m.is_closed()

@@ -132,8 +132,8 @@ def test_hold_and_discard():
         assert send(p, rcpts=["last@example.org"])[0] == 250
         arrived(sink, "last@example.org")
         assert len(sink.mails) == 1 and len(p.queued("hf")) == 1, (sink.mails, p.queued(""))
-        log = t.log_text()
-        assert re.search(r" held client=127\.0\.0\.1 .*mta_id=\w+ .*reason=\"smells of ham\"", log) and " discarded " in log and " accepted " in log, log
+        held_line = r" held client=127\.0\.0\.1 .*mta_id=(\w+) .*reason=\"smells of ham\""
+        log = wait_for(lambda: (lambda log: log if re.search(held_line, log) and " discarded " in log and " accepted " in log else None)(t.log_text()))
         ident = re.search(r" held .*mta_id=(\w+)", log).group(1)
         for words in (("-qQ", "-Q", "-qI" + ident), ("-qI" + ident,)):  # as docs/milter.md has it
             r = p.run(*words)
@@ -157,7 +157,9 @@ def test_no_answer():
     """F=T: without Tern mail is put off, and taken when it is back; a step that fails; steps that take long, at RCPT longer than Sendmail waits."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, Sink() as sink:
         silent.bind(("127.0.0.1", 0))
-        config = CONFIG.replace("temp:", 'dns: { servers: ["127.0.0.1:%d"], tries: 1, timeout: %ds }\ntemp:' % (silent.getsockname()[1], 13))
+        # The step takes well beyond R=.
+        config = CONFIG.replace("temp:", 'dns: { servers: ["127.0.0.1:%d"], tries: 1, timeout: 20s }\ntemp:' % silent.getsockname()[1])
+        config = config.replace("filter.lua }", "filter.lua, timeout: 2m }")
         with server(config, files={"filter.lua": BAD}) as t, Sendmail(sink.port, INET.replace("R:60s", "R:11s") % t.port) as p:
             code, text = send(p, rcpts=["broken@example.org"])
             assert code == 451 and text.startswith("4.3.0 temporary failure"), (code, text)
@@ -214,7 +216,8 @@ def test_what_sendmail_tells():
             assert send(p)[0] == 250
             got = told("alice@example.org")
             assert got[:7] == ["127.0.0.1", "client.example", "nobody", "clear", "clear", "sendmail.test", "MTA"] and got[9] == "-", got
-            assert re.match(r"8\.\d+", got[7]) and "mta_id=" + got[8] in t.log_text() and got[8].encode() in arrived(sink, "alice@example.org")[0].data, got
+            wait_for(lambda: "mta_id=" + got[8] in t.log_text())
+            assert re.match(r"8\.\d+", got[7]) and got[8].encode() in arrived(sink, "alice@example.org")[0].data, got
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             context.load_cert_chain(p.dir + "/cert.pem", p.dir + "/key.pem")
@@ -264,7 +267,7 @@ def test_what_is_found_out():
     - dmarc: { enforce: true, exempt: [] }
     - auth_results
     - dkim_sign: { selector: s1, key: "s1.pem", missing_key: skip }
-""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\ntemp:')
+""").replace("temp:", 'dns: { servers: ["127.0.0.1:{dns}"], timeout: 20s, tries: 1 }\ntemp:')
     with tempfile.TemporaryDirectory() as folder, Sink() as sink:
         k = Key(folder, "s1")
         zone = Zone({"example.net": [{"TXT": "v=spf1 ip4:127.0.0.2 -all"}], "_dmarc.example.net": [{"TXT": "v=DMARC1; p=reject"}],
@@ -309,7 +312,7 @@ def test_the_page():
     assert len(lines) == 3, lines
     second, msa = free_port(), free_port()
     config = config.replace(":8891", ":{port}").replace(":8892", ":{second}").replace("/var/lib/tern/", "{dir}/")
-    config += 'temp: {dir}\ndns: { servers: ["127.0.0.1:{dns}"], tries: 1 }\n'
+    config += 'temp: {dir}\ndns: { servers: ["127.0.0.1:{dns}"], timeout: 20s, tries: 1 }\n'
     with tempfile.TemporaryDirectory() as folder, Dns({}) as dns, Sink() as sink:
         k = Key(folder, "s1")
         t = Tern(config, files={"filters/attachments.lua": FILTER}, command="milter", second=second, dns=dns.port)

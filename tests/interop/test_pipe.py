@@ -66,6 +66,16 @@ def said(t, *words):
     wait_for(lambda: any(all(w in line for w in words) for line in t.log_now().splitlines()), 30)
 
 
+def whole(path):
+    """What stands in it; None while its line has no end, as another try may be writing it."""
+    try:
+        with open(path) as f:
+            text = f.read()
+    except FileNotFoundError:
+        return None
+    return text if text.endswith("\n") else None
+
+
 def settled(t):
     """the queue is empty"""
     return t.queue() == []
@@ -258,10 +268,7 @@ def test_hangs():
         send(t)
         said(t, " deferred ", "451 4.3.0 the command took too long, and was ended")
         for name in ("pid", "child"):
-            wait_for(lambda: os.path.getsize(os.path.join(t.users.home("alice"), name)) > 0 if
-                     os.path.exists(os.path.join(t.users.home("alice"), name)) else False)  # by another try, if that one was too slow
-            with open(os.path.join(t.users.home("alice"), name)) as f:
-                pid = int(f.read())
+            pid = int(wait_for(lambda: whole(os.path.join(t.users.home("alice"), name))))  # by another try, if that one was too slow
 
             def gone():
                 """the command and what it started have ended"""
@@ -335,11 +342,7 @@ def test_stopped():
               "echo $PPID > {dir}/home/alice/once\nkill -STOP $PPID\nexit 0\n")
     with server(script, options=", timeout: %ds" % (2 * SLOW)).start() as t:
         send(t)
-        once = os.path.join(t.users.home("alice"), "once")
-        wait_for(lambda: os.path.exists(once) and os.path.getsize(once) > 0, 20)
-        with open(once) as f:
-            pid = int(f.read())
-        assert open("/proc/%d/status" % pid).read().startswith("Name:")
+        pid = int(wait_for(lambda: whole(os.path.join(t.users.home("alice"), "once"))))
         said(t, "works for user alice, does not end in time")
         wait_for(lambda: not os.path.exists("/proc/%d" % pid), 20)
         wait_for(lambda: settled(t), 60)
@@ -366,14 +369,12 @@ def test_killed_in_the_midst():
               "echo $PPID > {dir}/home/alice/once\nexec sleep 600\n")
     with server(script).start() as t:
         send(t)
-        once = os.path.join(t.users.home("alice"), "once")
-        wait_for(lambda: os.path.exists(once) and os.path.getsize(once) > 0, 20)
+        child = int(wait_for(lambda: whole(os.path.join(t.users.home("alice"), "once"))))
         os.kill(t.local_pid(), signal.SIGKILL)
-        with open(once) as f:
-            try:
-                os.kill(int(f.read()), signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it was quicker
+        try:
+            os.kill(child, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it was quicker
         said(t, " deferred ", "451 4.3.0 tern-local ended without an answer")
         mail = os.path.join(t.users.home("alice"), "mail")
         wait_for(lambda: os.path.exists(mail) and settled(t), 30)

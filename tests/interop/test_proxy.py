@@ -123,7 +123,7 @@ def test_others_are_clients_themselves():
 
 def test_what_is_no_header():
     """The connection ends without a word, and the log says why."""
-    with server(wait="%ds" % (2 * SLOW)) as t:
+    with server(wait="%ds" % (3 + SLOW)) as t:
         for header, why in ((b"EHLO client.example\r\n", "got something that is no PROXY header"),
                             (b"PROXY TCP4 here there 1 2\r\n", "got an address that is none"),
                             (v2()[:13] + b"\x12" + v2()[14:], "got an address family that is no stream"),
@@ -195,7 +195,7 @@ listen mail
 
 def test_haproxy():
     need("haproxy")
-    for send in ("send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id", "send-proxy-v2 check inter 200ms"):
+    for send in ("send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id", "send-proxy-v2 check inter 200ms fall 1000"):
         with server('["127.0.0.3"]') as t, Haproxy(t.port, send) as h:
             c = Client.__new__(Client)
             c.sock = socket.create_connection(("127.0.0.1", h.port), 30 * SLOW, source_address=("127.0.0.9", 0))

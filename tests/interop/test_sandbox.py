@@ -118,7 +118,7 @@ def test_mail_goes_through_and_the_level_is_told():
         assert "sandbox   landlock " in t.cli("status").stdout
         assert "sandbox=\"landlock " in t.log_text()
         t.cli("queue", "list")
-        assert t.why(t.log_text().split(" accepted ")[0].split()[-1])
+        assert t.why(wait_for(lambda: " accepted " in t.log_text() and t.log_text()).split(" accepted ")[0].split()[-1])
         with open("/proc/%d/status" % t.worker_pid()) as f:
             status = f.read()
         assert "Seccomp:\t2" in status and "NoNewPrivs:\t1" in status

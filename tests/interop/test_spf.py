@@ -203,7 +203,7 @@ def test_why_and_time():
         assert t.metric("tern_spf_fail_total") == 1
     with Server(zone) as dns:
         dns.silent.add("silent.test")
-        config = CONFIG.replace("{options}", "exempt: [], temperror: defer, identity: mail, lookup_time: %ds" % (2 * SLOW))
+        config = CONFIG.replace("{options}", "exempt: [], temperror: defer, identity: mail, lookup_time: %ds" % (4 + SLOW))
         with Tern(config, files={"tell.lua": TELL}, dns=dns.port).start() as t:
             c = Client(t.port, greet=False)
             c.send("PROXY TCP4 192.0.2.1 127.0.0.1 40000 25\r\n")

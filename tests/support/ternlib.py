@@ -223,14 +223,21 @@ class Tern:
         return int(pids[0]) if pids else None
 
     def at_work(self):
-        """a thread of the server wants to run, or waits for the disk: it has not dealt yet with what it was given"""
+        """a thread of the server wants to run, waits for the disk or was stopped: it has not dealt yet with what it was given"""
         if self.process is None:
             return False
         found, more = [], [self.process.pid]
         while more:
             found += more
             more = [c for pid in more for c in children(pid)]
-        return any(s in "RD" for pid in found for s in states(pid))
+        return any(s in "RDTt" for pid in found for s in states(pid))
+
+    def settle(self, seconds=20):
+        """Waits until no thread of it is at work, in three looks one behind the other; no longer than that: a step may never end."""
+        looks, end = 0, time.monotonic() + seconds * SLOW
+        while looks < 3 and time.monotonic() < end:
+            looks = 0 if self.at_work() else looks + 1
+            time.sleep(0.005)
 
     def stop(self, sig=signal.SIGTERM, seconds=60):
         """The exit status, once the processes that it had started are gone, too."""
@@ -253,9 +260,10 @@ class Tern:
 
     def log_text(self):
         """A thread of its own writes the log: waits (bounded) until nobody is at work, and it has said nothing more for a moment."""
-        text, end = self.log_now(), time.monotonic() + 2 * SLOW
+        text, end = self.log_now(), time.monotonic() + 10 * SLOW
         while True:
             time.sleep(0.03 * SLOW)
+            self.settle(2)
             before, text = text, self.log_now()
             if (text == before and not self.at_work()) or time.monotonic() > end:
                 return text
@@ -289,9 +297,7 @@ class Tern:
         return json.loads(self.cli("status", "--json").stdout)
 
     def metric(self, name):
-        end = time.monotonic() + 0.5 * SLOW  # what it has just answered may not be counted yet
-        while self.at_work() and time.monotonic() < end:
-            time.sleep(0.005)
+        self.settle(2)  # what it has just answered may not be counted yet
         for line in self.cli("metrics").stdout.splitlines():
             if line.startswith(name + " ") or line.startswith(name + "{"):
                 return float(line.rsplit(" ", 1)[1])

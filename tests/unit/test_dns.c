@@ -119,7 +119,7 @@ static void world_init(struct world *w, unsigned entries_max)
     tern_address address = dns_fake_address(w->server);
     struct dns_options options = { .servers = &address,
                                    .server_count = 1,
-                                   .timeout_ms = 1000,
+                                   .timeout_ms = 3000,
                                    .tries = 2,
                                    .cache_entries_max = entries_max };
 
@@ -509,7 +509,7 @@ static void test_servers(void)
     dns_free(w.dns);
     tern_address servers[2] = { dns_fake_address(first), dns_fake_address(w.server) };
     struct dns_options options = {
-        .servers = servers, .server_count = 2, .timeout_ms = 1000, .tries = 2
+        .servers = servers, .server_count = 2, .timeout_ms = 3000, .tries = 2
     };
     CU_ASSERT_EQUAL_FATAL(dns_new(w.loop, &options, &w.dns), 0);
 
@@ -534,7 +534,7 @@ static void test_no_server(void)
     tern_address address = dns_fake_address(w.server);
     dns_fake_stop(w.server); /* the port is closed now */
     struct dns_options options = {
-        .servers = &address, .server_count = 1, .timeout_ms = 1000, .tries = 2
+        .servers = &address, .server_count = 1, .timeout_ms = 3000, .tries = 2
     };
     CU_ASSERT_EQUAL_FATAL(dns_new(w.loop, &options, &w.dns), 0);
     CU_ASSERT_STRING_EQUAL(ask(&w, "a.test", TERN_DNS_A), "FAILED server unreachable\n");

@@ -242,7 +242,7 @@ static void test_bound(void)
         if (i % 32 == 0)
             (void)poll(NULL, 0, 1);
     }
-    for (i = 0; i < 3000 && most < LOCAL_CHILDREN_MAX; i++) {
+    for (i = 0; i < 6000 && most < LOCAL_CHILDREN_MAX; i++) {
         unsigned now = children_of_it();
         most = now > most ? now : most;
         (void)poll(NULL, 0, 10);

@@ -359,7 +359,12 @@ static void test_file_written_in_place(void)
     end();
 }
 
-/* An editor truncates, then writes: for a second nobody's mailbox is gone. */
+static bool is_within_a_second(uint64_t began)
+{
+    return clock_now_us() < began + 900000;
+}
+
+/* An editor truncates, then writes: for a second nobody's mailbox is gone. What a busy machine makes longer proves nothing. */
 static void test_file_truncated(void)
 {
     const struct tern_table *f;
@@ -368,18 +373,22 @@ static void test_file_truncated(void)
     begin();
     write_file("trunc", SLICE("a\nb\nc\nd\n"));
     struct tables *tables = one_file("trunc", &f);
+    uint64_t began = clock_now_us();
     FILE *file = fopen(path_of("trunc", path), "w");
     (void)fflush(file);
     tables_poll();
-    CU_ASSERT_STRING_EQUAL(look(f, "a"), "");
+    const char *said_of_a = look(f, "a");
+    CU_ASSERT_TRUE(strcmp(said_of_a, "") == 0 || !is_within_a_second(began));
     (void)fprintf(file, "a\nb\nc\ne\n");
     (void)fclose(file);
     tables_poll();
     CU_ASSERT_STRING_EQUAL(look(f, "e"), "");
     CU_ASSERT_STRING_EQUAL(look(f, "d"), "(absent)");
+    began = clock_now_us();
     write_file("trunc", SLICE("# empty on purpose\n"));
     tables_poll();
-    CU_ASSERT_FALSE(table_is_empty(f));
+    bool empty = table_is_empty(f);
+    CU_ASSERT_TRUE(!empty || !is_within_a_second(began));
     (void)usleep(1100000);
     tables_poll();
     CU_ASSERT_TRUE(table_is_empty(f));
@@ -503,7 +512,8 @@ static void test_million(void)
 struct looker {
     const struct tern_table *table;
     _Atomic bool *stop;
-    unsigned long looks, bad;
+    _Atomic unsigned long looks;
+    unsigned long bad;
 };
 
 static void *look_on(void *arg)
@@ -542,6 +552,8 @@ static void test_threads(void)
     for (unsigned i = 0; i < 3; i++) {
         lookers[i] = (struct looker){ f, &stop, 0, 0 };
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, look_on, &lookers[i]), 0);
+        while (atomic_load(&lookers[i].looks) == 0)
+            (void)usleep(1000);
     }
     for (unsigned i = 0; i < 500; i++) {
         char value[65];

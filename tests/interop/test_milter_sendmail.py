@@ -157,10 +157,10 @@ def test_no_answer():
     """F=T: without Tern mail is put off, and taken when it is back; a step that fails; steps that take long, at RCPT longer than Sendmail waits."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent, Sink() as sink:
         silent.bind(("127.0.0.1", 0))
-        # The step takes well beyond R=.
-        config = CONFIG.replace("temp:", 'dns: { servers: ["127.0.0.1:%d"], tries: 1, timeout: 20s }\ntemp:' % silent.getsockname()[1])
+        # R= is well beyond the 10 s after which Sendmail hears that we are at work, and the step takes well beyond R=.
+        config = CONFIG.replace("temp:", 'dns: { servers: ["127.0.0.1:%d"], tries: 1, timeout: 22s }\ntemp:' % silent.getsockname()[1])
         config = config.replace("filter.lua }", "filter.lua, timeout: 2m }")
-        with server(config, files={"filter.lua": BAD}) as t, Sendmail(sink.port, INET.replace("R:60s", "R:11s") % t.port) as p:
+        with server(config, files={"filter.lua": BAD}) as t, Sendmail(sink.port, INET.replace("R:60s", "R:16s") % t.port) as p:
             code, text = send(p, rcpts=["broken@example.org"])
             assert code == 451 and text.startswith("4.3.0 temporary failure"), (code, text)
             code, text = send(p, body="Subject: slow\n\nx\n")  # Sendmail hears that we are at work

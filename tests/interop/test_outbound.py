@@ -31,9 +31,9 @@ AUTH = "    auth: { user: tern@example.org, password: !file secret }\n"
 SECRET = {"secret": "correct horse\n"}
 
 
-def server(relay, options="", files=SECRET, **values):
+def server(relay, options="", files=SECRET, config=CONFIG, **values):
     values.setdefault("to", "127.0.0.1:%d" % relay.port)
-    return Tern(CONFIG.replace("{options}", options), files=files, **values).start()
+    return Tern(config.replace("{options}", options), files=files, **values).start()
 
 
 def send(t, rcpts=("someone@far.example",), body="Subject: test\n\nhello\n"):
@@ -473,7 +473,8 @@ def test_no_password_in_clear_for_whoever_has_a_certificate():
 def test_a_wrong_password_is_the_operators_to_mend():
     """Deferred, not returned; one error line that says where; the site is left alone."""
     with Relay(users={"tern@example.org": "another"}) as relay:
-        with server(relay, AUTH) as t:
+        # It is left alone for as long as a message waits, at most for a minute.
+        with server(relay, AUTH, config=CONFIG.replace("min: 1s, max: 1s", "min: 1h, max: 1h")) as t:
             line = deferred(t)
             assert "4.7.8" in line and "535 5.7.8 No" in line, line
             errors = [l for l in t.log_text().splitlines() if " error " in l and " outbound " in l]

@@ -204,6 +204,7 @@ def test_why_and_time():
     with Server(zone) as dns:
         dns.silent.add("silent.test")
         config = CONFIG.replace("{options}", "exempt: [], temperror: defer, identity: mail, lookup_time: %ds" % (4 + SLOW))
+        config = config.replace("timeout: 10s", "timeout: 60s")  # so that it is over first
         with Tern(config, files={"tell.lua": TELL}, dns=dns.port).start() as t:
             c = Client(t.port, greet=False)
             c.send("PROXY TCP4 192.0.2.1 127.0.0.1 40000 25\r\n")

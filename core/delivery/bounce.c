@@ -327,10 +327,32 @@ static void add_envid(struct buf *out, const struct bounce *b)
         add_field(out, b, "Original-Envelope-Id: ", buf_slice(&envid));
 }
 
+/* Whether a server said it: by SMTP, or by LMTP over a socket; else it was a transport of ours. */
+static bool is_from_server(struct slice said_by)
+{
+    return slice_find(said_by, '[') >= 0 || (said_by.len > 0 && said_by.ptr[0] == '/');
+}
+
+/* RFC 3464 2.1.2: of "mx.example[192.0.2.1]:25" the name, of "[2001:db8::1]:25" the literal. A socket has neither. */
+static void add_remote_mta(struct buf *out, const struct bounce *b, struct slice said_by)
+{
+    ptrdiff_t bracket = slice_find(said_by, '['), end = slice_find(said_by, ']');
+    struct buf name CLEANUP_BUF = BUF_INIT;
+
+    if (bracket > 0) {
+        buf_add(&name, slice_head(said_by, (size_t)bracket));
+    } else if (bracket == 0 && end > 0) {
+        struct slice address = slice_from(slice_head(said_by, (size_t)end), 1);
+        buf_add_cstr(&name, slice_find(address, ':') >= 0 ? "[IPv6:" : "[");
+        buf_add(&name, address);
+        buf_add_char(&name, ']');
+    }
+    add_field(out, b, "Remote-MTA: dns; ", buf_slice(&name));
+}
+
 static void add_rcpt_fields(struct buf *out, const struct bounce *b, const struct bounce_rcpt *r)
 {
     struct slice status = status_of(r);
-    bool smtp = r->remote_mta.len > 0;
 
     buf_add_cstr(out, "\r\n");
     add_original(out, b, r);
@@ -338,8 +360,8 @@ static void add_rcpt_fields(struct buf *out, const struct bounce *b, const struc
               r->address);
     buf_printf(out, "Action: %s\r\nStatus: %.*s\r\n",
                actions[r->action].name, (int)status.len, status.ptr);
-    add_field(out, b, "Remote-MTA: dns; ", r->remote_mta);
-    add_field(out, b, smtp ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-tern; ",
+    add_remote_mta(out, b, r->remote_mta);
+    add_field(out, b, is_from_server(r->remote_mta) ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: x-tern; ",
               r->diagnostic);
     if (r->action == BOUNCE_DELAYED && b->retry_until_wall_ms != 0)
         add_date(out, "Will-Retry-Until: ", b->retry_until_wall_ms);

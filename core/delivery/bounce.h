@@ -34,7 +34,9 @@ struct bounce_rcpt {
     enum bounce_action action;
     struct slice status;     /* "5.1.1"; what does not fit the action becomes X.0.0 */
     struct slice diagnostic; /* "550 5.1.1 No such user" */
-    struct slice remote_mta; /* who said so; empty: ourselves */
+    /* who said so: "mx.example[192.0.2.1]:25", "[192.0.2.1]:25", a socket's path, or the name of a
+     * transport of ours; empty: ourselves */
+    struct slice remote_mta;
     struct slice orcpt;      /* ORCPT as it came, "type;xtext"; empty: `original` stands for it */
 };
 

@@ -13,7 +13,7 @@
 
 static const struct bounce_rcpt two[] = {
     { SLICE("bob@example.org"), SLICE("robert@example.com"), BOUNCE_FAILED, SLICE("5.1.1"),
-      SLICE("550 5.1.1 No such user here"), SLICE("mx.example.org") },
+      SLICE("550 5.1.1 No such user here"), SLICE("mx.example.org[192.0.2.7]:25") },
     { SLICE("eve@example.org"),
       { NULL, 0 },
       BOUNCE_DELAYED,
@@ -59,7 +59,7 @@ static const char golden[] =
     "\r\n"
     "  <robert@example.com>\r\n"
     "    There is no such address. Please check how it is spelled.\r\n"
-    "    mx.example.org said: 550 5.1.1 No such user here\r\n"
+    "    mx.example.org[192.0.2.7]:25 said: 550 5.1.1 No such user here\r\n"
     "\r\n"
     "Your message could not yet be delivered to the following recipients.\r\n"
     "It is being tried again; you need not send it once more:\r\n"
@@ -313,6 +313,36 @@ static void test_whatever(void)
     }
 }
 
+static void test_who_said_it(void)
+{
+    static const struct {
+        const char *said_by, *want, *not_there;
+    } cases[] = {
+        { "mx.example[192.0.2.1]:25", "\r\nRemote-MTA: dns; mx.example\r\nDiagnostic-Code: smtp; 550 ", "[192" },
+        { "[192.0.2.1]:25", "\r\nRemote-MTA: dns; [192.0.2.1]\r\nDiagnostic-Code: smtp; 550 ", "]:25\r" },
+        { "[2001:db8::1]:25", "\r\nRemote-MTA: dns; [IPv6:2001:db8::1]\r\nDiagnostic-Code: smtp; 550 ", "]:25\r" },
+        { "/run/dovecot/lmtp", "\r\nDiagnostic-Code: smtp; 550 ", "Remote-MTA" },
+        { "mailboxes", "\r\nDiagnostic-Code: x-tern; 550 ", "Remote-MTA" },
+        { "", "\r\nDiagnostic-Code: x-tern; 550 ", "Remote-MTA" },
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct bounce_rcpt one = two[0];
+        struct bounce b = plain();
+        struct buf out CLEANUP_BUF = BUF_INIT;
+        one.remote_mta = slice_cstr(cases[i].said_by);
+        b.rcpts = &one;
+        b.rcpt_count = 1;
+        bounce_compose(&b, &out);
+        const char *fields = strstr(out.data, "message/delivery-status\r\n");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(fields);
+        bool fine = strstr(fields, cases[i].want) != NULL && strstr(fields, cases[i].not_there) == NULL;
+        if (!fine)
+            fprintf(stderr, "  \"%s\": %s\n", cases[i].said_by, fields);
+        CU_ASSERT(fine);
+    }
+}
+
 static void test_statuses(void)
 {
     static const struct {
@@ -489,6 +519,7 @@ int main(void)
     CU_add_test(suite, "fields of DSN", test_dsn_fields);
     CU_add_test(suite, "the whole message", test_full);
     CU_add_test(suite, "as it should look", test_golden);
+    CU_add_test(suite, "who said it", test_who_said_it);
     CU_add_test(suite, "statuses", test_statuses);
     CU_add_test(suite, "bounds", test_bounds);
     CU_add_test(suite, "UTF-8", test_utf8);

@@ -141,15 +141,38 @@ static unsigned address_octets(const tern_address *a)
     return a->family == 4 ? 4 : a->family == 6 ? 16 : 0;
 }
 
+static bool is_unspecified(const tern_address *a)
+{
+    static const uint8_t none[sizeof(a->octets)];
+
+    return a->family != 0 && memcmp(a->octets, none, address_octets(a)) == 0;
+}
+
+/* ::ffff:192.0.2.1 is 192.0.2.1 to whoever connects to it. */
+static tern_address unmapped(const tern_address *a)
+{
+    static const uint8_t prefix[12] = { [10] = 0xff, [11] = 0xff };
+    tern_address v4 = { .family = 4, .port = a->port };
+
+    if (a->family != 6 || memcmp(a->octets, prefix, sizeof(prefix)) != 0)
+        return *a;
+    memcpy(v4.octets, a->octets + sizeof(prefix), 4);
+    return v4;
+}
+
 bool delivery_is_own(const struct dispatch_set *set, const tern_address *address)
 {
+    const tern_address to = unmapped(address);
+
     for (unsigned i = 0; i < set->own_count; i++) {
         const tern_address *own = &set->own[i];
-        if (own->family != address->family || own->port != address->port)
+        if (own->port == to.port && is_unspecified(&to))
+            return true; /* 0.0.0.0 and :: lead to this machine */
+        if (own->family != to.family || own->port != to.port)
             continue;
-        if (own->family == 4 && own->octets[0] == 127 && address->octets[0] == 127)
+        if (own->family == 4 && own->octets[0] == 127 && to.octets[0] == 127)
             return true;
-        if (memcmp(own->octets, address->octets, address_octets(own)) == 0)
+        if (memcmp(own->octets, to.octets, address_octets(own)) == 0)
             return true;
     }
     return false;

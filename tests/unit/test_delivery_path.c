@@ -93,6 +93,14 @@ static void test_ourselves(void)
         { { .family = 4, .octets = { 127, 9, 9, 9 }, .port = 2525 }, true },
         { { .family = 6, .octets = { 0x20, 1, 0xd, 0xb8 }, .port = 25 }, true },
         { { .family = 6, .octets = { 0x20, 1, 0xd, 0xb9 }, .port = 25 }, false },
+        /* A connection to these ends here, too. */
+        { { .family = 4, .port = 25 }, true },
+        { { .family = 4, .port = 26 }, false },
+        { { .family = 6, .port = 2525 }, true },
+        { { .family = 6, .octets = { [10] = 0xff, 0xff, 192, 0, 2, 1 }, .port = 25 }, true },
+        { { .family = 6, .octets = { [10] = 0xff, 0xff, 192, 0, 2, 2 }, .port = 25 }, false },
+        { { .family = 6, .octets = { [10] = 0xff, 0xff, 127, 9, 9, 9 }, .port = 2525 }, true },
+        { { .family = 6, .octets = { [10] = 0xff, 0xff }, .port = 25 }, true },
     };
 
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)

@@ -140,7 +140,7 @@ struct shipment {
     struct path *path;
     uint32_t *rcpts; /* indices in message.rcpts */
     struct shipment_outcome *outcomes;
-    unsigned rcpt_count;
+    unsigned rcpt_count, drops; /* drops: fresh connections that ended before they had it */
     enum parcel_back back; /* not CARRIED: nobody tried */
     bool stale, retried;
     struct buf texts;
@@ -205,8 +205,8 @@ void delivery_rcpt_settle(struct message *m, struct delivery_rcpt *r, enum fate 
 /* Home from a link, or from the scheduler (shipment->back). Loop of the message. */
 void delivery_message_returned(struct shipment *s);
 /* One more shipment of the message; `rcpts` are indices in m->rcpts. */
-void delivery_shipment_new(struct message *m, struct path *path, const uint32_t *rcpts,
-                           unsigned count);
+struct shipment *delivery_shipment_new(struct message *m, struct path *path, const uint32_t *rcpts,
+                                       unsigned count);
 void delivery_shipment_free(struct shipment *s);
 /* Hands the shipment back to the loop of its message. */
 void delivery_shipment_home(struct shipment *s, struct dispatch *from);

@@ -8,8 +8,10 @@
  * time-out once and not once a message. When none answers, what the link carries is deferred and
  * the site hears that it failed.
  *
- * A connection that was kept open may be closed by the other side just as we use it again: then the
- * shipment, of which no octet of the body was sent, gets one more try on a fresh one.
+ * A connection that was kept open may be closed by the other side just as we use it again, or end
+ * with a 421 because it has carried enough: then the shipment, of which no octet of the body was
+ * sent, gets one more try on a fresh one. A host that ends a fresh one so is as good as one that did
+ * not answer: the next one is tried (RFC 5321 5.1).
  */
 #include <assert.h>
 #include <stdio.h>
@@ -25,6 +27,7 @@
 #define LINK_TRIES_MAX        10      /* endpoints tried for one connection */
 #define ENDPOINT_DEAD_MS      120000u /* so long others are tried before it */
 #define ENDPOINTS_DEAD_MAX    1024    /* per loop */
+#define SHIPMENT_DROPS_MAX    3       /* fresh connections that end before they have the message */
 #define LINK_IDLE_MODULE_MS   1000u
 
 struct link {
@@ -245,20 +248,45 @@ static void on_sent(void *owner)
     advance(link);
 }
 
+/* Of the message: 421 is said of the connection (RFC 5321 3.8). */
 static bool nothing_was_said(const struct shipment *s)
 {
-    for (unsigned i = 0; i < s->rcpt_count; i++)
-        if (s->outcomes[i].code != 0 && (!s->outcomes[i].own || s->outcomes[i].code / 100 != 4))
+    for (unsigned i = 0; i < s->rcpt_count; i++) {
+        const struct shipment_outcome *o = &s->outcomes[i];
+        if (o->code != 0 && (o->own ? o->code / 100 != 4 : o->code != 421))
             return false;
+    }
     return true;
+}
+
+/* The host took a connection and gave it up. Whether another one may be better. */
+static bool has_another_host(struct link *link)
+{
+    uint64_t now_ms = clock_now_ms();
+
+    mark_dead(link->dispatch, link->order[link->order_at]);
+    for (unsigned i = 0; i < link->path->endpoint_count; i++)
+        if (!is_dead(link->dispatch, &link->path->endpoints[i], now_ms))
+            return true;
+    return false;
+}
+
+static bool may_go_again(struct link *link, struct shipment *s)
+{
+    if (link->body_begun || !nothing_was_said(s))
+        return false;
+    if (link->carried == 0)
+        return has_another_host(link) && ++s->drops < SHIPMENT_DROPS_MAX;
+    bool again = !s->retried;
+    s->retried = true;
+    return again;
 }
 
 static void lost_connection(struct link *link)
 {
     struct shipment *s = link->current;
 
-    if (s != NULL && link->carried > 0 && !link->body_begun && !s->retried && nothing_was_said(s)) {
-        s->retried = true;
+    if (s != NULL && may_go_again(link, s)) {
         memset(s->outcomes, 0, s->rcpt_count * sizeof(s->outcomes[0]));
         buf_clear(&s->texts);
         link->current = NULL;

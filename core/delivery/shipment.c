@@ -10,8 +10,8 @@
 #include "base/mem.h"
 #include "delivery/internal.h"
 
-void delivery_shipment_new(struct message *m, struct path *path, const uint32_t *rcpts,
-                           unsigned count)
+struct shipment *delivery_shipment_new(struct message *m, struct path *path, const uint32_t *rcpts,
+                                       unsigned count)
 {
     struct shipment *s =
         mem_zalloc(sizeof(*s) + count * (sizeof(s->outcomes[0]) + sizeof(s->rcpts[0])));
@@ -33,6 +33,7 @@ void delivery_shipment_new(struct message *m, struct path *path, const uint32_t 
     };
     list_init(&s->parcel.link);
     list_push(&m->shipments, &s->link);
+    return s;
 }
 
 void delivery_shipment_free(struct shipment *s)
@@ -65,6 +66,37 @@ static void take_outcome(struct message *m, const struct shipment *s, unsigned i
     r->tls = o->own ? slice_make(NULL, 0) : tls;
 }
 
+static bool is_one_too_many(const struct shipment_outcome *o)
+{
+    return !o->own && o->code / 100 == 4 && strcmp(o->enhanced, "4.5.3") == 0;
+}
+
+/*
+ * RFC 5321 4.5.3.1.10: who took some recipients and wants no more of them in one transaction gets
+ * the others in another one, now: with a wait each time a long list would be old before its end.
+ * Each transaction takes one at least, so it ends.
+ */
+static void send_rest(const struct shipment *s)
+{
+    uint32_t *rest = mem_alloc(s->rcpt_count * sizeof(*rest));
+    struct message *m = s->message;
+    unsigned count = 0;
+    bool some = false;
+
+    for (unsigned i = 0; i < s->rcpt_count; i++) {
+        some |= s->outcomes[i].code / 100 == 2;
+        if (is_one_too_many(&s->outcomes[i]))
+            rest[count++] = s->rcpts[i];
+    }
+    if (some && count > 0) {
+        struct list parcels;
+        list_init(&parcels);
+        list_push(&parcels, &delivery_shipment_new(m, s->path, rest, count)->parcel.link);
+        scheduler_prepared(m->dispatch->set->scheduler, m->entry.key, &parcels);
+    }
+    free(rest);
+}
+
 void delivery_message_returned(struct shipment *s)
 {
     struct message *m = s->message;
@@ -75,6 +107,7 @@ void delivery_message_returned(struct shipment *s)
     m->again |= s->stale || s->back == PARCEL_STOPPED;
     for (unsigned i = 0; i < s->rcpt_count; i++)
         take_outcome(m, s, i, host, tls);
+    send_rest(s);
     delivery_shipment_free(s);
     delivery_outcome_advance(m);
 }

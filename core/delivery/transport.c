@@ -8,6 +8,7 @@
  * it, and what it says later is not heard.
  */
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -88,8 +89,11 @@ static uint64_t get_octets(const tern_delivery *t)
     return spool_loaded_octets(t->loaded);
 }
 
+/* Who is not waited for any more gets nothing more to deliver: it is delivered again later. */
 static int64_t get_read(tern_delivery *t, uint64_t offset, void *buffer, size_t octets)
 {
+    if (clock_now_ms() >= t->deadline_ms)
+        return -ETIMEDOUT;
     return spool_read(t->loaded, offset, buffer, octets);
 }
 

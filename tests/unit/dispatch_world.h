@@ -7,10 +7,12 @@
  * Domains:  box.test (a module's transport), fixed.test (h1, then h2), fallback.test (down1,
  * then h2),
  *           down.test (down1 only), busy.test (421), drop.test (a hop that closes after each
- * message),
+ * message), last.test (the same with 421 to the second), quits.test (a hop that says 421 to each
+ * message, then h2), hangs.test (such hops only),
  *           reject.test, defer.test, discard.test, nowhere.test (a transport that is not there),
  *           and by MX: good.mx, null.mx, none.mx, noaddr.mx, fail.mx, own.mx, worse.mx,
- * better.mx, slow.mx. Local parts: bad* (550), later* (451); at box.test also none* (no
+ * better.mx, slow.mx. Local parts: bad* (550), later* (451), few* (452 4.5.3 behind
+ * another recipient of the transaction); at box.test also none* (no
  * outcome), stuck* (waits);
  *           in hook deliver: hold*, refuse*, reroute* (to fixed.test's hop).
  */

@@ -303,6 +303,54 @@ static void test_a_dropped_connection_costs_no_attempt(void)
     world_stop();
 }
 
+/* Nor one that ends with 421 because it has carried enough. */
+static void test_enough_of_a_connection_costs_no_attempt(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 60000 });
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned m = world_send("", "a@last.test");
+        CU_ASSERT(world_wait(m, 0));
+        CU_ASSERT_EQUAL(world_messages[m]->attempts, 0);
+    }
+    CU_ASSERT_EQUAL(world_connections, 5);
+    world_stop();
+}
+
+/* 421 to each message, on fresh connections, too: the next host, not the next attempt. */
+static void test_a_host_that_gives_up(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 0 });
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned m = world_send("", "a@quits.test b@quits.test");
+        CU_ASSERT(world_wait(m, 0));
+        CU_ASSERT_EQUAL(world_messages[m]->attempts, 0);
+    }
+    CU_ASSERT_EQUAL(world_connections, 6); /* for a while the first one is not asked again */
+    unsigned m = world_send("", "a@hangs.test");
+    CU_ASSERT(world_wait(m, 1));
+    CU_ASSERT_STRING_EQUAL(world_text(m, 0), "421 4.4.2 enough");
+    CU_ASSERT(world_connections <= 8); /* each once */
+    world_stop();
+}
+
+/* RFC 5321 4.5.3.1.10: one recipient at a time, if that is how it wants them, and at once. */
+static void test_few_recipients_at_a_time(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 60000 });
+    unsigned m = world_send("s@sender.mx", "few1@fixed.test few2@fixed.test few3@fixed.test bad@fixed.test "
+                                           "few4@fixed.test few5@fixed.test");
+    CU_ASSERT(world_wait(m, 0));
+    CU_ASSERT_EQUAL(world_state(m, 3), SPOOL_RCPT_BOUNCED);
+    CU_ASSERT_EQUAL(world_state(m, 5), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL_FATAL(world_notices(), 1);
+    CU_ASSERT(world_wait(1, 0));
+    CU_ASSERT_EQUAL(world_transactions, 5 + 1);
+    m = world_send("", "later@fixed.test few@fixed.test"); /* none was taken: it waits like others */
+    CU_ASSERT(world_wait(m, 1));
+    CU_ASSERT_STRING_EQUAL(world_text(m, 1), "452 4.5.3 too many");
+    world_stop();
+}
+
 static void test_a_dead_site_is_not_asked_again(void)
 {
     start((struct world_options){ .connections_max = 1 });
@@ -395,6 +443,20 @@ static void test_delivery_timeout(void)
     CU_ASSERT(world_wait(stuck, 1));
     CU_ASSERT_STRING_EQUAL(world_text(stuck, 0), "451 4.3.0 the transport took too long");
     atomic_store(&world_stuck_released, true);
+    world_stop();
+}
+
+/* What is not waited for any more gets no mail: it is delivered by the next attempt. */
+static void test_late_is_not_twice(void)
+{
+    start((struct world_options){ .box_timeout_ms = 2000 });
+    unsigned m = world_send("", "stuck@box.test m1001.1@box.test");
+    CU_ASSERT(world_wait(m, 1));
+    CU_ASSERT_EQUAL(world_state(m, 1), SPOOL_RCPT_QUEUED);
+    atomic_store(&world_stuck_released, true);
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_RETRY, world_messages[m]->key), 0);
+    CU_ASSERT(world_wait(m, 0));
+    CU_ASSERT_EQUAL(atomic_load(&world_messages[m]->carried[1]), 1);
     world_stop();
 }
 
@@ -512,6 +574,10 @@ static void add_tests(CU_pSuite suite)
     CU_add_test(suite, "an idle connection ends", test_an_idle_connection_ends);
     CU_add_test(suite, "a dropped connection costs no attempt",
                 test_a_dropped_connection_costs_no_attempt);
+    CU_add_test(suite, "enough of a connection costs no attempt",
+                test_enough_of_a_connection_costs_no_attempt);
+    CU_add_test(suite, "a host that gives up", test_a_host_that_gives_up);
+    CU_add_test(suite, "few recipients at a time", test_few_recipients_at_a_time);
     CU_add_test(suite, "a dead site is not asked again", test_a_dead_site_is_not_asked_again);
     CU_add_test(suite, "a dead host is tried last", test_a_dead_host_is_tried_last);
     CU_add_test(suite, "a full disk makes no duplicate", test_a_full_disk_makes_no_duplicate);
@@ -519,6 +585,7 @@ static void add_tests(CU_pSuite suite)
                 test_a_disk_that_stays_full_loses_nothing);
     CU_add_test(suite, "a stuck module harms nobody", test_a_stuck_module_harms_nobody);
     CU_add_test(suite, "delivery_timeout", test_delivery_timeout);
+    CU_add_test(suite, "late is not twice", test_late_is_not_twice);
     CU_add_test(suite, "visits of a long list", test_visits_of_a_long_list);
     CU_add_test(suite, "verbs", test_verbs);
     CU_add_test(suite, "removed under way", test_removed_under_way);

@@ -272,6 +272,8 @@ static void take_reply(struct client *c)
     client_parser_enhanced(&c->parser, reply.enhanced);
     buf_clear(&c->text);
     client_parser_text(&c->parser, &c->text);
+    if (c->in_auth)
+        client_auth_hide(c, reply.code);
     reply.text = buf_slice(&c->text);
     c->tls_unproven = false;
 

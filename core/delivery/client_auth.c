@@ -13,6 +13,7 @@
 #include "delivery/client_private.h"
 #include "sasl/base64.h"
 
+#define PASSWORD_SHOWN_MIN 4 /* octets; shorter ones are parts of any text */
 #define COMMAND_LINE_MAX 512 /* RFC 4954 4: AUTH with its first response fits into that, or it waits */
 
 void client_auth_free(struct client *c)
@@ -22,6 +23,24 @@ void client_auth_free(struct client *c)
         sasl_client_fini(&c->sasl);
     c->in_auth = false;
     buf_wipe(&c->first_response);
+    buf_wipe(&c->auth_said);
+}
+
+/*
+ * "500 unrecognized: c2VjcmV0": what a server that is out of its mind says would go to the log, and to
+ * senders with the bounce.
+ */
+void client_auth_hide(struct client *c, unsigned code)
+{
+    struct slice password = c->auth->password, said = buf_slice(&c->auth_said);
+    bool has_said = said.len > 0 && memmem(c->text.data, c->text.len, said.ptr, said.len) != NULL;
+    bool has_password = password.len >= PASSWORD_SHOWN_MIN &&
+                        memmem(c->text.data, c->text.len, password.ptr, password.len) != NULL;
+
+    if (!has_said && !has_password)
+        return;
+    buf_clear(&c->text);
+    buf_printf(&c->text, "%03u (what it said repeats the secret, and is left out)", code);
 }
 
 static void give_up(struct client *c, const struct client_reply *reply)
@@ -77,6 +96,9 @@ static void write_secret(struct client *c, const char *prefix, struct slice octe
     buf_reserve(&line, strlen(prefix) + octets.len * 2 + 8); /* one piece: no copy stays behind */
     buf_add_cstr(&line, prefix);
     base64_add(&line, octets);
+    buf_wipe(&c->auth_said);
+    buf_reserve(&c->auth_said, line.len); /* one piece, here too */
+    buf_add(&c->auth_said, slice_from(buf_slice(&line), strlen(prefix)));
     buf_add_cstr(&line, "\r\n");
     client_expect(c, EXPECT_AUTH, 0);
     conn_write(c->conn, buf_slice(&line));

@@ -9,6 +9,7 @@
  *   client_keys.c         keys of SCRAM, made by the pool
  *   client_forward.c      XFORWARD
  *   client_transaction.c  MAIL to the last reply
+ *   client_needs.c        whether a message needs 8BITMIME or SMTPUTF8
  *   client_body.c         the octets of the message
  *   client_reply.c        reads replies (pure)
  *
@@ -92,6 +93,9 @@ struct client_transaction {
     bool sending;    /* the body */
     bool chunking;   /* by BDAT, not DATA */
     unsigned refuse; /* code of a refusal of our own, before anything is said; 0: none */
+    bool looking;    /* whether the message needs what is not offered */
+    bool ascii;      /* it does not */
+    uint64_t looked; /* octets of it */
     struct client_dot dot;
     uint64_t offset;
     char *chunk;
@@ -114,6 +118,7 @@ struct client {
     const struct client_auth *auth;
     struct sasl_client sasl; /* while AUTH is under way */
     struct buf first_response;
+    struct buf auth_said; /* what AUTH said last, in base64: a reply may repeat it */
     bool in_auth;
     struct pool *pool; /* NULL: none */
     struct port *port;
@@ -187,6 +192,8 @@ void client_tls_lost(struct client *c, const char *why);
 /* Ends in client_open_done() or client_end(). */
 void client_auth_begin(struct client *c);
 void client_auth_reply(struct client *c, const struct client_reply *reply);
+/* Takes out of c->text, a reply to AUTH, what would tell the password. */
+void client_auth_hide(struct client *c, unsigned code);
 void client_auth_free(struct client *c);
 /* The password is salted, or NULL. May end the client. */
 void client_auth_salted(struct client *c, const unsigned char *salted);
@@ -206,6 +213,13 @@ void client_transaction_reply(struct client *c, struct client_expect expect,
                               const struct client_reply *reply);
 void client_transaction_later(struct client *c);
 void client_transaction_free(struct client *c);
+
+/* ---- client_needs.c ---- */
+
+bool client_envelope_is_ascii(const struct client_message *message);
+enum client_look { CLIENT_LOOK_MORE, CLIENT_LOOK_ASCII, CLIENT_LOOK_OTHER, CLIENT_LOOK_FAILED };
+/* Looks at the next CLIENT_BURST octets of the message. */
+enum client_look client_look_further(struct client *c);
 
 /* ---- client_forward.c ---- */
 

@@ -21,6 +21,7 @@
 #define REFUSE_UTF8   553
 #define REFUSE_SENDER 501
 #define REFUSE_RCPTS  550 /* not one of them can be sent */
+#define REFUSE_UNREAD 451
 
 /* ---- settling ---- */
 
@@ -106,9 +107,9 @@ static unsigned why_refuse(struct client *c)
 
     if (f->size_max > 0 && m->octets > f->size_max)
         return REFUSE_SIZE;
-    if (m->smtputf8 && !f->smtputf8)
+    if (m->smtputf8 && !f->smtputf8 && !c->t.ascii)
         return REFUSE_UTF8;
-    if (m->eight_bit && !f->eight_bit)
+    if (m->eight_bit && !f->eight_bit && !c->t.ascii)
         return REFUSE_EIGHT;
     if (m->binary && !(f->binary && f->chunking))
         return REFUSE_BINARY;
@@ -135,15 +136,40 @@ static struct client_reply refusal(struct client *c)
         return client_own(c, 554, "5.6.3", "the message needs 8BITMIME, which is not offered");
     case REFUSE_BINARY:
         return client_own(c, 554, "5.6.3", "the message needs BINARYMIME, which is not offered");
+    case REFUSE_UNREAD:
+        return client_own(c, 451, "4.3.0", "the message could not be read to its end here");
     case REFUSE_SENDER: return client_own(c, 501, "5.1.7", "this sender address cannot be sent");
     default: return bad_rcpt(c);
     }
+}
+
+static void write_steps(struct client *c);
+
+static void look_further(struct client *c)
+{
+    struct client_transaction *t = &c->t;
+    enum client_look look = client_look_further(c);
+
+    t->looking = look == CLIENT_LOOK_MORE;
+    t->ascii = look == CLIENT_LOOK_ASCII;
+    if (t->ascii)
+        t->refuse = why_refuse(c);
+    if (look == CLIENT_LOOK_FAILED)
+        t->refuse = REFUSE_UNREAD;
+    if (t->looking || t->refuse != 0) {
+        loop_timer_start(c->loop, &c->later, 0);
+        return;
+    }
+    write_steps(c);
+    client_arm(c);
 }
 
 void client_transaction_later(struct client *c)
 {
     if (c->t.sending) {
         client_body_go_on(c);
+    } else if (c->t.looking) {
+        look_further(c);
     } else if (c->t.refuse != 0) {
         struct client_reply reply = refusal(c);
         client_settle_all(c, &reply);
@@ -179,10 +205,10 @@ static void write_mail(struct client *c)
     client_expect(c, EXPECT_MAIL, 0);
     /* RFC 4954 5: nobody is trusted to say who submitted it, and where we logged in this is said. */
     client_command(c, "MAIL FROM:<%.*s>%s%s%s%s%.*s", (int)m->sender.len, m->sender.ptr, size,
-                   m->binary      ? " BODY=BINARYMIME"
-                   : m->eight_bit ? " BODY=8BITMIME"
-                                  : "",
-                   m->smtputf8 ? " SMTPUTF8" : "", c->auth != NULL ? " AUTH=<>" : "",
+                   m->binary                      ? " BODY=BINARYMIME"
+                   : m->eight_bit && f->eight_bit ? " BODY=8BITMIME"
+                                                  : "",
+                   m->smtputf8 && f->smtputf8 ? " SMTPUTF8" : "", c->auth != NULL ? " AUTH=<>" : "",
                    (int)dsn.len, dsn.len > 0 ? dsn.data : "");
 }
 
@@ -268,6 +294,8 @@ void client_send(struct client *c, const struct client_message *message)
     c->t.refuse = why_refuse(c);
     /* DATA is what every server has done a million times; BDAT where it must or should be. */
     c->t.chunking = message->binary || (c->chunking && c->features.chunking);
+    c->t.looking = (c->t.refuse == REFUSE_EIGHT || c->t.refuse == REFUSE_UTF8) &&
+                   client_envelope_is_ascii(message);
     if (c->t.refuse != 0) {
         loop_timer_start(c->loop, &c->later, 0);
         return;
@@ -321,10 +349,11 @@ static void rcpt_reply(struct client *c, unsigned rcpt, const struct client_repl
         t->rcpts[rcpt] = RCPT_ACCEPTED;
         t->accepted++;
     } else if (t->mail_ok) {
-        /* RFC 5321 4.5.3.1.10: 552 for too many recipients means 452. */
-        bool too_many =
-            strcmp(reply->enhanced, "5.5.3") == 0 || !client_parser_has_enhanced(&c->parser);
-        if (reply->code == 552 && too_many) {
+        /* RFC 5321 4.5.3.1.10: too many recipients is 452, and 552 means the same. A 452 without
+         * more behind one that was taken is that, too. */
+        bool silent = !client_parser_has_enhanced(&c->parser);
+        if ((reply->code == 552 && (silent || strcmp(reply->enhanced, "5.5.3") == 0)) ||
+            (reply->code == 452 && silent && t->accepted > 0)) {
             changed.code = 452;
             (void)snprintf(changed.enhanced, sizeof(changed.enhanced), "4.5.3");
         }

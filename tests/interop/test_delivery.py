@@ -214,6 +214,7 @@ def test_extensions_that_are_missing():
             for params, rcpt, body in ((" BODY=8BITMIME", "eight@far.example", b"Subject: x\r\n\r\n\xc3\xa4\r\n"),
                                        (" SMTPUTF8", "utf8@far.example", b"Subject: \xc3\xa4\r\n\r\nx\r\n"),
                                        ("", "size@far.example", b"Subject: x\r\n\r\n" + b"x" * 400 + b"\r\n"),
+                                       (" BODY=8BITMIME SMTPUTF8", "said@far.example", b"Subject: x\r\n\r\nx\r\n"),
                                        ("", "seven@far.example", b"Subject: x\r\n\r\nx\r\n")):
                 assert c.cmd("MAIL FROM:<%s>%s" % (SENDER, params))[0] == 250
                 assert c.cmd("RCPT TO:<%s>" % rcpt)[0] == 250
@@ -227,7 +228,9 @@ def test_extensions_that_are_missing():
                 got.update(statuses(n))
             assert {k: v[1] for k, v in got.items()} == {"eight@far.example": "5.6.3", "utf8@far.example": "5.6.7",
                                                         "size@far.example": "5.3.4"}, got
-            assert [m.rcpts for m in sink.mails] == [["seven@far.example"]]
+            # Which needs nothing, whatever its client said, needs no bounce.
+            assert sorted(m.rcpts for m in sink.mails) == [["said@far.example"], ["seven@far.example"]]
+            assert not any("BODY" in m.mail_line or "SMTPUTF8" in m.mail_line for m in sink.mails)
 
 
 def test_extensions_that_are_there():

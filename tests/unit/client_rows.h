@@ -39,6 +39,10 @@ enum shape {
     BINARY, /* with octets that no line may have */
     BINARY_ONE,
     DSN, /* with what RFC 3461 passes on */
+    ASCII, /* said to be 8-bit and UTF-8, and is neither */
+    ASCII_BIG,
+    ASCII_UNREAD,
+    UTF8_RCPT, /* the same to an address that is UTF-8 */
 };
 
 /* How the client may say who it is: user, secret. */
@@ -139,6 +143,12 @@ static const struct row rows[] = {
     { "552 for a recipient without more is 452",
       PIPE GROUP2 "> 250 ok\n> 250 ok\n> 552 too many\n> 354 go\n.\n> 250 ok\n?\n",
       "ready\n1: 452 4.5.3\n0: 250 2.0.0\nsent\n", .messages = 1 },
+    { "452 without more behind a good recipient is one too many",
+      PIPE GROUP2 "> 250 ok\n> 250 ok\n> 452 too many\n> 354 go\n.\n> 250 ok\n?\n",
+      "ready\n1: 452 4.5.3\n0: 250 2.0.0\nsent\n", .messages = 1 },
+    { "452 for the first recipient says nothing of their number",
+      PIPE GROUP2 "> 250 ok\n> 452 not now\n> 452 4.2.2 full\n> 503 no\n?\n",
+      "ready\n0: 452 4.0.0\n1: 452 4.2.2\nsent\n", .messages = 1 },
     { "552 5.2.2 for a recipient is a full mailbox",
       PIPE GROUP2 "> 250 ok\n> 250 ok\n> 552 5.2.2 full\n> 354 go\n.\n> 250 ok\n?\n",
       "ready\n1: 552 5.2.2\n0: 250 2.0.0\nsent\n", .messages = 1 },
@@ -274,6 +284,17 @@ static const struct row rows[] = {
     { "SMTPUTF8 is missing, twice on one connection", HI "> 250-mx\n> 250 8BITMIME\n?\n",
       "ready\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n",
       .messages = 2, .shape = UTF8 },
+    { "8BITMIME and SMTPUTF8 are missing, and the message is ASCII",
+      PLAINLY "< MAIL FROM:<me@example.net>\r\n> 250 ok\n< RCPT\n> 250 ok\n< RCPT\n> 250 ok\n< DATA\n"
+              "> 354 go\n.\n> 250 2.0.0 ok\n?\n",
+      "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .shape = ASCII },
+    { "the same in more than one look",
+      PLAINLY "< MAIL FROM:<me@example.net>\r\n> 550 5.7.1 no\n?\n",
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .shape = ASCII_BIG },
+    { "the same and an address that is not", PLAINLY "?\n",
+      "ready\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n", .messages = 1, .shape = UTF8_RCPT },
+    { "the same and it cannot be looked at", PLAINLY "?\n",
+      "ready\n0: own 451 4.3.0\n1: own 451 4.3.0\nsent\n", .messages = 1, .shape = ASCII_UNREAD },
     { "DSN is passed on",
       HI "> 250-mx\n> 250 DSN\n< MAIL FROM:<me@example.net> RET=HDRS ENVID=e+2B1\r\n> 250 ok\n"
          "< RCPT TO:<a@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x+2By@z.org\r\n> 250 ok\n"
@@ -402,6 +423,13 @@ static const struct row rows[] = {
       HI "> 250-mx\n> 250 AUTH PLAIN SCRAM-SHA-1 SCRAM-SHA-256\n< AUTH SCRAM-SHA-256 "
          "biwsbj11c2VyLHI9\n> 535 5.7.8 who?\n?\n",
       "end: own 451 4.7.8\n", .auth = AUTH_CAREFUL, .text = "refused: 535 5.7.8 who?" },
+    { "AUTH refused with the response in its words: nobody else shall read it",
+      HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 500 what? AUTH PLAIN AHVzZXIAc2VjcmV0\n?\n",
+      "end: own 451 4.7.8\n", .auth = AUTH_CLEAR, .text = "refused: 500 (what it said repeats the secret" },
+    { "AUTH ended with the password in its words",
+      HI "> 250-mx\n> 250 AUTH LOGIN\n< AUTH LOGIN\r\n> 334 VXNlcm5hbWU6\n< dXNlcg==\r\n> 334 "
+         "UGFzc3dvcmQ6\n< c2VjcmV0\r\n> 421 4.7.0 \"secret\" is none of ours\n?\n",
+      "end: 421 4.7.0\n", .auth = AUTH_CLEAR, .text = "421 (what it said repeats the secret" },
     { "AUTH put off", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 454 4.7.0 later\n?\n",
       "end: own 451 4.7.0\n", .auth = AUTH_CLEAR },
     { "AUTH: 421", HI "> 250-mx\n> 250 AUTH PLAIN\n< AUTH PLAIN\n> 421 4.3.2 bye\n?\n",

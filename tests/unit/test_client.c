@@ -140,6 +140,7 @@ static int64_t read_failing(void *arg, uint64_t offset, void *buffer, size_t oct
 }
 
 static struct slice small_text = SLICE("Subject: x\r\n\r\n.dot\r\n..two\r\nend\r\n");
+static struct slice eight_text = SLICE("Subject: x\r\n\r\n.dot\r\n..two\r\n\xc3\xa4!\r\n");
 static const struct client_rcpt three[] = {
     { SLICE("a@example.org") },
     { SLICE("b@example.org") },
@@ -149,6 +150,10 @@ static const struct client_rcpt bad_second[] = {
     { SLICE("a@example.org") },
     { SLICE("b>\r\nDATA@example.org") },
     { SLICE("\"c >\"@example.org") },
+};
+static const struct client_rcpt utf8_second[] = {
+    { SLICE("a@example.org") },
+    { SLICE("\xc3\xbc@example.org") },
 };
 static const struct client_rcpt all_bad[] = { { SLICE("a b@example.org") }, { SLICE("") } };
 
@@ -175,8 +180,22 @@ static struct client_message make_message(enum shape shape)
     case PLAIN: break;
     case ONE: m.rcpt_count = 1; break;
     case THREE: m.rcpt_count = 3; break;
-    case EIGHT_BIT: m.eight_bit = true; break;
-    case UTF8: m.smtputf8 = m.eight_bit = true; break;
+    case UTF8: m.smtputf8 = true; /* fall through */
+    case EIGHT_BIT:
+        m.eight_bit = true;
+        m.arg = &eight_text;
+        break;
+    case UTF8_RCPT: m.rcpts = utf8_second; /* fall through */
+    case ASCII: m.smtputf8 = m.eight_bit = true; break;
+    case ASCII_BIG:
+        m.eight_bit = true;
+        m.arg = &big;
+        m.octets = big.len;
+        break;
+    case ASCII_UNREAD:
+        m.eight_bit = true;
+        m.read = read_failing;
+        break;
     case BAD_RCPT:
         m.rcpts = bad_second;
         m.rcpt_count = 3;

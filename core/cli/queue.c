@@ -2,6 +2,7 @@
 /* queue.c - `tern queue list|show|retry|hold|release|delete|fsck`. */
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,20 @@ static int change(const struct cli_paths *paths, const char *verb, char **ids, i
     return r;
 }
 
+/* Of a folder that was made for a server: what root makes in it first, its user could not open. */
+static bool was_used(const char *spool)
+{
+    static const char *const names[] = { "lock", "big" };
+    char path[PATH_MAX];
+
+    for (unsigned i = 0; i < 2; i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", spool, names[i]);
+        if (access(path, F_OK) == 0 || errno != ENOENT)
+            return true;
+    }
+    return false;
+}
+
 static int fsck(const struct cli_paths *paths, int argc, char **argv)
 {
     CLEANUP_BUF struct buf out = BUF_INIT;
@@ -190,6 +205,11 @@ static int fsck(const struct cli_paths *paths, int argc, char **argv)
         return usage();
     if (access(paths->spool, F_OK) < 0) { /* opening would make it, and a slip of the pen would be "0 findings" */
         (void)fprintf(stderr, "tern queue fsck: %s: %s\n", paths->spool, strerror(errno));
+        return CLI_NO;
+    }
+    if (!was_used(paths->spool)) {
+        (void)fprintf(stderr, "tern queue fsck: %s: there is no queue: no server has used this folder yet\n",
+                      paths->spool);
         return CLI_NO;
     }
     int findings = spool_fsck(&o, repair, &out);

@@ -254,6 +254,7 @@ struct spool {
     struct buf *findings; /* fsck */
     uint64_t finding_count;
     uint64_t copied, stale_copies; /* copy-forward: written, and given up for a newer version */
+    uint32_t copy_seq, copy_at;    /* the maker's: the segment that it empties, the next row to be looked at */
 };
 
 void spool_wake_maker(struct spool *spool);

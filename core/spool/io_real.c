@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -13,10 +15,29 @@
 
 #include "spool/io.h"
 
+/* The name of the folder that was made, in the one above. Whoever may write there but not read cannot sync it. */
+static int sync_above(const char *path)
+{
+    char above[PATH_MAX];
+
+    if (snprintf(above, sizeof(above), "%s", path) >= (int)sizeof(above))
+        return -ENAMETOOLONG;
+    int fd = open(dirname(above), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES ? 0 : -errno;
+    int r = fsync(fd) < 0 ? -errno : 0;
+    (void)close(fd);
+    return r;
+}
+
 static int open_dir(void *ctx, const char *path)
 {
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return -errno;
+    int r = mkdir(path, 0700) < 0 ? -errno : sync_above(path);
+
+    if (r < 0 && r != -EEXIST) {
+        (void)rmdir(path); /* if it is ours it is empty; else the next start would take its name for durable */
+        return r;
+    }
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? -errno : fd;
 }

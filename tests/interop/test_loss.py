@@ -243,9 +243,25 @@ def test_a_new_maildir_is_durable_with_its_name():
             assert any("fsync(" in line and "<%s>" % above in line for line in lines[first:renamed]), lines
 
 
+def test_a_new_spool_is_durable_with_its_name():
+    """As a Maildir is: the folder that holds what was acknowledged must itself be there after a crash."""
+    need("strace")
+    with Tern(HELD_BACK) as t:  # no Maildir is made beside it
+        out = os.path.join(t.dir, "strace")
+        if subprocess.run(["strace", "-D", "-o", out, "true"], capture_output=True).returncode != 0:
+            print("     strace cannot trace here: not seen")
+            return
+        t.start(wrap=("env", "LSAN_OPTIONS=detect_leaks=0", "strace", "-D", "-f", "-y", "-o", out, "-e", "trace=mkdir,mkdirat,fsync"))
+        assert send(t.port, "Subject: x\n\nx\n")[0] == 250
+        t.stop()
+        lines = open(out, errors="replace").read().splitlines()
+        made = next(i for i, line in enumerate(lines) if '"%s/spool", ' % t.dir in line and " = 0" in line)
+        assert any("fsync(" in line and "<%s>" % t.dir in line for line in lines[made:]), lines
+
+
 if __name__ == "__main__":
     run([test_bodies_around_a_megabyte_survive_a_crash, test_100000_recipients_of_full_length,
          test_an_envelope_that_cannot_be_read_again_is_refused, test_a_client_that_leaves_before_the_250,
          test_a_body_that_vanished_is_told_and_stays,
          test_maildir_when_the_disk_fails,
-         test_a_new_maildir_is_durable_with_its_name])
+         test_a_new_maildir_is_durable_with_its_name, test_a_new_spool_is_durable_with_its_name])

@@ -95,6 +95,10 @@ def test_no_server_and_no_folder():
     r = t.cli("queue", "fsck", check=False)
     assert r.returncode == 1 and "No such file" in r.stderr, (r.returncode, r.stderr)
     assert not os.path.exists(os.path.join(t.dir, "spool"))
+    os.mkdir(os.path.join(t.dir, "spool"))  # made for a server that was never started: nothing of root's in it
+    r = t.cli("queue", "fsck", check=False)
+    assert r.returncode == 1 and "no queue" in r.stderr, (r.returncode, r.stdout, r.stderr)
+    assert os.listdir(os.path.join(t.dir, "spool")) == []
     shutil.rmtree(t.dir)
 
 

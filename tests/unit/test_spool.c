@@ -390,6 +390,58 @@ static void test_spares(void)
     remove_folder();
 }
 
+/* Copying goes on as long as there is something to copy, not by a handful a second. */
+static void test_copies_in_a_row(void)
+{
+    enum { COUNT = 20 * COPY_MESSAGES_MAX };
+    static struct test_job jobs[COUNT];
+    static struct spool_key keys[COUNT];
+    struct spool_rcpt_change end = { 0, SPOOL_RCPT_DELIVERED, SLICE("250 ok") };
+    CLEANUP_BUF struct buf envelope = BUF_INIT;
+
+    make_folder();
+    struct spool *spool = open_spool(1 << 20);
+    spool->copy_slack_segments = 0;
+    spool->copy_slack_factor = 1;
+    encode(1, &envelope);
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct body *body = body_of(spool, 1000, i);
+        keys[i] = key_of(spool);
+        jobs[i].message = (struct spool_message){ .key = keys[i], .envelope = buf_slice(&envelope), .rcpt_count = 1,
+                                                  .head = SLICE("Received: x\r\n"), .arrival_ms = 1, .due_ms = 1 };
+        jobs[i].job = (struct spool_job){ .body = body, .messages = &jobs[i].message, .message_count = 1,
+                                          .done = on_done };
+        spool_submit(spool, &jobs[i].job);
+        body_unref(body);
+    }
+    while (spool_writer_run(spool))
+        CU_ASSERT_TRUE(spool->segment_count < 20);
+    for (unsigned i = 0; i < COUNT; i++) {
+        if (i % 4 == 0)
+            continue;
+        jobs[i].change = (struct spool_change){ .key = keys[i], .attempts = 1, .rcpts = &end, .rcpt_count = 1 };
+        jobs[i].job = (struct spool_job){ .changes = &jobs[i].change, .change_count = 1, .done = on_done };
+        spool_submit(spool, &jobs[i].job);
+    }
+    bool due = true;
+    while (spool_writer_run(spool))
+        ;
+    for (unsigned i = 0; i < 1000 && due; i++) { /* the threads, as far as one wakes the other */
+        (void)spool_maker_run(spool);
+        while (spool_writer_run(spool))
+            ;
+        due = atomic_load(&spool->maker_due);
+    }
+    CU_ASSERT_FALSE(due);
+    CU_ASSERT_TRUE(spool->copied >= 3 * COPY_MESSAGES_MAX);
+    for (unsigned i = 0; i < COUNT; i += 4)
+        check_content(spool, keys[i], 1000, i);
+    spool_close(spool);
+    CLEANUP_BUF struct buf out = BUF_INIT;
+    CU_ASSERT_EQUAL(fsck(&out), 0);
+    remove_folder();
+}
+
 static void damage(const struct row *row)
 {
     char path[128], name[SPOOL_NAME_MAX];
@@ -643,6 +695,7 @@ int main(void)
     CU_ADD_TEST(suite, test_changes);
     CU_ADD_TEST(suite, test_reclaim);
     CU_ADD_TEST(suite, test_spares);
+    CU_ADD_TEST(suite, test_copies_in_a_row);
     CU_ADD_TEST(suite, test_copies_beside_damage);
     CU_ADD_TEST(suite, test_lock);
     CU_ADD_TEST(suite, test_a_batch_of_bounces);

@@ -157,14 +157,21 @@ static void forget_forwarded(struct dialogue *s)
     s->forwarded = NULL;
 }
 
+/* A MAIL that was refused is the engine's until there is another one; what follows is none of it. */
+static void forget_refused_mail(struct dialogue *s)
+{
+    engine_txn_end(s->engine, SLICE(""), 0);
+}
+
 static void op_xclient(void *owner, const struct smtp_xclient *said)
 {
     struct dialogue *s = owner;
-    const struct session_facts *f = engine_session_facts(s->engine);
     struct smtp_answer refusal;
     struct engine_client client;
     struct arena memory;
 
+    forget_refused_mail(s);
+    const struct session_facts *f = engine_session_facts(s->engine);
     if (f->memory->arena.octets > SESSION_MEMORY_MAX) {
         answer_code(s, 421, "4.7.0", "Too many XCLIENT commands in this session");
         return;
@@ -707,6 +714,8 @@ void dialogue_secured(struct dialogue *s, const struct engine_tls *tls,
         return;
     if (binding != NULL)
         engine_auth_set_binding(s->engine, binding, arg);
+    forget_refused_mail(s);
+    forget_forwarded(s);
     engine_tls(s->engine, tls);
     s->login = false;
     smtp_session_secured(s->smtp);

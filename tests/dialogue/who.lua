@@ -11,6 +11,12 @@ tern.on("connect", function(session)
   end
 end)
 
+tern.on("mail", function(txn)
+  if txn.sender.local_part == "refused" then
+    return tern.reject("Not from that one")
+  end
+end)
+
 tern.on("rcpt", function(txn, rcpt)
   local user = rcpt.local_part:match("^user%-(.*)")
   if user and txn.session.user ~= user then

@@ -29,7 +29,7 @@ listeners:
 timeouts: { tls: {timeout} }
 policies:
   inbound:
-    - lua: { script: facts.lua }
+    - lua: { script: facts.lua, refuse_at: now }
     - domains: { local: [home.example], recipients: [bob@home.example] }
 transports:
   mailboxes: { type: maildir, path: "{dir}/mail/%{user}" }
@@ -43,7 +43,10 @@ local function facts(s)
     s.tls_cipher, s.tls_sni, s.tls_client, s.tls_subject, s.tls_error, s.helo)
 end
 tern.on("tls", function(s) tern.log.info("hook tls: " .. facts(s)) end)
-tern.on("mail", function(txn) tern.log.info("hook mail: " .. facts(txn.session)) end)
+tern.on("mail", function(txn)
+  tern.log.info("hook mail: " .. facts(txn.session))
+  if txn.sender.local_part == "refused" then return tern.reject("Not from that one") end
+end)
 """
 STUCK = min(int(os.environ.get("TERN_ABUSERS", "40")), 1000)  # a descriptor each, on both sides
 MAIL = b"Subject: over TLS\r\n\r\nbody\r\n"
@@ -216,9 +219,12 @@ def test_names():
 
 def test_state_is_discarded():
     """RFC 3207 4.2: behind the handshake the client has not said EHLO; what it said before is not known any more."""
-    with server() as t:
+    with server(CONFIG.replace("tls: starttls", "tls: starttls, xforward: [127.0.0.1]")) as t:
         t.start()
-        s = starttls(t, t.port, context(t))
+        s = TlsClient(t.port)
+        assert s.cmd("EHLO first.example")[0] == 250
+        assert s.cmd("XFORWARD NAME=ghost.example ADDR=192.0.2.66")[0] == 250
+        s.starttls(context(t))
         assert s.cmd("MAIL FROM:<me@client.example>")[0] == 503
         code, text = s.cmd("EHLO second.example")
         assert code == 250 and "STARTTLS" not in text
@@ -226,6 +232,9 @@ def test_state_is_discarded():
         assert s.cmd("MAIL FROM:<me@client.example>")[0] == 250
         assert logged(t, "hook tls:", "helo=nil")
         assert logged(t, "hook mail:", "helo=second.example")
+        assert s.cmd("RCPT TO:<bob@home.example>")[0] == 250 and s.cmd("DATA")[0] == 354
+        assert s.cmd(MAIL + b".")[0] == 250
+        assert logged(t, " accepted ") and "ghost.example" not in t.log_text()
         s.close()
 
 
@@ -249,6 +258,18 @@ def test_nothing_pipelined_gets_under_tls():
         assert b"250" not in rest, rest
         assert logged(t, " tls ", "listener=mx", "client=127.0.0.1", "wrong version number")
         assert "hook mail" not in t.log_text()
+
+
+def test_behind_a_refused_mail():
+    """A MAIL that the policy refuses begins nothing: STARTTLS may follow, and the server goes on."""
+    with server() as t:
+        t.start()
+        s = TlsClient(t.port)
+        s.cmd("EHLO client.example")
+        assert s.cmd("MAIL FROM:<refused@client.example>")[0] == 550
+        s.starttls(context(t))
+        assert s.mail("me@client.example", ["bob@home.example"], "Subject: x\n\nx\n")[0] == 250
+        arrived(t)
 
 
 def test_required():
@@ -532,7 +553,7 @@ def test_versions_and_ciphers():
 
 if __name__ == "__main__":
     run([test_smtplib, test_swaks_and_curl, test_s_client, test_names, test_state_is_discarded,
-         test_nothing_pipelined_gets_under_tls, test_required, test_resumption_over_a_reload, test_reload_takes_new_files,
+         test_nothing_pipelined_gets_under_tls, test_behind_a_refused_mail, test_required, test_resumption_over_a_reload, test_reload_takes_new_files,
          test_client_certificates, test_proxy_then_tls, test_rubbish, test_octet_by_octet,
          test_handshakes_that_stand_still, test_check,
          test_keys_of_root, test_versions_and_ciphers])

@@ -109,6 +109,14 @@ struct engine_txn {
     struct tern_mailbox *child_boxes;
 };
 
+/* What a greeting and the steps asked about it have left behind. */
+struct greeting {
+    tern_str helo;
+    bool esmtp;
+    const struct note *tags, *results, *vars;
+    struct kept_refusal *kept;
+};
+
 /*
  * A session's question under way. Lent by the loop (run_borrow()) and given back before the answer is told, as an
  * idle session should not pay for it: with steps that answer at once all sessions of a loop share one, which
@@ -116,6 +124,7 @@ struct engine_txn {
  */
 struct session_run {
     struct run run;
+    struct greeting in_force; /* hook ehlo: what the answer may bring back */
     union {
         struct engine_session *session;
         struct session_run *next; /* spare */
@@ -135,6 +144,7 @@ struct engine_session {
     uint16_t kept_count, withheld_count;
     uint16_t quiet_steps; /* that answered NEXT and had nothing to say, while there is no record */
     bool has_greeted; /* see tags_before */
+    bool is_greeted;  /* by a name that nobody refused at once */
     uint64_t begun_wall_ms;
     struct record *record; /* NULL: nothing to tell yet, see session_record() */
     struct slice *withheld;

@@ -233,20 +233,19 @@ void engine_connect(struct engine_session *s, engine_done done_, void *arg)
     session_ask(s, policy_plan(s->scope.policy), TERN_HOOK_CONNECT, &session_ops, done_, arg);
 }
 
-/* A new greeting takes back what the last one had brought about. */
-static void forget_helo(struct engine_session *s)
+/* A new greeting takes back what the last one had brought about. Those of ehlo stand behind those of connect. */
+static struct kept_refusal *forget_helo(struct engine_session *s)
 {
     struct kept_refusal **at = &s->kept;
 
     s->withheld_count = 0;
-    while (*at != NULL) {
-        if ((*at)->point == TERN_HOOK_EHLO) {
-            *at = (*at)->next;
-            s->kept_count--;
-        } else {
-            at = &(*at)->next;
-        }
-    }
+    while (*at != NULL && (*at)->point != TERN_HOOK_EHLO)
+        at = &(*at)->next;
+    struct kept_refusal *kept = *at;
+    *at = NULL;
+    for (const struct kept_refusal *k = kept; k != NULL; k = k->next)
+        s->kept_count--;
+    return kept;
 }
 
 static void remember_before(struct engine_session *s)
@@ -259,6 +258,49 @@ static void remember_before(struct engine_session *s)
     s->vars_before = s->facts->vars;
 }
 
+/* The greeting that is in force, taken out of the session. */
+static struct greeting take_greeting(struct engine_session *s)
+{
+    const struct session_facts *f = s->facts;
+
+    return (struct greeting){ f->helo, f->esmtp, f->tags, f->results, f->vars, forget_helo(s) };
+}
+
+/* RFC 5321 4.1.4: behind a greeting that is refused all is as it was, and nothing as that one would have it. */
+static void bring_back(struct engine_session *s, const struct greeting *g)
+{
+    struct kept_refusal **at = &s->kept;
+
+    (void)forget_helo(s);
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = g->kept;
+    for (const struct kept_refusal *k = g->kept; k != NULL; k = k->next)
+        s->kept_count++;
+    s->facts = session_facts_own(s->facts);
+    s->facts->helo = g->helo;
+    s->facts->esmtp = g->esmtp;
+    s->facts->tags = g->tags;
+    s->facts->results = g->results;
+    s->facts->vars = g->vars;
+}
+
+/* A session that was never greeted keeps the name that was refused, for the record: no mail can come of it. */
+static void helo_done(struct run *run)
+{
+    struct engine_session *s = session_of_run(run);
+
+    if (run->refusal.verdict == TERN_NEXT)
+        s->is_greeted = true;
+    else if (s->is_greeted)
+        bring_back(s, &s->asked->in_force);
+    done(run);
+}
+
+static const struct run_ops helo_ops = {
+    .view = session_view, .apply = apply, .keep = keep, .record = session_record_late, .done = helo_done
+};
+
 /*
  * In a transaction, too: whether the greeting ends it depends on the answer (RFC 5321 4.1.4), so
  * that it is set aside until then. The question is about the session alone.
@@ -266,15 +308,17 @@ static void remember_before(struct engine_session *s)
 void engine_helo(struct engine_session *s, struct slice name, bool esmtp, engine_done done_,
                  void *arg)
 {
-    session_question(s, done_, arg)->aside = s->txn;
+    struct session_run *asked = session_question(s, done_, arg);
+
+    asked->aside = s->txn;
     s->txn = NULL;
     remember_before(s);
     s->facts = session_facts_own(s->facts);
+    asked->in_force = take_greeting(s);
     if (!slice_equal(slice_of(s->facts->helo), name)) /* the same again and again takes no memory */
         s->facts->helo = tern_str_dup(&s->facts->memory->arena, name);
     s->facts->esmtp = esmtp;
-    forget_helo(s);
-    session_ask(s, policy_plan(s->scope.policy), TERN_HOOK_EHLO, &session_ops, done_, arg);
+    session_ask(s, policy_plan(s->scope.policy), TERN_HOOK_EHLO, &helo_ops, done_, arg);
 }
 
 void engine_reconnect(struct engine_session *s, const struct engine_client *c, engine_done done_, void *arg)
@@ -301,7 +345,7 @@ void engine_reconnect(struct engine_session *s, const struct engine_client *c, e
     handshake->names = NULL;
     f->handshake = handshake;
     f->tags = f->results = f->vars = NULL;
-    s->has_greeted = false;
+    s->has_greeted = s->is_greeted = false;
     s->kept = NULL;
     s->kept_count = s->withheld_count = 0;
     engine_connect(s, done_, arg);
@@ -335,8 +379,8 @@ void engine_tls(struct engine_session *s, const struct engine_tls *tls)
         s->facts->vars = s->vars_before;
         s->facts->helo = s->facts->user = (tern_str){ "", 0 };
         s->facts->esmtp = false;
-        s->has_greeted = false;
-        forget_helo(s);
+        s->has_greeted = s->is_greeted = false;
+        (void)forget_helo(s);
     }
     set_tls_facts(s->facts, tls);
     struct detached_facts facts = { .session = s->facts };

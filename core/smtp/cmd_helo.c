@@ -89,10 +89,10 @@ void smtp_cmd_helo(struct smtp_session *s, const struct smtp_command *c)
         smtp_session_reply(s, SMTP_REPLY_BAD_HELO);
         return;
     }
-    s->esmtp = c->verb != SMTP_VERB_HELO;
+    s->ehlo = c->verb != SMTP_VERB_HELO;
     s->withholding = 0;
     smtp_session_ask(s, SMTP_QUESTION_HELO);
-    s->ops->on_helo(s->owner, arena_slice(&s->memory, c->arg), s->esmtp);
+    s->ops->on_helo(s->owner, arena_slice(&s->memory, c->arg), s->ehlo);
 }
 
 static void offer_attributes(unsigned attributes, struct buf *out)
@@ -146,6 +146,7 @@ void smtp_helo_answered(struct smtp_session *s, const struct smtp_answer *answer
         return;
     }
     smtp_session_drop_transaction(s);
+    s->esmtp = s->ehlo;
     s->withheld = s->withholding;
     if (s->esmtp && s->ops->auth_offer != NULL)
         s->ops->auth_offer(s->owner, &mechanisms);

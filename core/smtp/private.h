@@ -82,7 +82,8 @@ struct smtp_session {
     bool erred;           /* a refusal was said since the last pause */
     bool running, doomed; /* the loop runs; free when the last call returns */
     bool progress;        /* something was read since the last expect() */
-    bool esmtp;           /* the one under way is EHLO, not HELO */
+    bool ehlo;            /* the one under way is EHLO, not HELO */
+    bool esmtp;           /* the one in force was */
     bool expand;          /* the one under way is EXPN, not VRFY */
     bool smtputf8;        /* of the transaction, or of the MAIL under way */
     bool each;            /* the same: a reply for each recipient */

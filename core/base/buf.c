@@ -103,6 +103,14 @@ static size_t plain_run(struct slice s)
     return n;
 }
 
+/* Of a character that is not to be shown; all of them are below U+10000. */
+static unsigned code_of(struct slice s, size_t len)
+{
+    unsigned char last = (unsigned char)s.ptr[len - 1];
+
+    return len == 3 ? 0x2000u + (last & 0x3f) : last;
+}
+
 void buf_add_escaped(struct buf *buf, struct slice s)
 {
     while (s.len > 0) {
@@ -117,8 +125,8 @@ void buf_add_escaped(struct buf *buf, struct slice s)
             buf_add_cstr(buf, "\xef\xbf\xbd");
         else if (c == '"' || c == '\\')
             buf_printf(buf, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            buf_printf(buf, "\\u%04x", c);
+        else if (utf8_shown_len(s) == 0)
+            buf_printf(buf, "\\u%04x", code_of(s, len));
         else
             buf_add(buf, slice_head(s, len));
         s = slice_from(s, len > 0 ? len : 1);

@@ -22,6 +22,7 @@
 #include "base/inbox.h"
 #include "base/log_syslog.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #define QUEUED_OCTETS_MAX    (16u << 20)
 #define DECISION_PRUNE_EVERY 1000
@@ -104,15 +105,17 @@ static void put_escaped(struct log_line *line, struct slice s)
     static const char hex[] = "0123456789abcdef";
 
     put(line, SLICE("\""));
-    for (size_t i = 0; i < s.len && line->len < LOG_LINE_OCTETS_MAX - 16; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
+    while (s.len > 0 && line->len < LOG_LINE_OCTETS_MAX - 16) {
+        unsigned char c = (unsigned char)s.ptr[0];
         char esc[4] = { '\\', 'x', hex[c >> 4], hex[c & 15] };
+        size_t len = utf8_shown_len(s);
         if (c == '"' || c == '\\')
             put(line, slice_make((char[]){ '\\', (char)c }, 2));
-        else if (c < 0x20 || c == 0x7f)
+        else if (len == 0)
             put(line, slice_make(esc, 4));
         else
-            put(line, slice_make(s.ptr + i, 1));
+            put(line, slice_head(s, len));
+        s = slice_from(s, len > 0 ? len : 1);
     }
     put(line, SLICE("\""));
 }

@@ -38,6 +38,16 @@ bool utf8_valid(struct slice s)
     return true;
 }
 
+size_t utf8_shown_len(struct slice s)
+{
+    const unsigned char *at = (const unsigned char *)s.ptr;
+    size_t len = utf8_len(s);
+    bool control = (len == 1 && (at[0] < 0x20 || at[0] == 0x7f)) || (len == 2 && at[0] == 0xc2 && at[1] < 0xa0);
+    bool separator = len == 3 && at[0] == 0xe2 && at[1] == 0x80 && (at[2] == 0xa8 || at[2] == 0xa9);
+
+    return control || separator ? 0 : len;
+}
+
 bool slice_is_ascii(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/terminal.h"
 #include "spool/spool.h"
 
 #define PAGE "1000"
@@ -86,7 +87,7 @@ static int list(const struct cli_paths *paths, bool json)
         int status = cli_request(paths->control, "GET", target, &body);
         if (status < 0)
             return CLI_OFFLINE;
-        json_t *page = json_loadb(body.data, body.len, 0, NULL);
+        json_t *page = json ? json_loadb(body.data, body.len, 0, NULL) : terminal_json(body.data, body.len);
         if (status != 200 || page == NULL) {
             (void)fprintf(stderr, "tern: %.*s\n", (int)body.len, body.data);
             return CLI_NO;
@@ -135,7 +136,7 @@ static int show(const struct cli_paths *paths, const char *id, bool json)
         (void)fprintf(stderr, "tern: %.*s", (int)body.len, body.data);
         return CLI_NO;
     }
-    json_t *m = json || body.len == 0 ? NULL : json_loadb(body.data, body.len, 0, NULL);
+    json_t *m = json || body.len == 0 ? NULL : terminal_json(body.data, body.len);
     if (m != NULL)
         print_message(m);
     else

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "cli/cli.h"
+#include "cli/terminal.h"
 #include "spool/spool.h"
 
 static const char *text_of(const json_t *o, const char *key)
@@ -114,7 +115,7 @@ static void look_at(struct search *s, const char *line)
 {
     if (!mentions(line, s->id))
         return;
-    json_t *r = json_loads(line, 0, NULL);
+    json_t *r = terminal_json(line, strlen(line));
     if (r == NULL)
         return;
     if (strcmp(text_of(r, "id"), s->id) == 0 || strcmp(text_of(r, "session"), s->id) == 0) {

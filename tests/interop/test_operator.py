@@ -26,6 +26,7 @@ routes:
 SCRIPT = '''local tern = require "tern"
 tern.on("message", function(txn)
   local subject = txn:header("Subject") or ""
+  tern.note("subject", subject .. "\\27]0;owned\\7\\nforged\\0end")
   if subject:find("boom") then error("boom") end
   if subject:find("odd") then return tern.hold("looks odd") end
 end)
@@ -54,11 +55,33 @@ def test_why_says_what_failed_who_claimed_and_why_it_is_held():
         code, text = send(t, "boom")
         assert code == 451, text
         told = why(t, text[text.rindex("[") + 1:-1])
-        assert "error: s.lua:4: boom" in told, told
+        assert "error: s.lua:5: boom" in told, told
         assert "claim local" in told, told
         code, text = send(t, "odd")
         assert code == 250, text
         assert "HOLD     looks odd" in why(t, queue_id(text)), why(t, queue_id(text))
+
+
+def test_nothing_of_a_client_steers_the_terminal():
+    """Neither in the log nor in `why` nor in `queue show`; and a NUL hides nothing."""
+    with Tern(CONFIG, files={"s.lua": SCRIPT}).start() as t:
+        c = Client(t.port)
+        c.cmd("EHLO client.example")
+        assert c.cmd("MAIL FROM:<a\u009b2J\u0085@client.example> SMTPUTF8")[0] == 250
+        assert c.cmd("RCPT TO:<alice@example.org>")[0] == 250
+        assert c.cmd("DATA")[0] == 354
+        c.send("Subject: odd \x1b]0;owned\x07\u009b2J\u2028\x00end\r\nX-Last: field\r\n\r\nx\r\n.\r\n")
+        code, text = c.reply()
+        c.close()
+        assert code == 250, text
+        ident = queue_id(text)
+        told, shown = why(t, ident), t.cli("queue", "show", ident).stdout
+        logged = wait_for(lambda: " accepted " in t.log_text() and t.log_text())
+        for said in (told, shown, t.cli("queue", "list").stdout, logged):
+            assert not any(bad in said for bad in "\x00\x07\x1b\x85\x9b\u2028"), ascii(said)
+            assert "a\\xc2\\x9b2J\\xc2\\x85@client.example" in said, said
+        assert "\\xc2\\x9b2J\\xe2\\x80\\xa8 end\\x1b]0;owned\\x07\\x0aforged\\x00end\n" in told, told
+        assert "Subject: odd \\x1b]0;owned\\x07\\xc2\\x9b2J\\xe2\\x80\\xa8\\x00end\nX-Last: field\n" in shown, shown
 
 
 def test_a_list_that_does_not_answer_is_named():
@@ -250,6 +273,7 @@ def test_the_unit_is_one():
 
 
 if __name__ == "__main__":
-    run([test_why_says_what_failed_who_claimed_and_why_it_is_held, test_a_list_that_does_not_answer_is_named,
+    run([test_why_says_what_failed_who_claimed_and_why_it_is_held, test_nothing_of_a_client_steers_the_terminal,
+         test_a_list_that_does_not_answer_is_named,
          test_a_slip_in_the_name_of_a_module, test_no_server_and_no_folder, test_a_spool_of_somebody_else, test_who_may_read_and_who_may_change,
          test_help_finds_keys_sections_modules, test_check_tells_what_people_get_wrong, test_how_commands_are_used, test_the_unit_is_one])

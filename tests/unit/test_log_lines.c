@@ -57,6 +57,11 @@ static const struct {
       "\"k\":\"x\\u000d\\u000a2026 forged\"" },
     { "a NUL hides nothing", SLICE("a\0b"), "k=\"a\\x00b\"", "\"k\":\"a\\u0000b\"" },
     { "an escape sequence", SLICE("\033[2J\x7f"), "k=\"\\x1b[2J\\x7f\"", "\"k\":\"\\u001b[2J" },
+    { "C1: CSI steers a terminal, too, and NEL ends a line", SLICE("\xc2\x9b" "2J\xc2\x85x"),
+      "k=\"\\xc2\\x9b2J\\xc2\\x85x\"", "\"k\":\"\\u009b2J\\u0085x\"" },
+    { "what ends a line for some", SLICE("a\xe2\x80\xa8" "b\xe2\x80\xa9"), "k=\"a\\xe2\\x80\\xa8b\\xe2\\x80\\xa9\"",
+      "\"k\":\"a\\u2028b\\u2029\"" },
+    { "no UTF-8", SLICE("a\xff\xc3"), "k=\"a\\xff\\xc3\"", "\"k\":\"a\xef\xbf\xbd\xef\xbf\xbd\"" },
     { "UTF-8 stays", SLICE("\xc3\xa4"), "k=\"\xc3\xa4\"", "\"k\":\"\xc3\xa4\"" },
 };
 

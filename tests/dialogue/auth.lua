@@ -8,6 +8,8 @@ tern.on("auth", function(session, credentials)
     error("backend talks rubbish")
   elseif credentials.user == "alias" and credentials.password == "secret" then
     return tern.accept("alice@example.org")
+  elseif credentials.user == "two" and credentials.password == "secret" then
+    return tern.accept("mallory@example.org,boss@example.org")
   elseif credentials.user ~= "alice@example.org" then
     return nil
   elseif credentials.password == "secret" then

@@ -86,8 +86,9 @@ static void crash_once(struct test *t, uint64_t seed)
 {
     CLEANUP_BUF struct buf out = BUF_INIT;
     struct simdisk *disk = simdisk_crash(t->disk, seed);
-    bool again = t->crashes % SECOND_EVERY == 0;
-    struct second second = { .disk = disk, .at = seed / 7 % 24, .seed = seed * 31 + 5 };
+    /* Each 20th, and each of the choices in turn: what the first crash leaves, and what the second does. */
+    bool again = t->crashes % SECOND_EVERY == t->crashes / SECOND_EVERY % CHOICES;
+    struct second second = { .disk = disk, .at = seed / 7 % 24, .seed = seed * 31 + 5 + t->crashes / SECOND_EVERY / CHOICES };
 
     if (recover(t, disk, again ? &second : NULL, t->crashes % USE_EVERY == 0, &out) > 0)
         report(t, "crash at", seed, &out);

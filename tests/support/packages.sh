@@ -3,7 +3,7 @@
 # build: to build and try Tern; dev: to build all of it, with its tests; quick: to run them; all: and to fuzz.
 # Installs nothing, and needs no network, when all are there. Starts no daemon.
 set -eu
-build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev libyaml-dev liblua5.4-dev libsodium-dev libmicrohttpd-dev libjansson-dev libidn2-dev libxxhash-dev liblmdb-dev libseccomp-dev libssl-dev libcrypt-dev libexpat1-dev libzip-dev zlib1g-dev libpam0g-dev libpsl-dev libcurl4-openssl-dev libunistring-dev libcunit1-dev swaks libnet-ssleay-perl openssl python3"
+build="build-essential cmake ninja-build pkg-config libuv1-dev libc-ares-dev libyaml-dev liblua5.4-dev libsodium-dev libmicrohttpd-dev libjansson-dev libidn2-dev libxxhash-dev liblmdb-dev libseccomp-dev libssl-dev libcrypt-dev libexpat1-dev libzip-dev zlib1g-dev libpam0g-dev libpsl-dev libcurl4-openssl-dev libunistring-dev libcunit1-dev swaks libnet-ssleay-perl openssl python3 iproute2"
 # Databases of the tables and logins.
 dev="$build libsqlite3-dev libpq-dev libldap-dev"
 all="$dev curl gsasl msmtp postfix dovecot-core dovecot-lmtpd knot strace lua5.4 git"

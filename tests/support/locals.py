@@ -53,7 +53,7 @@ class LocalTern(Tern):
         self.write_config(config)
         self.users = Users(self.dir)
         with open(self.rules, "w") as f:
-            f.write("user mta\nrestart_ms 50 1000\n" + rules.replace("{dir}", self.dir))
+            f.write("user mta\n" + ("" if "restart_ms" in rules else "restart_ms 50 1000\n") + rules.replace("{dir}", self.dir))
         self.make("spool", "mta")
         self.preload = [WRAPPER]
         self.more_env = {}

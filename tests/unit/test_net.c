@@ -143,7 +143,7 @@ static void *bulk_client(void *arg)
 
     memset(data, 'x', sizeof(data));
     while (sent < BULK)
-        sent += (size_t)write(fd, data, sizeof(data));
+        sent += (size_t)write(fd, data, BULK - sent < sizeof(data) ? BULK - sent : sizeof(data));
     (void)shutdown(fd, SHUT_WR);
     for (ssize_t n = 1; n > 0; got += (size_t)(n > 0 ? n : 0))
         n = read(fd, data, sizeof(data));

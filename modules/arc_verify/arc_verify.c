@@ -139,9 +139,11 @@ static tern_verdict evaluate_on_pool(tern_call *call, const void *conf)
 static tern_verdict conclude(tern_call *call, const void *conf)
 {
     const struct verify_work *w = *tern->slot(call);
-    uint64_t octets = tern->body_octets(call) + (uint64_t)w->header.len * (w->chain.count + 1);
+    uint64_t octets = tern->body_octets(call) + (uint64_t)w->header.len * (w->chain.count + 1), work = 0;
 
-    if (octets <= LOOP_OCTETS_MAX && w->chain.count <= LOOP_SETS_MAX)
+    for (unsigned i = 0; i < w->chain.count; i++)
+        work += dkim_lookup_work(w->ams[i].lookup) + dkim_lookup_work(w->seals[i].lookup);
+    if (octets <= LOOP_OCTETS_MAX && w->chain.count <= LOOP_SETS_MAX && work <= DKIM_LOOKUP_WORK_ON_LOOP)
         return evaluate(call, conf);
     return to_pool(call, evaluate_on_pool);
 }

@@ -6,7 +6,7 @@
  * a signature. It refuses nothing by itself: results are for steps behind it.
  *
  * On the loop: reading the fields and asking DNS for all keys at once. The arithmetic of a small message stays
- * there; hashing a large one goes to the pool. What is looked up is copied into the call's memory,
+ * there; hashing a large one, and long keys, go to the pool. What is looked up is copied into the call's memory,
  * so that there is nothing to give back when a client leaves.
  *
  * Sources: RFC 6376 (6), RFC 8301 (weak keys, rsa-sha1), RFC 8463 (Ed25519), RFC 8601 2.7.1 (names of results).
@@ -97,12 +97,14 @@ static tern_verdict evaluate(tern_call *call, const void *conf)
 static tern_verdict conclude(tern_call *call, const void *conf)
 {
     const struct verify_work *w = *tern->slot(call);
-    uint64_t octets = 0, body = tern->body_octets(call);
+    uint64_t octets = 0, work = 0, body = tern->body_octets(call);
 
     for (unsigned i = 0; i < w->look_count; i++)
-        if (w->looks[i].outcome == VERIFY_NONE)
+        if (w->looks[i].outcome == VERIFY_NONE) {
             octets += body + w->header.len;
-    if (octets <= LOOP_OCTETS_MAX)
+            work += dkim_lookup_work(&w->looks[i].lookup);
+        }
+    if (octets <= LOOP_OCTETS_MAX && work <= DKIM_LOOKUP_WORK_ON_LOOP)
         return evaluate(call, conf);
     if (tern->offload(call, evaluate) == TERN_WAIT)
         return TERN_WAIT;

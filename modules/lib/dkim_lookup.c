@@ -53,6 +53,15 @@ void dkim_lookup_answer(const struct tern_api *api, tern_call *call, struct dkim
                                                     : TERN_STR("no TXT record"));
 }
 
+uint64_t dkim_lookup_work(const struct dkim_lookup *lookup)
+{
+    uint64_t longest = 0;
+
+    for (unsigned i = 0; i < lookup->record_count; i++)
+        longest = lookup->records[i].len > longest ? lookup->records[i].len : longest;
+    return longest * longest;
+}
+
 /* NULL: it may be used for this signature. */
 static const char *record_trouble(const struct dkim_record *r, const struct dkim_signature *s)
 {

@@ -25,6 +25,12 @@ void dkim_lookup_init(const struct tern_api *api, tern_call *call, const struct 
 void dkim_lookup_answer(const struct tern_api *api, tern_call *call, struct dkim_lookup *lookup,
                         const struct tern_dns_answer *answer);
 /*
+ * What a signature by that key may cost, beside others: RSA grows with the square of a key's length. Ten of 2048 bits
+ * with the longest exponent that is taken are two milliseconds.
+ */
+#define DKIM_LOOKUP_WORK_ON_LOOP 1700000
+uint64_t dkim_lookup_work(const struct dkim_lookup *lookup);
+/*
  * The first record that will do: RFC 6376 3.6.2.2 leaves it open which of several counts. NULL with the key, which
  * the caller lets go of, and whether its domain tests (t=y); else why none of them will do.
  */

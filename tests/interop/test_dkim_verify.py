@@ -240,6 +240,38 @@ def test_large_bodies_go_to_the_pool():
         assert s.send(signed.replace(b"line 199999", b"line 199998"))[0] == "fail"
 
 
+def slow_key(bits, exponent_bits):
+    """The record of an RSA key that nobody has, but which takes as long to try as one of that length may."""
+    def der(tag, data):
+        size = len(data).to_bytes(2, "big")
+        return bytes([tag, 0x82]) + size + data
+
+    def number(n, length):
+        return der(2, n.to_bytes(length + 1, "big"))
+    n, e = (1 << bits) - 12345 | 1, (1 << exponent_bits) - 1
+    key_of = der(0x30, number(n, bits // 8) + number(e, exponent_bits // 8))
+    whole = der(0x30, bytes.fromhex("300d06092a864886f70d0101010500") + der(3, b"\0" + key_of))
+    return "v=DKIM1; k=rsa; p=" + base64.b64encode(whole).decode()
+
+
+def test_long_keys_go_to_the_pool():
+    """Eight keys of 4096 bits with long exponents take milliseconds, which the loop has not."""
+    names = ["s%d" % i for i in range(8)]
+    head, body = MESSAGE.split(b"\r\n\r\n", 1)
+    digest = base64.b64encode(hashlib.sha256(body.rstrip(b"\r\n") + b"\r\n").digest()).decode()
+    b = base64.b64encode(b"\1" + bytes(range(255)) + b"\2" * 256).decode()
+    fields = "".join("DKIM-Signature: v=1; a=rsa-sha256; d=example.net; s=%s; h=from; bh=%s;\r\n b=%s\r\n"
+                     % (s, digest, "\r\n ".join(b[i:i + 72] for i in range(0, len(b), 72))) for s in names).encode()
+    record = slow_key(4096, 64)
+    with Dns({s + "._domainkey.example.net": record for s in names}) as dns, server(dns) as t:
+        s = Session(t, parts)
+        for _ in range(10):
+            result, _, detail = s.send(fields + head + b"\r\n\r\n" + body)
+            assert result == "fail" and detail.count("the header was changed, or the key is another, 4096-bit rsa key") == 8, detail
+        slow = t.metric("tern_step_slow_total") or 0
+        assert SLOW > 1 or slow < 10, slow  # now and then another process has the processor
+
+
 def test_a_client_that_leaves():
     """While DNS is asked: nobody waits for the answer, and nothing is kept (ASan would tell)."""
     with Dns({}, "!timeout") as dns, server(dns) as t:
@@ -261,7 +293,7 @@ if __name__ == "__main__":
     need_peers()
     try:
         run([test_dkimpy_and_why, test_all_three_sign, test_dns_that_does_not_answer, test_tags, test_part_of_the_body,
-             test_weak_keys, test_many_signatures, test_headers_that_are_no_message, test_large_bodies_go_to_the_pool,
+             test_weak_keys, test_many_signatures, test_headers_that_are_no_message, test_large_bodies_go_to_the_pool, test_long_keys_go_to_the_pool,
              test_a_client_that_leaves])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

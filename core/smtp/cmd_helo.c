@@ -148,7 +148,7 @@ void smtp_helo_answered(struct smtp_session *s, const struct smtp_answer *answer
     smtp_session_drop_transaction(s);
     s->esmtp = s->ehlo;
     s->withheld = s->withholding;
-    if (s->esmtp && s->ops->auth_offer != NULL)
+    if (s->esmtp && s->ops->auth_offer != NULL && !smtp_needs_tls(s, SMTP_VERB_AUTH))
         s->ops->auth_offer(s->owner, &mechanisms);
     s->auth_offered = mechanisms.len > 0;
     if (s->esmtp) {

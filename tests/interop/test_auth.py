@@ -216,6 +216,19 @@ end, { mechanisms = { "EXTERNAL" } })
 """
 
 
+def test_not_before_tls():
+    """Where TLS is required AUTH has to wait for it, by any mechanism."""
+    with server(config=TLS_CONFIG.replace("tls: starttls", "tls: required")) as t:
+        certificate(t.dir, "mx", "mx.test", "-addext", "subjectAltName=DNS:mx.test")
+        certificate(t.dir, "client", USER)
+        start(t)
+        c = Client(t.port)
+        assert "AUTH" not in c.cmd("EHLO client.example")[1].split()
+        for line in (plain(PASSWORD), "AUTH SCRAM-SHA-256", "AUTH NONSENSE"):
+            assert c.cmd(line) == (530, "5.7.0 Must issue a STARTTLS command first"), line
+        c.close()
+
+
 def test_external():
     """Who the certificate says, and nobody else; not announced without one."""
     need("openssl")
@@ -426,6 +439,6 @@ def test_nobody_relays_without():
 
 
 if __name__ == "__main__":
-    run([test_swaks, test_curl, test_smtplib, test_msmtp, test_gsasl, test_over_tls, test_scram_plus, test_external,
+    run([test_swaks, test_curl, test_smtplib, test_msmtp, test_gsasl, test_over_tls, test_scram_plus, test_not_before_tls, test_external,
          test_a_login_in_the_clear_does_not_outlive_starttls, test_what_a_challenge_tells_is_waited_for,
          test_guessing_gets_slower, test_side_by_side_is_no_faster, test_hang_up_while_it_takes_longer, test_nobody_relays_without])

@@ -31,6 +31,20 @@ static bool same_servers(const struct dns_conf *a, const struct dns_conf *b)
     return a->address_count == b->address_count;
 }
 
+/* As it is written, places apart. As deep as a file may nest. */
+static bool same_node(const struct yaml_node *a, const struct yaml_node *b)
+{
+    if (a == NULL || b == NULL || a->kind != b->kind || a->count != b->count)
+        return a == b;
+    if (!slice_equal(a->text, b->text))
+        return false;
+    for (unsigned i = 0; i < a->count; i++)
+        if (!same_node(a->items[i], b->items[i]) ||
+            (a->kind == YAML_MAP && !slice_equal(a->keys[i]->text, b->keys[i]->text)))
+            return false;
+    return true;
+}
+
 /* What was opened with the worker and cannot change under it. */
 static void warn_of_fixed(const struct server_conf *old, const struct server_conf *new, struct buf *text)
 {
@@ -55,7 +69,7 @@ static void warn_of_fixed(const struct server_conf *old, const struct server_con
         { "log.file", differs(old->log.file, new->log.file) },
         { "log.format", old->log.format != new->log.format },
         { "log.decisions", differs(old->log.decisions, new->log.decisions) },
-        { "kv", differs(old->kv.provider, new->kv.provider) || old->kv.entries != new->kv.entries },
+        { "kv", !same_node(old->kv_node, new->kv_node) },
     };
 
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
@@ -102,6 +116,20 @@ static int install(struct serve *s, struct generation *g, struct buf *text)
     return 0;
 }
 
+/* What the operator is told in lines is one line of the log. */
+static void log_answer(int r, struct slice text)
+{
+    CLEANUP_BUF struct buf line = BUF_INIT;
+
+    buf_add_cstr(&line, r == 0 ? "" : "refused, the old configuration stays: ");
+    for (size_t i = 0; i < text.len; i++)
+        if (text.ptr[i] != '\n')
+            buf_add_char(&line, text.ptr[i]);
+        else if (i + 1 < text.len)
+            buf_add_cstr(&line, "; ");
+    log_event(r == 0 ? LOG_INFO : LOG_ERROR, LOG_EV_reload, NULL, "%s", line.data);
+}
+
 int serve_reload(struct serve *s, struct buf *text)
 {
     struct config_errors errors = { .text = BUF_INIT };
@@ -136,8 +164,6 @@ int serve_reload(struct serve *s, struct buf *text)
     (void)pthread_mutex_unlock(&s->reload_lock);
     config_errors_free(&errors);
     config_paths_free(&paths);
-    log_event(r == 0 ? LOG_INFO : LOG_ERROR, LOG_EV_reload, NULL, "%s%.*s",
-              r == 0 ? "" : "refused, the old configuration stays: ", (int)text->len,
-              text->data != NULL ? text->data : "");
+    log_answer(r, buf_slice(text));
     return r;
 }

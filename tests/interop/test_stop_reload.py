@@ -154,6 +154,7 @@ def test_broken_file_keeps_the_old_generation():
         wait_for(lambda: t.log_text().count("the old configuration stays") == 2)
         for word in ("listners", "lokal", "inbund"):
             assert word in t.log_text(), "the log names every error of a SIGHUP"
+        assert "\\x0a" not in t.log_text(), t.log_text()
         t.write_config(CONFIG)
         assert "generation 2" in t.cli("reload").stdout
 
@@ -207,7 +208,16 @@ def test_fixed_keys_warn():
     with Tern(CONFIG).start() as t:
         t.write_config(CONFIG.replace("loops: 2", "loops: 1"))
         said = t.cli("reload").stdout
-        assert "warning: loops: the change takes effect at the next start" in said, said
+        assert "warning: loops: the change takes effect at the next start" in said and "warning: kv:" not in said, said
+        t.write_config(CONFIG + "kv: { entries: 2000 }\n")
+        assert "warning: kv: the change takes effect at the next start" in t.cli("reload").stdout
+    store = CONFIG + "kv: { provider: kv_lmdb, path: '{dir}/kv', size_max: SIZE }\n"
+    with Tern(store.replace("SIZE", "1GB")).start() as t:
+        t.write_config("# another line above it is no change\n" + store.replace("SIZE", "1GB"))
+        assert "warning" not in t.cli("reload").stdout
+        t.write_config(store.replace("SIZE", "2GB"))
+        said = t.cli("reload").stdout
+        assert "warning: kv: the change takes effect at the next start" in said, said
 
 
 def pss_kb(pid):

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* queue.c - `tern queue list|show|retry|hold|release|delete|fsck`. */
 #include <errno.h>
+#include <grp.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -196,6 +198,24 @@ static bool was_used(const char *spool)
     return false;
 }
 
+/*
+ * Root looks with the owner's rights: what is made is then the server's, and no link that somebody who took over the
+ * worker has put there leads root to another file.
+ */
+static int become_owner(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0) /* opening would make it, and a slip of the pen would be "0 findings" */
+        return -errno;
+    if (geteuid() != 0 || st.st_uid == 0)
+        return 0;
+    if (setgroups(0, NULL) < 0 || setresgid(st.st_gid, st.st_gid, st.st_gid) < 0 ||
+        setresuid(st.st_uid, st.st_uid, st.st_uid) < 0)
+        return -errno;
+    return 0;
+}
+
 static int fsck(const struct cli_paths *paths, int argc, char **argv)
 {
     CLEANUP_BUF struct buf out = BUF_INIT;
@@ -204,8 +224,9 @@ static int fsck(const struct cli_paths *paths, int argc, char **argv)
 
     if (argc > 0 && !repair)
         return usage();
-    if (access(paths->spool, F_OK) < 0) { /* opening would make it, and a slip of the pen would be "0 findings" */
-        (void)fprintf(stderr, "tern queue fsck: %s: %s\n", paths->spool, strerror(errno));
+    int r = become_owner(paths->spool);
+    if (r < 0) {
+        (void)fprintf(stderr, "tern queue fsck: %s: %s\n", paths->spool, strerror(-r));
         return CLI_NO;
     }
     if (!was_used(paths->spool)) {

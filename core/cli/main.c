@@ -60,6 +60,10 @@ int main(int argc, char **argv)
         printf("tern %s, module ABI %d.%d\n", TERN_VERSION, TERN_ABI_MAJOR, TERN_ABI_MINOR);
         return 0;
     }
+    if (argc == 2 && strcmp(argv[1], "help") == 0) {
+        usage(stdout);
+        return 0;
+    }
     for (size_t i = 0; argc >= 2 && i < sizeof(commands) / sizeof(commands[0]); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return run(commands[i].run, argc - 1, argv + 1);

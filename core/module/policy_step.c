@@ -127,12 +127,12 @@ static struct script *script_load(struct building *b, const struct tern_module *
     int fd =
         trust_open(settings->script.ptr, modules_trust_group(owner->modules), text, sizeof(text));
     if (fd < 0) {
-        config_error_at(b->env->errors, &place, "script %s", text);
+        config_error_at(b->env->errors, &place, "script: %s", text);
         return NULL;
     }
     (void)close(fd);
     if (text[0] != '\0')
-        config_warning_at(b->env->errors, &place, "script %s", text);
+        config_warning_at(b->env->errors, &place, "script: %s", text);
     text[0] = '\0';
     if (host->script(settings->script, settings->trusted, &raw, text, sizeof(text)) < 0) {
         config_error_at(b->env->errors, &place, "%s", text);

@@ -51,6 +51,7 @@ struct tables {
     struct tables_env env;
     pthread_mutex_t lock; /* profiles are resolved at run time, on any loop */
     struct table names;   /* name -> tern_table */
+    struct table wrong;   /* names of those that could not be made, which was said */
     struct table made;    /* digest of what a node says -> tern_table */
     struct list owned;    /* inline tables */
     struct list used;     /* struct use: files */
@@ -353,7 +354,7 @@ static struct tern_table *named_table(struct tables *tables, const struct yaml_n
         return NULL;
     }
     struct tern_table *t = table_get(&tables->names, node->text);
-    if (t != NULL)
+    if (t != NULL || table_get(&tables->wrong, node->text) != NULL)
         return t;
     table_each(&tables->names, add_name, &list);
     const char *meant = config_did_you_mean(node->text, list.names, list.count);
@@ -481,6 +482,7 @@ struct tables *tables_new(struct arena *arena, const struct yaml_node *node, con
     tables->errors = e;
     (void)pthread_mutex_init(&tables->lock, NULL);
     table_init(&tables->names);
+    table_init(&tables->wrong);
     table_init(&tables->made);
     list_init(&tables->owned);
     list_init(&tables->used);
@@ -499,6 +501,8 @@ struct tables *tables_new(struct arena *arena, const struct yaml_node *node, con
             t = make_table(tables, item, node->keys[i]->text.ptr);
         if (t != NULL)
             (void)table_put(&tables->names, node->keys[i]->text, t);
+        else
+            (void)table_put(&tables->wrong, node->keys[i]->text, tables);
     }
     return tables;
 }
@@ -527,6 +531,7 @@ void tables_free(struct tables *tables)
         free(use);
     }
     table_free(&tables->names, NULL);
+    table_free(&tables->wrong, NULL);
     table_free(&tables->made, NULL);
     (void)pthread_mutex_destroy(&tables->lock);
 }

@@ -145,6 +145,28 @@ def test_a_spool_of_somebody_else():
         shutil.rmtree(t.dir)
 
 
+def test_fsck_by_root_leaves_all_to_the_server():
+    if os.geteuid() != 0:
+        print("     needs root")
+        return
+    if subprocess.run(["test", "-x", BINARY], user="nobody").returncode != 0:
+        print("     the user nobody cannot run %s" % BINARY)
+        return
+    uid = pwd.getpwnam("nobody").pw_uid
+    t = Tern(CONFIG, files={"s.lua": SCRIPT})
+    spool = os.path.join(t.dir, "spool")
+    os.mkdir(spool, 0o700)
+    open(os.path.join(spool, "lock"), "w").close()  # as of a server that ended early
+    os.chown(os.path.join(spool, "lock"), uid, -1)
+    os.chown(spool, uid, -1)
+    for words in (("queue", "fsck"), ("queue", "fsck", "--repair")):
+        r = t.cli(*words, check=False)
+        assert r.returncode == 0 and "0 findings" in r.stdout, (r.stdout, r.stderr)
+    made = os.listdir(spool)
+    assert "big" in made and all(os.lstat(os.path.join(spool, n)).st_uid == uid for n in made), made
+    shutil.rmtree(t.dir)
+
+
 def ask_as(t, user, group, *words):
     return subprocess.run([BINARY, words[0], "-c", t.config, *words[1:]], capture_output=True, text=True, env=t.env(),
                           user=user, group=group, extra_groups=[], timeout=60 * SLOW)
@@ -223,6 +245,7 @@ def test_check_tells_what_people_get_wrong():
          "which is an open relay"),
         ("[list.example.org]", '["https://list.example.org"]', 1,
          '9:23: error: dnsbl.zones: "https://list.example.org" is no domain name such as zen.spamhaus.org'),
+        ("hosted.txt", "hostd.txt", 1, "6:27: error: cannot read the table {dir}/hostd.txt: No such file or directory"),
         ("boxes }", "boxxes }", 1, '17:32: error: routes.rules[0].transport: there is no transport "boxxes" in transports:'),
         ("%{user}", "%{mailbox}", 1, '15:33: error: transport boxes.path: "%{mailbox}" is no variable; there are %{user}, %{local}, '
          '%{domain}, and %{home} at the beginning'),
@@ -236,7 +259,7 @@ def test_check_tells_what_people_get_wrong():
         assert before in SLIPS, before
         t = Tern(SLIPS.replace(before, after, 1), files={"hosted.txt": "example.org\n"})
         r = t.cli("check", check=False)
-        said = r.stderr.replace(t.dir + "/", "").replace(str(t.port), "{port}").splitlines()
+        said = r.stderr.replace(t.dir + "/tern.yaml", "tern.yaml").replace(t.dir, "{dir}").replace(str(t.port), "{port}").splitlines()
         shutil.rmtree(t.dir)
         want = ["tern.yaml:" + wanted] * (wanted != "") + ["tern.yaml: 1 error"] * status
         assert r.returncode == status and said == want, "%s -> %s:\n  %s\nwanted\n  %s" % (before, after, said, want)
@@ -249,6 +272,7 @@ def test_how_commands_are_used():
         for word in ("--help", "-h"):
             r = tern(command, word)
             assert r.returncode == 0 and r.stderr.startswith("usage: tern " + command), (command, word, r.returncode, r.stderr)
+        assert "\n  %-8s " % command in tern("help").stdout, command
         r = tern(command, "--no-such")
         assert r.returncode == 2 and "usage: tern " + command in r.stderr, (command, r.returncode, r.stderr)
     for words in (("check", "--json"), ("metrics", "--json"), ("reload", "--json"), ("test", "-c", "x.yaml", "x.smtpt"), ("serve", "now")):
@@ -275,5 +299,6 @@ def test_the_unit_is_one():
 if __name__ == "__main__":
     run([test_why_says_what_failed_who_claimed_and_why_it_is_held, test_nothing_of_a_client_steers_the_terminal,
          test_a_list_that_does_not_answer_is_named,
-         test_a_slip_in_the_name_of_a_module, test_no_server_and_no_folder, test_a_spool_of_somebody_else, test_who_may_read_and_who_may_change,
+         test_a_slip_in_the_name_of_a_module, test_no_server_and_no_folder, test_a_spool_of_somebody_else,
+         test_fsck_by_root_leaves_all_to_the_server, test_who_may_read_and_who_may_change,
          test_help_finds_keys_sections_modules, test_check_tells_what_people_get_wrong, test_how_commands_are_used, test_the_unit_is_one])

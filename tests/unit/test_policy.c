@@ -228,7 +228,7 @@ static const struct {
       "t.yaml:5:7: error: lua needs script: and the path of a script\n" },
     { "a script that is not there",
       IN("    - claimer\n    - router\n    - lua: { script: none.lua }\n"),
-      "t.yaml:5:7: error: script FOLDER/none.lua: No such file or directory\n" },
+      "t.yaml:5:7: error: script: FOLDER/none.lua: No such file or directory\n" },
     { "a script with an error",
       IN("    - claimer\n    - router\n    - lua: { script: broken.lua }\n"),
       "t.yaml:5:7: error: broken.lua:1: it is broken\n" },
@@ -360,7 +360,7 @@ static const struct {
                                                                                            "off "
                                                                                            "}\n",
       "t.yaml:5:7: error: module nonesuch: FOLDER/nonesuch.so: No such file or directory\n"
-      "t.yaml:6:7: error: script FOLDER/none.lua: No such file or directory\n" },
+      "t.yaml:6:7: error: script: FOLDER/none.lua: No such file or directory\n" },
     { "one policy knows our mailboxes, the other does not",
       "policies:\n  in: [ domains, router ]\n  out: [ claimer, router ]\n",
       "t.yaml:3:3: warning: policy out takes recipients without a step domains, which in has: mail "

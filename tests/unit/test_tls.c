@@ -293,6 +293,36 @@ static void test_resumption(void)
     tls_tickets_free(tickets);
 }
 
+/* A key seals for an hour and opens for three: what comes back each time is resumed by the next one, what stays away is not. */
+static void test_resumption_by_rotating_keys(void)
+{
+    static const struct {
+        unsigned minute;
+        bool resumed;
+    } rounds[] = { { 0, false }, { 30, true }, { 150, true }, { 210, true }, { 389, true }, { 570, false } };
+    struct tls_tickets *tickets = tls_tickets_new(3600);
+    struct tls_server_options so = { .tickets = tickets };
+    struct tls_client_options co = { .sessions_max = 2 };
+    struct tls_target target = { .key = "a:25" };
+    uint64_t now_ms = clock_wall_ms();
+    struct world w;
+
+    begin(&w, "a", NULL);
+    new_server(&w, &so);
+    new_client(&w, &co);
+    for (size_t i = 0; i < sizeof(rounds) / sizeof(rounds[0]); i++) {
+        clock_virtual_start(now_ms + rounds[i].minute * 60000);
+        shake(&w, &target);
+        check_secured(&w);
+        CU_ASSERT_EQUAL(tls_resumed(tls_of(w.s.conn)), rounds[i].resumed);
+        check_talk(&w);
+        hang_up(&w);
+    }
+    finish(&w);
+    clock_virtual_stop();
+    tls_tickets_free(tickets);
+}
+
 /* What one listener's authority vouched for is nothing to another's, although they share the tickets. */
 static void test_resumption_by_authority(void)
 {
@@ -749,6 +779,7 @@ int main(void)
     CU_add_test(suite, "names", test_name_rows);
     CU_add_test(suite, "whom the client believes", test_verify);
     CU_add_test(suite, "resumption", test_resumption);
+    CU_add_test(suite, "resumption by rotating keys", test_resumption_by_rotating_keys);
     CU_add_test(suite, "no resumption", test_no_resumption);
     CU_add_test(suite, "resumption by authority", test_resumption_by_authority);
     CU_add_test(suite, "resumption of a verified client", test_resumption_of_a_verified_client);

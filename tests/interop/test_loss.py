@@ -86,10 +86,11 @@ def rcpts_of_full_length(c, count):
 
 def test_100000_recipients_of_full_length():
     config = BASE + POLICY.replace("example.org", ".".join(["d" * 60] * 3) + ".org") + """
+watchdog: 5m
 routes:
   - { class: local, discard: "a test" }
 """
-    with Tern(config) as t:
+    with Tern(config) as t:  # a visit of it takes a loop a while on a busy machine
         t.start()
         c = Client(t.port)
         c.cmd("EHLO client.example")

@@ -55,6 +55,7 @@ struct client_options {
     bool chunking;                  /* BDAT for every message, where it is offered */
     enum client_tls tls;
     bool tls_implicit; /* TLS comes before the greeting */
+    bool tls_given_up; /* it would be used, but failed there before: who insists on it is not refused for good */
     /* With OFF none of them. For VERIFY one that verifies; the client holds a reference. */
     struct tls_client *tls_client;
     const char *tls_sni, *tls_name, *tls_key; /* as in struct tls_target */
@@ -64,7 +65,9 @@ struct client_options {
 /* Why there is no connection, if not for what the network or the server did. */
 enum client_cause {
     CLIENT_CAUSE_OTHER,
-    CLIENT_CAUSE_TLS,  /* no handshake, or none that was asked for: as REQUIRED and VERIFY want it */
+    /* No handshake, or none that was asked for: as REQUIRED and VERIFY want it; of a recipient: as
+     * the server wants it. */
+    CLIENT_CAUSE_TLS,
     CLIENT_CAUSE_AUTH, /* it does not take our user and password, or may not be given them */
 };
 

@@ -130,7 +130,7 @@ struct client {
     char *tls_sni, *tls_name, *tls_key;
     uint64_t tls_ms;
     bool tls_implicit;
-    bool tls_refused;  /* by the server, and it goes on in clear */
+    bool tls_refused;  /* by the server, or given up before: it goes on in clear */
     bool tls_due;      /* after 220 */
     bool tls_on;       /* the handshake has begun: the socket's octets are nobody's but TLS's */
     bool encrypted;    /* it is over */
@@ -183,6 +183,8 @@ void client_tls_ask(struct client *c);
 void client_tls_reply(struct client *c, const struct client_reply *reply);
 void client_tls_begin(struct client *c);
 void client_tls_secured(struct client *c);
+/* A reply in a transaction: it is refused for want of the TLS that did not come about. */
+bool client_tls_missed(const struct client *c, const struct client_reply *reply);
 /* Ends the client, for TLS's sake. */
 void client_tls_fail(struct client *c, const char *status, const char *text);
 void client_tls_lost(struct client *c, const char *why);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "delivery/client_private.h"
@@ -19,6 +20,7 @@ void client_tls_options(struct client *c, const struct client_options *options)
 {
     c->tls = options->tls_client != NULL || options->tls >= CLIENT_TLS_REQUIRED ? options->tls
                                                                                 : CLIENT_TLS_OFF;
+    c->tls_refused = options->tls_given_up;
     c->tls_implicit = c->tls != CLIENT_TLS_OFF && options->tls_implicit;
     c->tls_client = options->tls_client != NULL ? tls_client_ref(options->tls_client) : NULL;
     c->tls_sni = options->tls_sni != NULL ? mem_strdup(options->tls_sni) : NULL;
@@ -51,6 +53,13 @@ void client_tls_lost(struct client *c, const char *why)
 
     buf_printf(&text, "TLS failed: %s", reason[0] != '\0' ? reason : why);
     client_tls_fail(c, "4.7.5", text.data);
+}
+
+/* 530 is RFC 3207 4; 5.7.10, "encryption needed", is of RFC 5248. */
+bool client_tls_missed(const struct client *c, const struct client_reply *reply)
+{
+    return c->tls_refused && !c->encrypted && c->features.starttls &&
+           (reply->code == 530 || (reply->code / 100 == 5 && strcmp(reply->enhanced, "5.7.10") == 0));
 }
 
 void client_tls_begin(struct client *c)

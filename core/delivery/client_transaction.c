@@ -396,6 +396,14 @@ static void dot_reply(struct client *c, unsigned rcpt, const struct client_reply
 void client_transaction_reply(struct client *c, struct client_expect expect,
                               const struct client_reply *reply)
 {
+    struct client_reply missed = *reply;
+
+    if (client_tls_missed(c, reply)) { /* TLS may work the next time */
+        missed.code = 451;
+        missed.cause = CLIENT_CAUSE_TLS;
+        (void)snprintf(missed.enhanced, sizeof(missed.enhanced), "4.7.4");
+        reply = &missed;
+    }
     switch (expect.kind) {
     case EXPECT_RSET:
         if (reply->code / 100 != 2) {

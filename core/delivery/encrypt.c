@@ -3,7 +3,8 @@
  * encrypt.c - which TLS a connection gets, and which hosts cannot do it.
  *
  * With `tls: may` a host whose handshake failed is spoken to in clear for the next hour, so
- * that its mail neither waits nor costs two connections a message (RFC 7435). All that asks for no
+ * that its mail neither waits nor costs two connections a message (RFC 7435); unless it takes none in
+ * clear: then TLS is tried again with the next attempt. All that asks for no
  * good certificate shares one context and its sessions, whatever the configuration; `verify` has one
  * of each transport.
  */
@@ -68,8 +69,10 @@ void delivery_tls_choose(struct dispatch *d, const struct path *path, const stru
     const struct smtp_transport_conf *conf = path->conf;
     tern_address address;
 
-    if (e->unix_path != NULL || conf->tls == TRANSPORT_TLS_OFF ||
-        (conf->tls == TRANSPORT_TLS_MAY && !is_implicit(conf, e) && is_broken(d, e)))
+    if (e->unix_path != NULL || conf->tls == TRANSPORT_TLS_OFF)
+        return;
+    o->tls_given_up = conf->tls == TRANSPORT_TLS_MAY && !is_implicit(conf, e) && is_broken(d, e);
+    if (o->tls_given_up)
         return;
     o->tls = (enum client_tls)conf->tls;
     o->tls_client = conf->tls == TRANSPORT_TLS_VERIFY ? path->transport->tls : any_client(d->set);
@@ -91,6 +94,15 @@ static void remember_broken(struct dispatch_set *set, const struct endpoint *e)
         table_init(&set->tls_broken);
     }
     free(table_put(&set->tls_broken, slice_cstr(e->host), b));
+    (void)pthread_mutex_unlock(&set->lock);
+}
+
+void delivery_tls_wanted(struct dispatch *d, const struct endpoint *e)
+{
+    struct dispatch_set *set = d->set;
+
+    (void)pthread_mutex_lock(&set->lock);
+    free(table_remove(&set->tls_broken, slice_cstr(e->host)));
     (void)pthread_mutex_unlock(&set->lock);
 }
 

@@ -11,5 +11,7 @@ void delivery_tls_choose(struct dispatch *d, const struct path *path, const stru
 /* A connection ended for TLS's sake. True: once more, in clear. */
 bool delivery_tls_failed(struct dispatch *d, const struct path *path, const struct endpoint *e,
                          const char *text);
+/* The host takes nothing in clear, or no login: what failed once is forgotten. */
+void delivery_tls_wanted(struct dispatch *d, const struct endpoint *e);
 
 #endif

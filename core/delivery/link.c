@@ -222,6 +222,8 @@ static void on_rcpt(void *owner, unsigned index, const struct client_reply *repl
 {
     struct link *link = owner;
 
+    if (reply->cause == CLIENT_CAUSE_TLS)
+        delivery_tls_wanted(link->dispatch, link->order[link->order_at]);
     delivery_shipment_outcome(link->current, index, reply->code, reply->enhanced, reply->text,
                               reply->own);
     if (client_offers_dsn(link->client))
@@ -334,6 +336,7 @@ static void on_end(void *owner, const struct client_reply *reply)
         return;
     }
     if (cause == CLIENT_CAUSE_AUTH) {
+        delivery_tls_wanted(link->dispatch, link->order[link->order_at]);
         /* The same user and password at the next host may be one try too many for the account. */
         log_event(LOG_ERROR, LOG_EV_outbound, NULL, "transport %.*s: %s",
                   (int)link->path->transport->name.len, link->path->transport->name.ptr, text);

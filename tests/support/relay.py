@@ -56,10 +56,10 @@ class Relay:
 
     def __init__(self, tls=None, certificate=None, users=None, mechanisms=("PLAIN", "LOGIN", "SCRAM-SHA-256"),
                  starttls=None, auth_reply=None, ehlo=("PIPELINING", "8BITMIME", "SMTPUTF8"), auth_in_clear=False,
-                 host="127.0.0.1", port=0, iterations=4096, forge=False):
+                 host="127.0.0.1", port=0, iterations=4096, forge=False, needs_tls=False):
         self.tls, self.users, self.mechanisms, self.starttls = tls, users, mechanisms, starttls
         self.auth_reply, self.ehlo, self.auth_in_clear, self.iterations = auth_reply, ehlo, auth_in_clear, iterations
-        self.forge = forge
+        self.forge, self.needs_tls = forge, needs_tls  # needs_tls: MAIL in clear is 530
         self.commands, self.mails, self.handshakes, self.failures, self.connections = [], [], [], [], 0
         self.users_seen, self.open = [], []
         self.context = None
@@ -246,6 +246,9 @@ class Session:
     # ---- mail ----
 
     def do_mail(self, line):
+        if self.relay.needs_tls and not self.encrypted:
+            self.say("530 5.7.0 Must issue a STARTTLS command first")
+            return
         if self.relay.users is not None and not self.user:
             self.say("530 5.7.0 Authentication required")
             return

@@ -116,7 +116,9 @@ static void check_routes(const struct generation *g, const struct yaml_node *roo
     const struct yaml_node *routes = yaml_get(root, "routes"), *policies = yaml_get(root, "policies");
     bool names = false; /* else module routes has said it */
 
-    for (unsigned i = 0; routes != NULL && i < routes->count; i++)
+    if (routes == NULL || routes->kind != YAML_LIST || policies == NULL || policies->kind != YAML_MAP)
+        return; /* there is none, or what is wrong with it has been said */
+    for (unsigned i = 0; i < routes->count; i++)
         names |= yaml_get(routes->items[i], "class") != NULL;
     for (unsigned i = 0; names && i < policies->count; i++) {
         const struct policy *policy = policies_find(g->policies, policies->keys[i]->text);

@@ -265,6 +265,19 @@ def test_check_tells_what_people_get_wrong():
         assert r.returncode == status and said == want, "%s -> %s:\n  %s\nwanted\n  %s" % (before, after, said, want)
 
 
+def test_check_of_what_is_hardly_a_configuration():
+    """Sections that are missing, or are something else than they should be: an error, and no more."""
+    routes = "routes: [ { class: local, transport: lmtp, to: [h.example] } ]\n"
+    step = "policies: { inbound: [ domains: { local: [example.org] } ] }\n"
+    for text in (routes, routes + "policies: [ domains ]\n", routes + "policies: x\n", routes + "policies:\n",
+                 routes + "policies: { inbound: { domains: { local: [a] } } }\n", step + "routes: { class: local }\n", step + "routes: x\n",
+                 step + "routes: [ local, [ { class: local } ], { class: { local: x } } ]\n", routes + "policies: { inbound: [ [ domains ], spf: ] }\n"):
+        t = Tern('listeners: { a: { bind: "127.0.0.1:1", policy: inbound } }\n' + text)
+        r = t.cli("check", check=False)
+        shutil.rmtree(t.dir)
+        assert r.returncode == 1 and "error: " in r.stderr, (text, r.returncode, r.stderr)
+
+
 def test_how_commands_are_used():
     """COMMAND --help is no mistake; what a command does not know it refuses; a file that cannot be read says why."""
     for command in ("serve", "milter", "check", "hooks", "reload", "status", "metrics", "queue", "why", "test", "new", "passwd",
@@ -301,4 +314,5 @@ if __name__ == "__main__":
          test_a_list_that_does_not_answer_is_named,
          test_a_slip_in_the_name_of_a_module, test_no_server_and_no_folder, test_a_spool_of_somebody_else,
          test_fsck_by_root_leaves_all_to_the_server, test_who_may_read_and_who_may_change,
-         test_help_finds_keys_sections_modules, test_check_tells_what_people_get_wrong, test_how_commands_are_used, test_the_unit_is_one])
+         test_help_finds_keys_sections_modules, test_check_tells_what_people_get_wrong,
+         test_check_of_what_is_hardly_a_configuration, test_how_commands_are_used, test_the_unit_is_one])

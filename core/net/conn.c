@@ -324,6 +324,8 @@ static void on_hang_up(struct conn *conn)
     if (conn->paused || conn->eof || conn->closing) {
         (void)getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len);
         end(conn, error != 0 ? -error : -ECONNRESET);
+    } else {
+        watch_wanted(conn); /* libuv tells an error once; behind what was read the end is still to be read */
     }
 }
 

@@ -274,6 +274,21 @@ static void test_reset_while_paused(void)
 }
 
 /* More than a socket takes: conn_unsent() says so. Returns what was written. */
+/* What came before a reset is still read, and then the end is told: nobody waits for a client who has gone. */
+static void test_reset_behind_octets(void)
+{
+    struct loop *loop = loop_new(0);
+    struct side s;
+    int peer = connected(&s, loop);
+
+    CU_ASSERT_EQUAL(write(peer, "QUIT\r\n", 6), 6);
+    reset(peer);
+    run_for(loop, WAIT_MS);
+    CU_ASSERT_EQUAL(s.ends, 1);
+    conn_free(s.conn);
+    loop_free(loop);
+}
+
 static size_t fill(struct side *s)
 {
     static char octets[65536];
@@ -451,6 +466,7 @@ int main(void)
     CU_add_test(suite, "the error of a write is told later, once", test_write_error_told_later);
     CU_add_test(suite, "freed before the error is told", test_freed_before_error_is_told);
     CU_add_test(suite, "reset while paused", test_reset_while_paused);
+    CU_add_test(suite, "reset behind octets", test_reset_behind_octets);
     CU_add_test(suite, "closing sends what is left", test_close_lingers);
     CU_add_test(suite, "closing waits no longer than it may", test_linger_ends);
     CU_add_test(suite, "corked writes leave together", test_corked_leaves_together);

@@ -605,13 +605,24 @@ static void release_unused(struct recovery *v)
             drop_name(v, v->names[i].number, "idx");
 }
 
+/* A record that cannot be read may name any body. */
+static bool may_be_named(const struct recovery *v)
+{
+    if (v->spool->stats.damaged_batches > 0)
+        return true;
+    for (size_t i = 0; i < v->name_count; i++)
+        if (has_suffix(&v->names[i], "bad"))
+            return true;
+    return false;
+}
+
 static int clean_up(struct recovery *v)
 {
     struct spool *spool = v->spool;
 
     release_unused(v);
     int r = settle_tail(spool);
-    if (r < 0)
+    if (r < 0 || may_be_named(v))
         return r;
     return spool->io->list(spool->io->ctx, spool->big_dir, on_big, v);
 }

@@ -809,6 +809,11 @@ void simdisk_names(struct simdisk *disk, void (*each)(void *arg, const char *nam
         each(arg, disk->dirs[DIR_ROOT].now.entries[i].name);
 }
 
+unsigned simdisk_big_count(const struct simdisk *disk)
+{
+    return disk->dirs[DIR_BIG].now.count;
+}
+
 void simdisk_remove(struct simdisk *disk, const char *name)
 {
     names_remove(&disk->dirs[DIR_ROOT].now, name);

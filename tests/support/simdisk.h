@@ -55,6 +55,7 @@ struct simdisk *simdisk_kill(const struct simdisk *disk);
 uint8_t *simdisk_file(struct simdisk *disk, const char *name, uint64_t *ret_octets);
 void simdisk_put(struct simdisk *disk, const char *name, const void *octets, uint64_t len);
 void simdisk_names(struct simdisk *disk, void (*each)(void *arg, const char *name), void *arg);
+unsigned simdisk_big_count(const struct simdisk *disk); /* files in big/ */
 void simdisk_remove(struct simdisk *disk, const char *name);
 unsigned simdisk_open_count(const struct simdisk *disk); /* descriptors */
 void simdisk_set_capacity(struct simdisk *disk, uint64_t capacity);

@@ -116,6 +116,52 @@ static void test_bad_octet(void)
     clock_virtual_stop();
 }
 
+/* Started and run once: what stands in its reports, and the files in big/ afterwards. */
+static unsigned bodies_after_start(struct simdisk *disk, struct spool_stats *stats)
+{
+    struct spool *spool;
+    char error[256];
+
+    CU_ASSERT_EQUAL_FATAL(spoolwork_open(disk, &spool, error, sizeof(error)), 0);
+    spool_get_stats(spool, stats);
+    (void)spool_maker_run(spool);
+    spool_close(spool);
+    return simdisk_big_count(disk);
+}
+
+/* The bodies that a segment's messages name stay for whoever mends it by hand; they go when its file is gone. */
+static void test_bodies_of_a_bad_segment(void)
+{
+    struct work w;
+    struct simdisk *disk = filled(&w, 25, 1200);
+    unsigned bodies = simdisk_big_count(disk);
+    struct spool_stats stats;
+    uint64_t octets;
+    char name[40];
+
+    CU_ASSERT_TRUE(bodies > 0);
+    CU_ASSERT_EQUAL(bodies_after_start(disk, &stats), bodies);
+    struct name_list segments = names_with(disk, ".seg");
+    for (unsigned i = 0; i < segments.count; i++) {
+        simdisk_file(disk, segments.names[i], &octets)[17] ^= 0x40;
+        (void)snprintf(name, sizeof(name), "%.16s.idx", segments.names[i]);
+        simdisk_remove(disk, name);
+    }
+    for (unsigned start = 0; start < 2; start++) {
+        CU_ASSERT_EQUAL(bodies_after_start(disk, &stats), bodies);
+        CU_ASSERT_EQUAL(stats.messages, 0);
+        CU_ASSERT_EQUAL(stats.damaged_batches, start == 0 ? segments.count : 0);
+    }
+    segments = names_with(disk, ".bad");
+    CU_ASSERT_TRUE(segments.count > 0);
+    for (unsigned i = 0; i < segments.count; i++)
+        simdisk_remove(disk, segments.names[i]);
+    CU_ASSERT_EQUAL(bodies_after_start(disk, &stats), 0);
+    simdisk_free(disk);
+    spoolwork_fini(&w);
+    clock_virtual_stop();
+}
+
 /* fsck sees a changed octet anywhere in what is committed; recovery then sets nothing aside that lives. */
 static void test_fsck_sees_bodies(void)
 {
@@ -276,6 +322,7 @@ int main(void)
         return 1;
     CU_pSuite suite = CU_add_suite("spool damage", NULL, NULL);
     CU_ADD_TEST(suite, test_bad_octet);
+    CU_ADD_TEST(suite, test_bodies_of_a_bad_segment);
     CU_ADD_TEST(suite, test_fsck_sees_bodies);
     CU_ADD_TEST(suite, test_lost_index);
     CU_ADD_TEST(suite, test_full_disk);

@@ -519,20 +519,24 @@ void serve_close(struct serve *s)
     bool stuck = pool_free(s->pool, POOL_STUCK_WAIT_MS) > 0;
     if (s->spool != NULL) {
         scheduler_stop(s->scheduler);
-        spool_close(s->spool);
+        (void)spool_finish(s->spool);
     } else {
         (void)close(s->body_dir);
     }
     if (stuck)
         end_as_it_stands();
-    for (unsigned i = 0; i < s->loop_count; i++)
-        loop_flush(s->loops[i]->loop); /* commits that the spool finished last: they tell the scheduler */
+    do { /* commits that the spool finished last: they tell the scheduler, and a delivery may have one more to make */
+        for (unsigned i = 0; i < s->loop_count; i++)
+            loop_flush(s->loops[i]->loop);
+    } while (s->spool != NULL && spool_finish(s->spool));
     for (unsigned i = 0; i < s->loop_count && s->dispatches != NULL; i++)
         dispatch_free(s->loops[i]->dispatch);
     if (s->dispatches != NULL) {
         dispatch_set_free(s->dispatches);
         scheduler_free(s->scheduler);
     }
+    if (s->spool != NULL)
+        spool_close(s->spool); /* deliveries that were under way have let go what they had loaded of it */
     (void)pthread_barrier_wait(&s->deliveries_gone);
     for (unsigned i = 0; i < s->loop_count; i++) {
         (void)pthread_join(s->loops[i]->thread, NULL);

@@ -293,19 +293,27 @@ static void stop_threads(struct spool *spool)
     spool->started = false;
 }
 
-void spool_close(struct spool *spool)
+bool spool_finish(struct spool *spool)
 {
+    bool any = false;
+
     if (spool->started)
         stop_threads(spool);
     atomic_store(&spool->closing, true);
     while (spool_syncer_run(spool) || spool_writer_run(spool))
-        ;
+        any = true;
     /* From here on the ceiling is the last id itself: the next start need not skip a minute. */
     if (atomic_load(&spool->last_id) != atomic_load(&spool->durable_ceiling)) {
         spool_submit_ceiling(spool);
         while (spool_writer_run(spool))
             ;
     }
+    return any;
+}
+
+void spool_close(struct spool *spool)
+{
+    (void)spool_finish(spool);
     spool_unmount(spool);
 }
 

@@ -57,7 +57,9 @@ struct spool_stats {
 /* Locks, recovers, makes spares. On failure a sentence in error. Runs no thread yet. */
 int spool_open(const struct spool_options *options, struct spool **ret, char *error, size_t octets);
 int spool_start(struct spool *spool); /* the spool thread and the spare maker */
-void spool_close(struct spool *spool); /* finishes what was submitted, ends threads, unlocks */
+/* Ends the threads, finishes what was submitted since; false: there was nothing. What was loaded stays. */
+bool spool_finish(struct spool *spool);
+void spool_close(struct spool *spool); /* spool_finish(), and unlocks: nothing that was loaded is used any more */
 void spool_get_stats(struct spool *spool, struct spool_stats *ret);
 bool spool_has_room(struct spool *spool); /* any thread; cheap */
 /* When the oldest live message came, wall clock; 0: there is none. Looks at all rows, a few at a time. Any thread. */

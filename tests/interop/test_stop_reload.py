@@ -9,6 +9,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from peers import Mute
 from ternlib import SLOW, Client, Tern, can_connect, free_port, run, wait_for
 
 CONFIG = """
@@ -84,6 +85,18 @@ def test_second_term_does_not_wait():
         t.process.send_signal(signal.SIGTERM)
         assert busy.reply()[0] == 421
         assert t.stop() == 0
+
+
+def test_a_delivery_that_hangs_is_left():
+    """When `drain` is over what is under way is let go, whatever of the queue it holds; the mail is there for the next start."""
+    far = 'transports: { far: { type: smtp, to: ["127.0.0.1:{far}"] } }\nroutes: [ { class: local, transport: far } ]\n'
+    with Mute() as hangs, Tern(CONFIG.split("transports:")[0].replace("drain: 2s", "drain: 0s") + far, far=hangs.port).start() as t:
+        assert Client(t.port).mail("a@client.example", ["alice@example.org"], "Subject: x\n\nx\n")[0] == 250
+        wait_for(lambda: hangs.open)
+        assert t.stop() == 0
+        assert "the worker ends" in t.log_text() and "signal" not in t.log_text(), t.log_text()
+        t.start()
+        wait_for(lambda: len(t.queue()) == 1)
 
 
 def test_hup_changes_policy_for_new_sessions():
@@ -295,6 +308,6 @@ def test_hundred_reloads_under_load():
 
 if __name__ == "__main__":
     run([test_term_ends_idle_sessions_and_lets_a_transaction_finish, test_term_ends_the_rest_after_drain,
-         test_second_term_does_not_wait, test_hup_changes_policy_for_new_sessions, test_reload_changes_limits,
+         test_second_term_does_not_wait, test_a_delivery_that_hangs_is_left, test_hup_changes_policy_for_new_sessions, test_reload_changes_limits,
          test_broken_file_keeps_the_old_generation, test_listeners_come_and_go,
          test_taken_port_refuses_the_reload_whole, test_fixed_keys_warn, test_hundred_reloads_under_load])

@@ -128,6 +128,7 @@ unsigned control_queue_list(struct serve *serve, struct slice after, unsigned ma
     }
     struct spool_entry *entries = mem_alloc(max * sizeof(entries[0]));
     uint64_t hold_expire_ms = present_hold_expire_ms();
+    serve_settle(serve);
     unsigned n = scheduler_list(serve->scheduler, key, entries, max);
     buf_add_cstr(out, "{\"messages\":[");
     for (unsigned i = 0; i < n; i++) {
@@ -219,8 +220,10 @@ unsigned control_queue_change(struct serve *serve, struct slice verb, struct sli
         return MHD_HTTP_BAD_REQUEST;
     }
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-        if (slice_equal(verb, slice_cstr(verbs[i].name)))
+        if (slice_equal(verb, slice_cstr(verbs[i].name))) {
+            serve_settle(serve); /* the scheduler must know what it is told of */
             return say_result(out, queue_verb(serve->spool, serve->scheduler, verbs[i].verb, key), verb, id);
+        }
     buf_add_cstr(out, "expected retry, hold, release or delete\n");
     return MHD_HTTP_NOT_FOUND;
 }

@@ -149,6 +149,9 @@ int serve_load_tls(struct serve *s, const struct worker_start *start, struct gen
 /* local_server.c: pool threads may ask for tern-local from here on. */
 void serve_use_local(struct serve *s);
 
+/* settle.c. Any thread but the loops'. The scheduler knows what was acknowledged; takes a second at the latest. */
+void serve_settle(struct serve *s);
+
 /* reload.c. Any thread but the loops'. The text is what the operator reads: errors, warnings, or "generation 3". */
 int serve_reload(struct serve *s, struct buf *text);
 /* Scheduler's options of a generation. */

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import time
 
@@ -82,6 +83,25 @@ def test_list_and_show():
             assert part in text, (part, text)
         shown = json.loads(t.cli("queue", "--json", "show", ident).stdout)
         assert shown["header"].endswith("Subject: x\r\n") and shown["policy"] == "inbound", shown
+
+
+def control(t, path):
+    """What the control socket says, without a process in between."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(os.path.join(t.dir, "spool", "control"))
+        s.sendall(b"GET %s HTTP/1.0\r\n\r\n" % path.encode())
+        return b"".join(iter(lambda: s.recv(1 << 20), b"")).decode()
+
+
+def test_what_is_acknowledged_is_listed():
+    """The list knows it as soon as the client does, though the loop tells the scheduler a moment later."""
+    with Sink(ALWAYS) as sink, server(sink) as t:
+        c = Client(t.port)
+        for n in range(200):
+            code, text = c.mail("sender@home.example", ["x@far.example"], "Subject: suspect\n\nhello\n")
+            assert code == 250, text
+            assert queue_id(text) in control(t, "/queue?max=1000"), "%s, the %d." % (text, n + 1)
+        c.close()
 
 
 def test_retry():
@@ -327,6 +347,7 @@ def test_why():
 
 
 if __name__ == "__main__":
-    run([test_list_and_show, test_retry, test_a_reload_changes_the_way, test_retry_of_a_site_that_could_not_be_reached, test_hold_and_release, test_delete, test_changes_as_json, test_wrong_words,
+    run([test_list_and_show, test_what_is_acknowledged_is_listed, test_retry, test_a_reload_changes_the_way,
+         test_retry_of_a_site_that_could_not_be_reached, test_hold_and_release, test_delete, test_changes_as_json, test_wrong_words,
          test_held_by_a_step_survives_restarts, test_held_by_the_operator_survives_a_restart, test_fsck, test_many,
          test_status_metrics_hooks, test_why])

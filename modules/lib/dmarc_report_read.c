@@ -486,6 +486,36 @@ static void on_end(void *arg, const XML_Char *name)
     }
 }
 
+static void refuse_long(struct dmarc_report_parser *p)
+{
+    refuse(p, "a tag or a comment is longer than %u octets", DMARC_REPORT_TOKEN_OCTETS_MAX);
+}
+
+static void check_came(struct dmarc_report_parser *p)
+{
+    if (XML_GetCurrentByteCount(p->expat) > (int)DMARC_REPORT_TOKEN_OCTETS_MAX)
+        refuse_long(p);
+}
+
+static void on_tag(void *arg, const XML_Char *name, const XML_Char **attributes)
+{
+    check_came(arg);
+    on_start(arg, name, attributes);
+}
+
+static void on_comment(void *arg, const XML_Char *text)
+{
+    (void)text;
+    check_came(arg);
+}
+
+static void on_instruction(void *arg, const XML_Char *target, const XML_Char *data)
+{
+    (void)target;
+    (void)data;
+    check_came(arg);
+}
+
 static void on_doctype(void *arg, const XML_Char *name, const XML_Char *system, const XML_Char *public, int internal)
 {
     (void)name;
@@ -498,15 +528,16 @@ static void on_doctype(void *arg, const XML_Char *name, const XML_Char *system, 
 /* ---- the door ---- */
 
 /*
- * A tag or comment that is not at its end is read from its beginning again with each block: without a bound one that
- * is as long as a report may be would take minutes.
+ * A tag or comment that is not at its end was read from its beginning again with each block: without a bound one that
+ * is as long as a report may be took minutes. An expat that puts that off (Debian's since deb12u2) does not say
+ * where it stands meanwhile: there the length is looked at when it has come.
  */
 static void check_token(struct dmarc_report_parser *p)
 {
     XML_Index begin = XML_GetCurrentByteIndex(p->expat);
 
     if (begin >= 0 && p->octets > (uint64_t)begin + DMARC_REPORT_TOKEN_OCTETS_MAX)
-        refuse(p, "a tag or a comment is longer than %u octets", DMARC_REPORT_TOKEN_OCTETS_MAX);
+        refuse_long(p);
 }
 
 static void check_syntax(struct dmarc_report_parser *p, enum XML_Status status)
@@ -550,7 +581,9 @@ static void check_whole(struct dmarc_report_parser *p)
 static void parse(struct dmarc_report_parser *p, tern_str octets)
 {
     XML_SetUserData(p->expat, p);
-    XML_SetElementHandler(p->expat, on_start, on_end);
+    XML_SetElementHandler(p->expat, on_tag, on_end);
+    XML_SetCommentHandler(p->expat, on_comment);
+    XML_SetProcessingInstructionHandler(p->expat, on_instruction);
     XML_SetCharacterDataHandler(p->expat, on_text);
     XML_SetStartDoctypeDeclHandler(p->expat, on_doctype);
     const char *wrong = dmarc_report_unpack(octets, p->limits.xml_octets, feed, p);

@@ -7,6 +7,8 @@
 #include <CUnit/Basic.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -119,7 +121,7 @@ static const struct client_ops ops = { on_ready, on_rcpt, on_sent, on_end };
 
 /* ---- messages ---- */
 
-static uint64_t read_until; /* how far the client has read */
+static _Thread_local uint64_t read_until; /* how far the client has read */
 
 static int64_t read_text(void *arg, uint64_t offset, void *buffer, size_t octets)
 {
@@ -260,87 +262,125 @@ static struct buf stuffed(const struct client_message *m)
 }
 
 static struct tls_client *tls_context; /* that takes any certificate */
+static char long_text[255];
 
-static struct tls_client *any_tls(void)
+static void make_context(void)
 {
     static const struct tls_client_options options = { .version_min = TLS_VERSION_1_2 };
     char error[TLS_ERROR_OCTETS];
 
+    tls_context = tls_client_new(&options, error);
     if (tls_context == NULL)
-        tls_context = tls_client_new(&options, error);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(tls_context);
-    return tls_context;
+        abort();
+    memset(long_text, 'u', sizeof(long_text));
 }
 
-static void run_row(const struct row *row, bool slowly)
+static struct client_options options_of(const struct row *row, const struct client_auth *auth)
 {
-    struct client_server server;
-    struct owner o;
-
-    struct client_auth auth = { .user = SLICE("user"),
-                                .password = SLICE("secret"),
-                                .mechanisms = ~0u,
-                                .plaintext = row->auth != AUTH_CAREFUL };
-    static char long_text[255];
-
-    if (row->auth == AUTH_LONG) {
-        memset(long_text, 'u', sizeof(long_text));
-        auth.user = auth.password = slice_make(long_text, sizeof(long_text));
-    }
-
-    client_server_start(&server, row->script, slowly);
-    init_owner(&o, row);
-    struct client_options options = {
+    return (struct client_options){
         .protocol = row->protocol,
-        .to = server.address,
         .host_name = "mx.test",
         .helo = "client.test",
         .connect_timeout_ms = TIMEOUT_LONG_MS,
         .command_timeout_ms = row->command_late ? TIMEOUT_TESTED_MS : TIMEOUT_LONG_MS,
         .data_timeout_ms = row->data_late ? TIMEOUT_TESTED_MS : TIMEOUT_LONG_MS,
-        .auth = row->auth != AUTH_NONE ? &auth : NULL,
+        .auth = row->auth != AUTH_NONE ? auth : NULL,
         .chunking = row->chunking,
         .forward = row->forward != NULL,
         .tls = row->tls,
         .tls_implicit = row->implicit,
-        .tls_client = row->tls != CLIENT_TLS_OFF ? any_tls() : NULL,
+        .tls_client = row->tls != CLIENT_TLS_OFF ? tls_context : NULL,
         .tls_timeout_ms = row->tls_late ? TIMEOUT_TESTED_MS : TIMEOUT_LONG_MS,
     };
+}
+
+static bool body_as_sent(const struct row *row, const struct client_message *m, struct slice body)
+{
+    struct buf want CLEANUP_BUF = BUF_INIT;
+
+    if (strstr(row->heard, ": 250") == NULL || row->messages != 1)
+        return true;
+    if (strstr(row->script, "< BDAT") != NULL)
+        buf_add(&want, *(struct slice *)m->arg);
+    else
+        want = stuffed(m);
+    return slice_equal(body, buf_slice(&want));
+}
+
+/* In any thread: all that it needs is its own. */
+static bool run_row(const struct row *row, bool slowly)
+{
+    struct client_server server;
+    struct owner o;
+    struct client_auth auth = { .user = SLICE("user"),
+                                .password = SLICE("secret"),
+                                .mechanisms = ~0u,
+                                .plaintext = row->auth != AUTH_CAREFUL };
+
+    if (row->auth == AUTH_LONG)
+        auth.user = auth.password = slice_make(long_text, sizeof(long_text));
+    client_server_start(&server, row->script, slowly);
+    init_owner(&o, row);
+    struct client_options options = options_of(row, &auth);
+    options.to = server.address;
     o.client = client_new(o.loop, &options, &ops, &o);
     loop_run(o.loop);
     client_server_join(&server);
 
     const char *heard = o.heard.len > 0 ? o.heard.data : "";
-    CU_ASSERT_TRUE(row->tls == CLIENT_TLS_OFF || o.cause == row->cause);
     bool fine = strcmp(heard, row->heard) == 0 && server.wrong[0] == '\0' &&
-                (row->text == NULL || (o.texts.len > 0 && strstr(o.texts.data, row->text) != NULL));
-    if (!fine)
-        fprintf(stderr, "  \"%s\"%s\nheard: %s\nwanted: %s\ntexts: %s\nserver: %s\n", row->name,
-                slowly ? ", slowly" : "", heard, row->heard, o.texts.data, server.wrong);
-    CU_ASSERT_TRUE(fine);
-    if (strstr(row->heard, ": 250") != NULL && row->messages == 1) {
-        struct buf want CLEANUP_BUF = BUF_INIT;
-        if (strstr(row->script, "< BDAT") != NULL)
-            buf_add(&want, *(struct slice *)o.messages[0].arg);
-        else
-            want = stuffed(&o.messages[0]);
-        CU_ASSERT_TRUE(slice_equal(buf_slice(&server.body), buf_slice(&want)));
-    }
+                (row->text == NULL || (o.texts.len > 0 && strstr(o.texts.data, row->text) != NULL)) &&
+                (row->tls == CLIENT_TLS_OFF || o.cause == row->cause);
+    bool same = body_as_sent(row, &o.messages[0], buf_slice(&server.body));
+    if (!fine || !same)
+        fprintf(stderr, "  \"%s\"%s\nheard: %s\nwanted: %s\ntexts: %s\nserver: %s\ncause: %d\n%s",
+                row->name, slowly ? ", slowly" : "", heard, row->heard, o.texts.data, server.wrong,
+                o.cause, same ? "" : "the body is not as it was sent\n");
     client_server_stop(&server);
     fini_owner(&o);
+    return fine && same;
+}
+
+/* Most of a row is to wait, for a time-out or the other side: several at a time. */
+#define ROWS_AT_ONCE 12
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
+static bool all_slowly;
+static bool row_fine[ROWS];
+static atomic_size_t row_next;
+
+static void *some_rows(void *arg)
+{
+    for (size_t i; (i = atomic_fetch_add(&row_next, 1)) < ROWS;) {
+        bool one_piece = strstr(rows[i].script, "\n|") != NULL; /* then it is not for slowly */
+        row_fine[i] = (all_slowly && one_piece) || run_row(&rows[i], all_slowly);
+    }
+    return arg;
+}
+
+static void run_rows(bool slowly)
+{
+    pthread_t threads[ROWS_AT_ONCE];
+
+    all_slowly = slowly;
+    row_next = 0;
+    memset(row_fine, 0, sizeof(row_fine));
+    for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, some_rows, NULL), 0);
+    for (unsigned i = 0; i < ROWS_AT_ONCE; i++)
+        (void)pthread_join(threads[i], NULL);
+    for (size_t i = 0; i < ROWS; i++)
+        CU_ASSERT_TRUE(row_fine[i]);
 }
 
 static void test_rows(void)
 {
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        run_row(&rows[i], false);
+    run_rows(false);
 }
 
 static void test_rows_slowly(void)
 {
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (strstr(rows[i].script, "\n|") == NULL) /* those are about what comes in one piece */
-            run_row(&rows[i], true);
+    run_rows(true);
 }
 
 /* ---- more ---- */
@@ -405,7 +445,7 @@ static void test_not_held(void)
     };
 
     read_until = 0;
-    run_row(&row, false);
+    CU_ASSERT_TRUE(run_row(&row, false));
     CU_ASSERT_TRUE(read_until > CLIENT_CHUNK);
     CU_ASSERT_TRUE(read_until < big.len * 3 / 4);
 }
@@ -525,6 +565,7 @@ static void make_big_text(void)
 int main(void)
 {
     make_big_text();
+    make_context();
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("client", NULL, NULL);
     CU_add_test(suite, "dots", test_dots);

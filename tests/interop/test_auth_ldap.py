@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""Logins by LDAP, in its three ways: right, wrong, unknown user, stopped, slow, rubbish, injection. A wrong secret never gets in."""
+"""Logins by LDAP, in its three ways: right, wrong, unknown user, stopped, slow, rubbish, injection. A wrong secret never gets in.
+
+Begins early: it waits for long.
+"""
 import os
 import shutil
 import signal

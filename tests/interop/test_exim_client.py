@@ -12,7 +12,7 @@ import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from ternlib import SLOW, Client, Tern, need_shared, run, wait_for
+from ternlib import SLOW, Client, Tern, need_shared, run, some, wait_for
 from test_exim_dialogues import octets, read, table
 
 need_shared("corpora", "smtp", "exim")
@@ -131,8 +131,9 @@ def converse(name, lines, rcpts, sender):
 
 def test_conversations():
     rows = {r[0]: r for r in table()}
+    clients = [r[0] for r in rows.values() if r[1] == "client"][::some(1, 4)]
     differs, count = [], 0
-    for name in [r[0] for r in rows.values() if r[1] == "client"]:
+    for name in clients:
         for n, (lines, rcpts, sender) in enumerate(blocks(name), 1):
             key = "%s#%d" % (name, n)
             if rows.get(key, ("", ""))[1] == "out":
@@ -141,7 +142,6 @@ def test_conversations():
             stopped = converse(name, lines, rcpts, sender)
             if stopped is not None:
                 differs.append((key, stopped))
-    clients = {r[0] for r in rows.values() if r[1] == "client"}
     known = [(r[0], r[2]) for r in rows.values() if r[1] == "differs" and r[0].split("#")[0] in clients]
     assert sorted(differs) == sorted(known), "\nnot in the table:%s\nnot so any more:%s" % tuple(
         "".join("\n%s\tdiffers\t%s" % d for d in sorted(set(a) - set(b))) for a, b in ((differs, known), (known, differs)))

@@ -3,6 +3,8 @@
 
 exim_dialogues.tsv says of each script whether it is run, with which configuration, and why not; and each reply code that
 is another one here, with the RFC's section. Texts do not count. The scripts stay outside of the repository (GPL).
+
+Begins early: it waits for long.
 """
 import os
 import re

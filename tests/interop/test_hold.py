@@ -1,6 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""`hold:` in the real server: a held message that nobody releases is discarded or bounced when it has expired."""
+"""`hold:` in the real server: a held message that nobody releases is discarded or bounced when it has expired.
+
+Begins early: it waits for long.
+"""
 import json
 import os
 import re

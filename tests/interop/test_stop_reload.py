@@ -1,5 +1,8 @@
 #!/usr/bin/python3
-"""Stopping and reloading a running server: drains, generations, and what a broken file changes (nothing)."""
+"""Stopping and reloading a running server: drains, generations, and what a broken file changes (nothing).
+
+Begins early: it waits for long.
+"""
 import os
 import re
 import signal
@@ -10,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from peers import Mute
-from ternlib import SLOW, Client, Tern, can_connect, free_port, run, wait_for
+from ternlib import SLOW, Client, Tern, can_connect, free_port, run, some, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -275,6 +278,9 @@ class Steady:
         self.thread.join()
 
 
+RELOADS = some(100, 40)
+
+
 def test_hundred_reloads_under_load():
     script = 'local tern = require "tern"\ntern.on("message", function(txn) end)\n'
     config = CONFIG.replace("drain: 2s", "drain: 5m").replace(
@@ -283,7 +289,7 @@ def test_hundred_reloads_under_load():
         load = [Steady(t.port), Steady(t.port)]
         worker, after_tenth = t.worker_pid(), None
         try:
-            for n in range(1, 101):
+            for n in range(1, RELOADS + 1):
                 broken = n % 10 == 5
                 t.write_config(BROKEN if broken else config + "limits: { errors: %d }\n" % (n + 20))
                 r = t.cli("reload", check=False)
@@ -297,7 +303,7 @@ def test_hundred_reloads_under_load():
         assert not load[0].failed and not load[1].failed, (load[0].failed[:3], load[1].failed[:3])
         assert load[0].done + load[1].done > 10
         wait_for(lambda: t.metric("tern_generations") == 1, 60)
-        assert t.status()["generation"] == 91 and t.worker_pid() == worker
+        assert t.status()["generation"] == RELOADS * 9 // 10 + 1 and t.worker_pid() == worker
         bound = max(after_tenth * 1.05, after_tenth + 512)
         pss = settled_pss_kb(worker, bound)
         print("PSS %d KB after ten reloads, %d KB at the end; %d sessions" %

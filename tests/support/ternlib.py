@@ -25,6 +25,12 @@ MODULES = os.path.join(BUILD, "modules")
 SHARED = os.environ.get("TERN_SHARED", os.path.join(os.path.dirname(ROOT), "shared"))
 os.environ.setdefault("SMARTHOST_PASSWORD", "correct horse")  # conf/smarthost.yaml
 SLOW = int(os.environ.get("TERN_SLOW", "1"))  # sanitizers: waits are multiplied
+QUICK = bool(os.environ.get("TERN_QUICK"))
+
+
+def some(whole, quick):
+    """How often something is repeated: `quick` under ./check --quick, where less of it shows the same."""
+    return quick if QUICK else whole
 
 
 def fill(config, *values):
@@ -89,17 +95,20 @@ def free_port():
 LEAST_WAIT_S = 60  # a limit is for what never comes, on whatever machine; how soon something comes is for clocks to say
 
 
-def wait_for(what, seconds=10, every=0.02):
-    """Calls what() until it is true; raises after `seconds`, or a minute if that is longer."""
+def wait_for(what, seconds=10, every=None):
+    """Calls what() until it is true; raises after `seconds`, or a minute if that is longer. It looks again after `every`
+    seconds; by itself after 0.02, then less and less often, to 0.1: a look is often a process, and others want the processor."""
     seconds = max(seconds, LEAST_WAIT_S) * SLOW
     end = time.monotonic() + seconds
+    pause = every or 0.02
     while True:
         got = what()
         if got:
             return got
         if time.monotonic() > end:
             raise AssertionError("not within %d s: %s" % (seconds, getattr(what, "__doc__", None) or what))
-        time.sleep(every)
+        time.sleep(pause)
+        pause = every or min(pause * 1.2, 0.1)
 
 
 def states(pid):
@@ -107,8 +116,11 @@ def states(pid):
     found = []
     try:
         for task in os.listdir("/proc/%d/task" % pid):
-            with open("/proc/%d/task/%s/stat" % (pid, task)) as f:
-                found.append(f.read().rsplit(")", 1)[1].split()[0])
+            fd = os.open("/proc/%d/task/%s/stat" % (pid, task), os.O_RDONLY)
+            try:
+                found.append(os.read(fd, 512).rpartition(b") ")[2][:1].decode())
+            finally:
+                os.close(fd)
     except (FileNotFoundError, ProcessLookupError):
         pass
     return found
@@ -207,9 +219,23 @@ class Tern:
         log.close()
         if wait:
             wait_for(self.is_up, 20)
-            # It greets a moment before its control socket is there.
-            wait_for(lambda: self.cli("status", check=False).returncode == 0, 20)
+            # It greets a moment before its control socket is there; and whoever saw it greet is to be gone.
+            wait_for(self.can_be_asked, 20)
+            self.settle(2)
         return self
+
+    def can_be_asked(self):
+        """its control socket is there"""
+        text = self.config_text()
+        path = re.search(r"^control: *(/\S+)", text, re.M) or re.search(r"^spool: *{ *path: *(/[^\s,}]+)", text, re.M)
+        if path is None:
+            return self.cli("status", check=False).returncode == 0
+        with socket.socket(socket.AF_UNIX) as s:
+            return s.connect_ex(path.group(1) + ("" if path.group(0).startswith("control") else "/control")) == 0
+
+    def config_text(self):
+        with open(self.config) as f:
+            return f.read()
 
     def is_up(self):
         """the server greets"""

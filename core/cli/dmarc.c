@@ -52,6 +52,21 @@ static void read_source(const char *path, struct dmarc_source *source)
         (void)dmarc_source_read(buf_slice(&octets), &source->report, source->error);
 }
 
+void dmarc_source_count(struct dmarc_source *source, uint64_t *left)
+{
+    if (source->report == NULL)
+        return;
+    if (source->report->held_octets <= *left) {
+        *left -= source->report->held_octets;
+        return;
+    }
+    dmarc_report_free(source->report);
+    source->report = NULL;
+    (void)snprintf(source->error, sizeof(source->error),
+                   "the reports before it hold nearly %u MB of memory: read fewer files at a time",
+                   DMARC_SOURCES_OCTETS_MAX >> 20);
+}
+
 static bool same(tern_str a, tern_str b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
@@ -85,9 +100,11 @@ int dmarc_cmd_report(int argc, char **argv)
     if (optind == argc)
         return usage();
     size_t count = (size_t)(argc - optind);
+    uint64_t left = DMARC_SOURCES_OCTETS_MAX;
     struct dmarc_source *sources = mem_zalloc(count * sizeof(sources[0]));
     for (size_t i = 0; i < count; i++) {
         read_source(argv[optind + (int)i], &sources[i]);
+        dmarc_source_count(&sources[i], &left);
         mark_repeated(sources, i);
         rejected += sources[i].report == NULL;
         if (sources[i].report == NULL)

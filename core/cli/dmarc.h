@@ -23,6 +23,10 @@ struct dmarc_source {
  */
 int dmarc_source_read(struct slice octets, struct dmarc_report **ret, char *error);
 
+/* All reports of a run are held until its end: one for which *left octets are too few is rejected. */
+#define DMARC_SOURCES_OCTETS_MAX (512u << 20)
+void dmarc_source_count(struct dmarc_source *source, uint64_t *left);
+
 void dmarc_print_table(const struct dmarc_source *sources, size_t count);
 void dmarc_print_json(const struct dmarc_source *sources, size_t count);
 /* `octets` is what a stranger wrote: controls, and what turns the direction of writing, never reach a terminal. */

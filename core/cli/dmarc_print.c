@@ -15,6 +15,7 @@
 
 #define SHOWN_OCTETS_MAX   80 /* of a name in the table */
 #define VOUCHERS_SHOWN_MAX 4
+#define JSON_OCTETS_MAX    65536 /* that wait to be written; a row more may get in */
 
 /* ---- text ---- */
 
@@ -233,6 +234,16 @@ static void end_list(struct buf *out)
         out->len--;
 }
 
+/* All but the last octet, which end_list() may take back. */
+static void write_most(struct buf *out)
+{
+    if (out->len <= JSON_OCTETS_MAX)
+        return;
+    (void)fwrite(out->data, 1, out->len - 1, stdout);
+    out->data[0] = out->data[out->len - 1];
+    buf_cut(out, 1);
+}
+
 static void add_auths(struct buf *out, const char *key, const struct dmarc_report_auth *auths, unsigned count)
 {
     buf_printf(out, "\"%s\":[", key);
@@ -305,8 +316,10 @@ static void add_report(struct buf *out, const struct dmarc_source *s)
     add_key(out, "discovery_method", r->discovery);
     end_list(out);
     buf_add_cstr(out, "},\"records\":[");
-    for (unsigned i = 0; i < r->row_count; i++)
+    for (unsigned i = 0; i < r->row_count; i++) {
         add_row(out, &r->rows[i]);
+        write_most(out);
+    }
     end_list(out);
     buf_add_cstr(out, "]},");
 }

@@ -6,7 +6,8 @@
  * Appendix C and the drafts before it, which name no namespace; writes RFC 9990. Knows no mail and no files.
  *
  * A report comes from strangers: no DOCTYPE is taken, so there are no entities to expand or fetch; octets as they
- * came, octets expanded, rows and depth are bounded, and what is compressed is parsed as it expands and never held.
+ * came, octets expanded, rows, depth and the memory for all of it are bounded, and what is compressed is parsed as it
+ * expands and never held.
  * Sources: RFC 9990 3 and Appendix A; RFC 7489 Appendix C; RFC 1952; APPNOTE.TXT (zip).
  */
 #ifndef MODULES_LIB_DMARC_REPORT_H
@@ -20,6 +21,8 @@
 #define DMARC_REPORT_DEPTH_MAX       32   /* of elements; the schema needs 6 */
 #define DMARC_REPORT_TEXT_OCTETS_MAX 1024 /* of one element; texts for people are cut there */
 #define DMARC_REPORT_TOKEN_OCTETS_MAX (256u << 10) /* of a tag or a comment; a block more may get through */
+#define DMARC_REPORT_PARSER_OCTETS_MAX (8u << 20) /* of memory for the XML parser: it keeps each name it has seen */
+#define DMARC_REPORT_HELD_OCTETS_MAX (128u << 20) /* of memory for what a report says */
 #define DMARC_REPORT_AUTHS_MAX       100  /* signatures of a row: RFC 9990 3.1.3 */
 #define DMARC_REPORT_REASONS_MAX     16   /* of a row */
 #define DMARC_REPORT_MEMBERS_MAX     100  /* files in one zip */
@@ -27,7 +30,7 @@
 
 /* 0 in a field: the bound above. Tests set smaller ones. */
 struct dmarc_report_limits {
-    uint64_t octets, xml_octets;
+    uint64_t octets, xml_octets, parser_octets, held_octets;
     unsigned rows, depth;
 };
 
@@ -56,6 +59,7 @@ struct dmarc_report {
     bool is_9990; /* it has that namespace */
     struct dmarc_report_row *rows;
     unsigned row_count;
+    uint64_t held_octets;              /* of memory that its rows and texts take */
     struct dmarc_report_chunk *chunks; /* where all of it is */
 };
 

@@ -10,7 +10,6 @@
  * name a file or host. Sources: RFC 9990 3.1.1, Appendix A; RFC 7489 Appendix C; https://dmarc.org/dmarc-xml/0.1.
  */
 #include <arpa/inet.h>
-#include <expat.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +65,7 @@ void *dmarc_report_alloc(struct dmarc_report *report, size_t octets)
         report->chunks = c;
     }
     c->used += octets;
+    report->held_octets += octets;
     return c->octets + c->used - octets;
 }
 
@@ -422,6 +422,7 @@ static void end_record(struct dmarc_report_parser *p)
             abort();
     }
     report->rows[report->row_count++] = *row;
+    report->held_octets += sizeof(*row);
 }
 
 static void end_auth(struct dmarc_report_parser *p, struct dmarc_report_auth *list, unsigned *count)
@@ -484,6 +485,8 @@ static void on_end(void *arg, const XML_Char *name)
         break;
     default: break;
     }
+    if (p->report->held_octets > p->limits.held_octets)
+        refuse(p, "what it says takes more than %llu octets of memory", (unsigned long long)p->limits.held_octets);
 }
 
 static void refuse_long(struct dmarc_report_parser *p)
@@ -542,6 +545,9 @@ static void check_token(struct dmarc_report_parser *p)
 
 static void check_syntax(struct dmarc_report_parser *p, enum XML_Status status)
 {
+    if (p->error[0] == '\0' && dmarc_report_budget_spent())
+        refuse(p, "its XML takes more than %llu octets of memory: too many different names, or too long a tag",
+               (unsigned long long)p->limits.parser_octets);
     if (status != XML_STATUS_ERROR || p->done || p->error[0] != '\0')
         return;
     (void)snprintf(p->error, DMARC_REPORT_ERROR_OCTETS, "line %llu: it is no good XML: %s",
@@ -600,6 +606,10 @@ static void set_limits(struct dmarc_report_limits *l)
         l->octets = DMARC_REPORT_OCTETS_MAX;
     if (l->xml_octets == 0)
         l->xml_octets = DMARC_REPORT_XML_OCTETS_MAX;
+    if (l->parser_octets == 0)
+        l->parser_octets = DMARC_REPORT_PARSER_OCTETS_MAX;
+    if (l->held_octets == 0)
+        l->held_octets = DMARC_REPORT_HELD_OCTETS_MAX;
     if (l->rows == 0)
         l->rows = DMARC_REPORT_ROWS_MAX;
     if (l->depth == 0 || l->depth > DMARC_REPORT_DEPTH_MAX)
@@ -609,6 +619,7 @@ static void set_limits(struct dmarc_report_limits *l)
 int dmarc_report_read(tern_str octets, const struct dmarc_report_limits *limits, struct dmarc_report **ret,
                       char *error)
 {
+    static const char separator[] = { SEPARATOR, '\0' };
     struct dmarc_report_parser *p = calloc(1, sizeof(*p));
     int r = -EBADMSG;
 
@@ -619,14 +630,16 @@ int dmarc_report_read(tern_str octets, const struct dmarc_report_limits *limits,
     if (limits != NULL)
         p->limits = *limits;
     set_limits(&p->limits);
-    p->expat = XML_ParserCreateNS(NULL, SEPARATOR);
+    p->expat = XML_ParserCreate_MM(NULL, dmarc_report_budget(p->limits.parser_octets), separator);
     p->report = dmarc_report_new();
     if (octets.len > p->limits.octets)
         (void)snprintf(error, DMARC_REPORT_ERROR_OCTETS, "it has more than %llu octets",
                        (unsigned long long)p->limits.octets);
-    else if (p->expat != NULL)
+    else if (p->expat == NULL)
+        (void)snprintf(error, DMARC_REPORT_ERROR_OCTETS, "the XML parser has no memory");
+    else
         parse(p, octets);
-    if (p->expat != NULL && error[0] == '\0') {
+    if (error[0] == '\0') {
         *ret = p->report;
         p->report = NULL;
         r = 0;

@@ -189,7 +189,10 @@ def test_hostile():
     bomb = b"<feedback>" + b" " * (70 << 20) + xml(record(), head="")[10:]
     many = zipped(*[("%d.xml" % i, b"x") for i in range(101)])
     deep = b"<feedback>" + b"<a>" * 100000
+    names = xml(record(), *["<x%d/>" % i for i in range(200000)])
+    auths = xml(*[record(more="<dkim/>" * 100 + "<spf/>" * 100)] * 10000)
     rows = {
+        "names.gz": (gzip.compress(names), "line 1: its XML takes more than"), "auths.gz": (gzip.compress(auths), "line 1: what it says takes more than"),
         "laughs.xml": (xml(record(domain="&a9;"), head=laughs), "DOCTYPE"), "external.xml": (xml(record(domain="&x;"), head=external), "DOCTYPE"),
         "bomb.gz": (gzip.compress(bomb, 9), "expands to more"), "bomb.zip": (zipped(("r.xml", bomb)), "expands to more"),
         "many.zip": (many, "too many files"), "many-100.zip": (zipped(*[("%d.xml" % i, xml(record())) for i in range(100)]), None),
@@ -206,6 +209,23 @@ def test_hostile():
     assert "absent: No such file" in said, said
     report(status=2)
     report("--what", "x", status=2)
+
+
+def test_json_is_written_as_it_is_made():
+    """It takes no more memory than the report itself; under a sanitizer there is nothing to compare."""
+    path = write("long.gz", gzip.compress(xml(*[record(more="<dkim/>" * 100 + "<spf/>" * 100)] * 2000)))
+
+    def memory(*words):
+        child = subprocess.Popen([BINARY, "dmarc", "report", *words], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0
+        return usage.ru_maxrss
+
+    assert len(read(path)["reports"][0]["records"][1999]["auth_spf"]) == 100
+    if SLOW == 1:
+        table, as_json = memory(path), memory("--json", path)
+        assert as_json < table * 1.4, (table, as_json)
 
 
 def test_table():
@@ -226,6 +246,6 @@ def test_table():
 
 if __name__ == "__main__":
     try:
-        run([test_forms, test_hostile, test_table, test_corpora])
+        run([test_forms, test_hostile, test_json_is_written_as_it_is_made, test_table, test_corpora])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

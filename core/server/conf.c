@@ -115,7 +115,8 @@ static const struct tern_option limits_options[] = {
                      "Descriptors of the worker, an eighth of them kept for queue and deliveries; above it as for "
                      "memory; 0: what the process may have."),
     TERN_OPTION_SIZE(struct limits_conf, min_data_rate, "20", 0, 1 << 30,
-                     "Octets a second that a client must send behind DATA, on average; 421 4.4.2 if not; 0: any."),
+                     "Octets a second that a client must send of a message, by DATA or in chunks of BDAT (with the "
+                     "time between them), on average; 421 4.4.2 if not; 0: any."),
     TERN_OPTION_SECONDS(struct limits_conf, min_data_window, "1m", 1, 3600,
                         "Time over which min_data_rate is averaged."),
     TERN_OPTION_UINT(struct limits_conf, errors_free, "10", 0, 10000,

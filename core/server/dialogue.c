@@ -763,6 +763,16 @@ bool dialogue_in_transaction(const struct dialogue *s)
     return smtp_session_in_transaction(s->smtp);
 }
 
+bool dialogue_in_chunks(const struct dialogue *s)
+{
+    return smtp_session_in_chunks(s->smtp);
+}
+
+uint64_t dialogue_mail_octets(const struct dialogue *s)
+{
+    return smtp_session_mail_octets(s->smtp);
+}
+
 void dialogue_end(struct dialogue *s, unsigned code, const char *enhanced, const char *text)
 {
     if (!s->ending)

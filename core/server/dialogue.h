@@ -75,6 +75,9 @@ void dialogue_breathed(struct dialogue *d); /* the pause is over */
 const char *dialogue_id(const struct dialogue *d);
 struct slice dialogue_client(const struct dialogue *d); /* its address as text */
 bool dialogue_in_transaction(const struct dialogue *d);
+/* As in smtp/session.h. */
+bool dialogue_in_chunks(const struct dialogue *d);
+uint64_t dialogue_mail_octets(const struct dialogue *d);
 /* status: 0 durable, else a negative errno of the spool. */
 void dialogue_stored(struct dialogue *d, int status);
 /* The same after dialogue_stop(): the client has gone, the message is ours all the same. */

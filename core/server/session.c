@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/commit.h"
+#include "server/data_rate.h"
 #include "server/dialogue.h"
 #include "server/etrn.h"
 #include "server/milter.h"
@@ -52,8 +53,8 @@ struct session {
     bool pausing; /* the timer is that of a pause, not of a time-out */
     bool rate_timer; /* the timer is that of the data rate */
     bool waits; /* ended, but for its commit: what became of the message is told first */
-    uint64_t window_octets; /* of the message, since the window of min_data_rate began */
-    uint64_t window_end_ms; /* 0: none has begun */
+    uint64_t deadline_ms; /* of what is expected */
+    struct data_rate data_rate;
 };
 
 static _Atomic uint64_t session_counter;
@@ -215,61 +216,60 @@ static void op_pause(void *owner, uint32_t ms)
     loop_timer_start(s->l->loop, &s->timer, ms);
 }
 
-/* Until the next look at the rate at which the message comes, or the time-out if that is sooner. */
-static uint64_t data_block_ms(struct session *s)
+/* Until the time-out of what is expected, or the next look at the rate at which the message comes if that is sooner. */
+static void start_timer(struct session *s, uint64_t now)
 {
-    const struct server_conf *c = &s->generation->conf;
-    uint64_t now = clock_now_ms(), block_ms = c->timeouts.data_block_s * 1000;
+    uint64_t block_ms = s->deadline_ms > now ? s->deadline_ms - now : 0;
+    uint64_t rate_ms = data_rate_left_ms(&s->data_rate, now);
 
-    if (c->limits.min_data_rate == 0)
-        return block_ms;
-    if (s->window_end_ms == 0) {
-        s->window_end_ms = now + c->limits.min_data_window_s * 1000;
-        s->window_octets = 0;
-    }
-    uint64_t rate_ms = s->window_end_ms > now ? s->window_end_ms - now : 0;
     s->rate_timer = rate_ms < block_ms;
-    return s->rate_timer ? rate_ms : block_ms;
+    loop_timer_start(s->l->loop, &s->timer, s->rate_timer ? rate_ms : block_ms);
 }
 
-/* The window is over. True if enough came in it; then another begins. */
-static bool is_fast_enough(struct session *s)
+static uint64_t timeout_s(const struct timeouts_conf *t, enum smtp_phase phase)
 {
-    const struct limits_conf *c = &s->generation->conf.limits;
+    switch (phase) {
+    case SMTP_PHASE_LINE: return t->line_s < t->command_s ? t->line_s : t->command_s;
+    case SMTP_PHASE_DATA_START: return t->data_start_s;
+    case SMTP_PHASE_DATA_BLOCK: return t->data_block_s;
+    case SMTP_PHASE_TLS: return t->tls_s;
+    case SMTP_PHASE_COMMAND:
+    case SMTP_PHASE_ANSWER: break;
+    }
+    return t->command_s;
+}
 
-    if (s->window_octets < c->min_data_rate * c->min_data_window_s)
-        return false;
-    s->window_end_ms = 0;
-    loop_timer_start(s->l->loop, &s->timer, data_block_ms(s));
-    return true;
+/* What the client sends now is part of a message, or lies between two chunks of one. */
+static bool is_in_message(const struct session *s, enum smtp_phase phase)
+{
+    return phase == SMTP_PHASE_DATA_BLOCK ||
+           ((phase == SMTP_PHASE_COMMAND || phase == SMTP_PHASE_LINE) && dialogue_in_chunks(s->dialogue));
 }
 
 static void op_expect(void *owner, enum smtp_phase phase)
 {
     struct session *s = owner;
-    const struct timeouts_conf *t = &s->generation->conf.timeouts;
+    const struct server_conf *c = &s->generation->conf;
     bool data = phase == SMTP_PHASE_DATA_START || phase == SMTP_PHASE_DATA_BLOCK;
+    uint64_t now = clock_now_ms();
 
     if (s->conn != NULL)
         conn_set_read_max(s->conn, data ? LOOP_READ_OCTETS : COMMAND_READ_MAX);
     if (s->ending)
         return;
     s->rate_timer = false;
-    if (phase != SMTP_PHASE_DATA_BLOCK)
-        s->window_end_ms = 0;
-    switch (phase) {
-    case SMTP_PHASE_LINE:
-        loop_timer_start(s->l->loop, &s->timer, (t->line_s < t->command_s ? t->line_s : t->command_s) * 1000);
-        break;
-    case SMTP_PHASE_COMMAND: loop_timer_start(s->l->loop, &s->timer, t->command_s * 1000); break;
-    case SMTP_PHASE_DATA_START: loop_timer_start(s->l->loop, &s->timer, t->data_start_s * 1000); break;
-    case SMTP_PHASE_DATA_BLOCK: loop_timer_start(s->l->loop, &s->timer, data_block_ms(s)); break;
-    case SMTP_PHASE_TLS: loop_timer_start(s->l->loop, &s->timer, t->tls_s * 1000); break;
-    case SMTP_PHASE_ANSWER: /* we keep the client waiting, not it us */
+    if (phase == SMTP_PHASE_ANSWER) { /* we keep the client waiting, not it us */
+        data_rate_hold(&s->data_rate, now);
         if (!s->pausing)
             loop_timer_stop(&s->timer);
-        break;
+        return;
     }
+    if (c->limits.min_data_rate != 0 && is_in_message(s, phase))
+        data_rate_run(&s->data_rate, now, dialogue_mail_octets(s->dialogue), c->limits.min_data_window_s * 1000);
+    else
+        data_rate_end(&s->data_rate);
+    s->deadline_ms = now + timeout_s(&c->timeouts, phase) * 1000;
+    start_timer(s, now);
 }
 
 static bool generation_is_over(const struct session *s)
@@ -361,6 +361,7 @@ static struct body *op_new_body(void *owner)
 {
     struct session *s = owner;
 
+    data_rate_end(&s->data_rate); /* another message than the one before */
     return body_new(spool_tmp_dir(s->l->serve->spool));
 }
 
@@ -503,6 +504,21 @@ static const struct dialogue_ops dialogue_ops = {
 
 /* ---- the connection ---- */
 
+static void look_at_data_rate(struct session *s)
+{
+    const struct limits_conf *c = &s->generation->conf.limits;
+    uint64_t now = clock_now_ms(), octets;
+
+    if (data_rate_is_enough(&s->data_rate, now, dialogue_mail_octets(s->dialogue), c->min_data_rate, &octets)) {
+        start_timer(s, now);
+        return;
+    }
+    log_event(LOG_INFO, LOG_EV_limit, dialogue_id(s->dialogue),
+              "limits.min_data_rate: %llu octets of the message in %llu s", (unsigned long long)octets,
+              (unsigned long long)c->min_data_window_s);
+    dialogue_end(s->dialogue, 421, "4.4.2", "Too slow, closing the connection");
+}
+
 static void on_timeout(struct loop_timer *timer)
 {
     struct session *s = list_entry(timer, struct session, timer);
@@ -514,13 +530,10 @@ static void on_timeout(struct loop_timer *timer)
     if (s->pausing) {
         s->pausing = false;
         dialogue_breathed(s->dialogue);
-    } else if (!s->rate_timer) {
+    } else if (s->rate_timer) {
+        look_at_data_rate(s);
+    } else {
         dialogue_end(s->dialogue, 421, "4.4.2", "Timeout, closing the connection");
-    } else if (!is_fast_enough(s)) {
-        log_event(LOG_INFO, LOG_EV_limit, dialogue_id(s->dialogue),
-                  "limits.min_data_rate: %llu octets of the message in %llu s", (unsigned long long)s->window_octets,
-                  (unsigned long long)s->generation->conf.limits.min_data_window_s);
-        dialogue_end(s->dialogue, 421, "4.4.2", "Too slow, closing the connection");
     }
 }
 
@@ -530,7 +543,6 @@ static void conn_read(void *owner, struct slice octets)
 
     if (s->ending)
         return;
-    s->window_octets += octets.len;
     s->turn = 0;
     conn_cork(s->conn);
     s->feeding = true;

@@ -134,6 +134,7 @@ void smtp_chunk_read(struct smtp_session *s, struct slice *input)
     assert(s->mail->chunk.open);
     s->progress |= len > 0;
     s->mail->chunk.left -= len;
+    s->mail_octets += len;
     *input = slice_from(*input, len);
     if (!s->mail->chunk.refused)
         take(s, octets);

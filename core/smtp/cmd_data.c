@@ -109,11 +109,10 @@ void smtp_intake_end(struct smtp_session *s)
     s->ops->on_message(s->owner);
 }
 
-void smtp_intake_read(struct smtp_session *s, struct slice *input)
+static void read_content(struct smtp_session *s, struct slice *input)
 {
     struct slice content;
 
-    s->mail->intake.begun = s->progress = true;
     while (s->state == SMTP_STATE_DATA) { /* on_body may end the session */
         enum smtp_data r = smtp_data_read(&s->mail->intake.reader, input, &content);
         if (r == SMTP_DATA_END)
@@ -122,4 +121,13 @@ void smtp_intake_read(struct smtp_session *s, struct slice *input)
             return;
         smtp_intake_take(s, content);
     }
+}
+
+void smtp_intake_read(struct smtp_session *s, struct slice *input)
+{
+    size_t before = input->len;
+
+    s->mail->intake.begun = s->progress = true;
+    read_content(s, input);
+    s->mail_octets += before - input->len;
 }

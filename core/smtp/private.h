@@ -99,6 +99,7 @@ struct smtp_session {
     bool greeted;         /* the banner was sent */
     size_t behind;        /* octets that came with the command under way, behind it */
     uint32_t error_count, command_count, message_count, rcpt_count;
+    uint64_t mail_octets; /* see smtp_session_mail_octets() */
 
     struct buf held;      /* octets that wait: a partial line, or behind a question */
     size_t held_used;     /* of these are done */

@@ -591,6 +591,16 @@ bool smtp_session_in_transaction(const struct smtp_session *s)
            s->state == SMTP_STATE_DATA || s->state == SMTP_STATE_BDAT;
 }
 
+bool smtp_session_in_chunks(const struct smtp_session *s)
+{
+    return s->state == SMTP_STATE_BDAT;
+}
+
+uint64_t smtp_session_mail_octets(const struct smtp_session *s)
+{
+    return s->mail_octets;
+}
+
 const char *smtp_session_state_name(const struct smtp_session *s)
 {
     return smtp_state_name(s->state);

@@ -222,6 +222,10 @@ void smtp_session_withhold(struct smtp_session *session, struct slice keyword);
 void smtp_session_end(struct smtp_session *session, unsigned code, const char *enhanced,
                       const char *text);
 bool smtp_session_in_transaction(const struct smtp_session *session);
+/* A part of a mail has come by BDAT, and more of it is to come. */
+bool smtp_session_in_chunks(const struct smtp_session *session);
+/* Octets of mail that have come in all, by DATA and by BDAT, whatever became of them; not those of commands. */
+uint64_t smtp_session_mail_octets(const struct smtp_session *session);
 const char *smtp_session_state_name(const struct smtp_session *session);
 
 #endif

@@ -44,11 +44,16 @@ def all_of(s):
         data += got
 
 
-def in_data(t):
+def with_rcpt(t):
     c = Client(t.port)
     c.cmd("EHLO client.example")
     c.cmd("MAIL FROM:<a@client.example>")
     c.cmd("RCPT TO:<alice@example.org>")
+    return c
+
+
+def in_data(t):
+    c = with_rcpt(t)
     assert c.cmd("DATA")[0] == 354
     return c
 
@@ -113,6 +118,26 @@ def test_slow_message_is_cut():
         quick.send(".\r\n")
         assert quick.reply()[0] == 250, "800 octets a second are enough"
         assert "limits.min_data_rate" in t.log_text()
+
+
+def test_slow_chunks_are_cut():
+    """The chunks of a message count together, with the time between them and without their commands."""
+    with server("limits: { min_data_rate: 100, min_data_window: 4s }\n") as t:
+        slow, quick = with_rcpt(t), with_rcpt(t)
+        start = time.monotonic()
+        code = 250
+        while time.monotonic() - start < 30 * SLOW and code == 250:
+            quick.send("BDAT 1000\r\n" + ("x" * 98 + "\r\n") * 10)
+            assert quick.reply()[0] == 250
+            slow.send("BDAT 1\r\nx")
+            code, text = slow.reply()
+            time.sleep(0.05)
+        took = time.monotonic() - start
+        assert code == 421 and text.startswith("4.4.2 "), (code, text)
+        assert 3.5 < took < 30 * SLOW, took
+        quick.send("BDAT 0 LAST\r\n")
+        assert quick.reply()[0] == 250, "enough octets came"
+        assert t.log_text().count("limits.min_data_rate") == 1
 
 
 def test_slow_line_is_cut():
@@ -304,6 +329,6 @@ def test_deaf_pipeliner_is_held_small():
 
 
 if __name__ == "__main__":
-    run([test_connection_rate, test_message_and_recipient_rate, test_slow_message_is_cut, test_slow_line_is_cut,
-         test_errors_are_slowed_down, test_pregreet, test_memory, test_memory_of_many_messages, test_descriptors,
+    run([test_connection_rate, test_message_and_recipient_rate, test_slow_message_is_cut, test_slow_chunks_are_cut,
+         test_slow_line_is_cut, test_errors_are_slowed_down, test_pregreet, test_memory, test_memory_of_many_messages, test_descriptors,
          test_deaf_pipeliner_is_held_small])

@@ -282,6 +282,51 @@ static void test_huge(void)
     peer_fini(&p);
 }
 
+/* What limits.min_data_rate is reckoned by: octets of mail alone, and whether more chunks are to come. */
+static void test_octets_between_chunks(void)
+{
+    static const struct {
+        const char *in;
+        uint64_t octets; /* in all */
+        bool in_chunks;
+    } steps[] = {
+        { BEGIN, 0, false },
+        { "BDAT 2\r\nx", 1, true },
+        { "y", 2, true },
+        { "BD", 2, true }, /* between two chunks, a command that is not whole or another one */
+        { "AT 1\r\nz", 3, true },
+        { "NOOP\r\nDATA\r\nMAIL FROM:<>\r\n", 3, true },
+        { "BDAT 0\r\n", 3, true },
+        { "BDAT 2 LAST\r\n\r\n", 5, false },
+        { MAIL_AGAIN "BDAT 1\r\nx", 6, true },
+        { "RSET\r\n", 6, false },
+        { "BDAT 3\r\nno\n", 9, false }, /* refused, and read all the same */
+        { MAIL_AGAIN "BDAT 1\r\n\nBDAT 1\r\nx", 11, false },
+        { MAIL_AGAIN "DATA\r\n", 11, false },
+        { "..x\r\n.\r\nNOOP\r\n", 19, false }, /* as they came, with the dots; not the command behind them */
+    };
+
+    for (int deferred = 0; deferred < 2; deferred++) {
+        struct peer p;
+        peer_init(&p, NULL);
+        p.deferred = deferred;
+        smtp_session_start(p.session);
+        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+            while (smtp_session_waiting(p.session))
+                peer_answer(&p);
+            smtp_session_input(p.session, slice_cstr(steps[i].in));
+            while (smtp_session_waiting(p.session))
+                peer_answer(&p);
+            if (smtp_session_mail_octets(p.session) != steps[i].octets)
+                printf("%zu: %llu octets\n", i, (unsigned long long)smtp_session_mail_octets(p.session));
+            CU_ASSERT_EQUAL(smtp_session_mail_octets(p.session), steps[i].octets);
+            CU_ASSERT_EQUAL(smtp_session_in_chunks(p.session), steps[i].in_chunks);
+        }
+        CU_ASSERT_EQUAL(p.messages, 2);
+        peer_fini(&p);
+    }
+}
+
 /* ---- ends of data that are none, as chunks ------------------------------------- */
 
 static void check_sequence(const char *name, const char *hex, size_t step)
@@ -342,6 +387,7 @@ int main(void)
     CU_add_test(suite, "no storage", test_no_storage);
     CU_add_test(suite, "command limit", test_command_limit);
     CU_add_test(suite, "huge", test_huge);
+    CU_add_test(suite, "octets between chunks", test_octets_between_chunks);
     CU_add_test(suite, "false ends", test_false_ends);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();

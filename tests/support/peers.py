@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from ternlib import SLOW, can_connect, free_port, skip, wait_for
@@ -388,8 +389,23 @@ smtpd_recipient_restrictions = permit_mynetworks, reject
             f.write("\n".join(rows) + "\n")
         if os.path.exists("/etc/postfix/dynamicmaps.cf"):
             shutil.copy("/etc/postfix/dynamicmaps.cf", self.conf)
-        subprocess.run([program("postfix"), "-c", self.conf, "start"], check=True, capture_output=True)
+        # Whoever reads a main.cf of the last second waits, in case that it is still being written.
+        os.utime(os.path.join(self.conf, "main.cf"), (time.time() - 10,) * 2)
+        # What `postfix start` does, without half a second of looking whether all is as it was installed.
+        for d in ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace", "pid"):
+            self.folder(d, 0o700)
+        self.folder("maildrop", 0o1730, "postdrop")
+        self.folder("public", 0o2710, "postdrop")
+        subprocess.run(["/usr/lib/postfix/sbin/master", "-w", "-c", self.conf], check=True, capture_output=True, timeout=60 * SLOW,
+                       env=dict(os.environ, MAIL_CONFIG=self.conf, MAIL_LOGTAG="postfix"))
         wait_for(lambda: can_connect(self.port), 20)
+
+    def folder(self, name, mode, group=None):
+        path = os.path.join(self.dir, "spool", name)
+        os.mkdir(path)
+        if name != "pid":
+            shutil.chown(path, "postfix", group)
+        os.chmod(path, mode if name != "pid" else 0o755)
 
     def log_text(self):
         try:

@@ -347,7 +347,7 @@ class Tern:
         os.mkdir(folder)
         for name in os.listdir(MODULES):
             if name.endswith(".so"):
-                shutil.copy(os.path.join(MODULES, name), folder)
+                linked(os.path.join(MODULES, name), os.path.join(folder, name))
         for name, text in sources.items():
             path = self.write(name + ".c", text)
             subprocess.run(["cc", "-std=gnu17", "-Wall", "-shared", "-fPIC", "-I", os.path.join(ROOT, "core", "include"),
@@ -433,6 +433,14 @@ def dotted(body):
     if lines and lines[-1] == b"":
         lines.pop()
     return b"".join((b"." + l if l.startswith(b".") else l) + b"\r\n" for l in lines)
+
+
+def linked(path, name):
+    """The file by another name: a copy of it, if that is on another disk."""
+    try:
+        os.link(path, name)
+    except OSError:
+        shutil.copy(path, name)
 
 
 def queue_id(text):

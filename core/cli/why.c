@@ -62,6 +62,15 @@ static void print_step(const json_t *s)
     print_inputs(json_object_get(s, "inputs"));
 }
 
+static void print_outcome(const json_t *v)
+{
+    printf("    %-8s %s <%s>%s%s%s%s\n", text_of(v, "outcome"), text_of(v, "text"), text_of(v, "to"),
+           text_of(v, "tls")[0] != '\0' ? " by " : "", text_of(v, "tls"),
+           text_of(v, "host")[0] != '\0' ? " at " : "", text_of(v, "host"));
+    if (text_of(v, "tried")[0] != '\0')
+        printf("             before that: %s\n", text_of(v, "tried"));
+}
+
 static void print_record(const json_t *r)
 {
     size_t i;
@@ -88,8 +97,7 @@ static void print_record(const json_t *r)
     json_array_foreach(json_object_get(r, "steps"), i, v)
         print_step(v);
     json_array_foreach(json_object_get(r, "outcomes"), i, v)
-        printf("    %-8s %s <%s>%s%s\n", text_of(v, "outcome"), text_of(v, "text"), text_of(v, "to"),
-               text_of(v, "tls")[0] != '\0' ? " by " : "", text_of(v, "tls"));
+        print_outcome(v);
     json_int_t quiet = json_integer_value(json_object_get(r, "next"));
     if (quiet > 0)
         printf("    %lld more answer%s of steps that had nothing to say\n", (long long)quiet, quiet == 1 ? "" : "s");

@@ -4,7 +4,7 @@
  *
  *     message.c   a due message: load, route, look up, hand its shipments to the scheduler
  *     facts.c     what the policy sees of it
- *     shipment.c  recipients of a message on one path, out and home
+ *     shipment.c  recipients of a message on one path, out and home (shipment.h)
  *     path.c      a route made into endpoints, and the name of its site
  *     encrypt.c   which TLS a connection gets
  *     link.c      a slot of a site: a connection, shipments one after another
@@ -28,6 +28,7 @@
 #include "delivery/client.h"
 #include "delivery/dispatch.h"
 #include "delivery/path.h"
+#include "delivery/shipment.h"
 #include "module/port.h"
 #include "net/conn.h"
 #include "state/envelope.h"
@@ -96,13 +97,6 @@ enum outcome_job {
     JOB_HOLD,
 };
 
-/* Who has to say that it was delivered, where the sender asked for that (RFC 3461 5.2). */
-enum handed {
-    HANDED_OVER,     /* we: it is in the mailbox */
-    HANDED_ON,       /* we: it went to a server that knows nothing of it (`relayed`) */
-    HANDED_WITH_DSN, /* the next server, which was told */
-};
-
 /* One pending recipient in this visit. */
 struct delivery_rcpt {
     uint32_t index; /* in the envelope */
@@ -118,34 +112,9 @@ struct delivery_rcpt {
     char enhanced[12];
     struct slice text; /* "550 5.1.1 No such user"; the message's memory */
     struct slice host; /* who said so; empty: ourselves */
+    struct slice tried; /* what hosts before that one said; empty: there were none */
     struct slice tls;  /* of the connection by which it was said; empty: none */
     struct metric *took; /* of its transport; NULL: nobody tried */
-};
-
-struct shipment_outcome {
-    unsigned code; /* 0: none */
-    char enhanced[12];
-    uint32_t text_at, text_len; /* in shipment.texts */
-    bool own;
-    enum handed handed;
-};
-
-/* delivery's side of a parcel. */
-struct shipment {
-    struct port_item item; /* home to its message's loop */
-    struct list link;      /* message.shipments */
-    struct list queued;    /* link.shipments */
-    struct parcel parcel;
-    struct message *message;
-    struct path *path;
-    uint32_t *rcpts; /* indices in message.rcpts */
-    struct shipment_outcome *outcomes;
-    unsigned rcpt_count, drops; /* drops: fresh connections that ended before they had it */
-    enum parcel_back back; /* not CARRIED: nobody tried */
-    bool stale, retried;
-    struct buf texts;
-    char host[320];
-    char tls[CLIENT_TLS_TEXT_MAX];
 };
 
 /* A message between prepare() and its durable outcome: one visit. */
@@ -199,22 +168,6 @@ struct txn_facts *delivery_txn_facts(struct message *m);
 struct session_facts *delivery_session_facts(struct message *m);
 void delivery_rcpt_settle(struct message *m, struct delivery_rcpt *r, enum fate fate, unsigned code,
                           const char *enhanced, struct slice text);
-
-/* ---- shipments ---- */
-
-/* Home from a link, or from the scheduler (shipment->back). Loop of the message. */
-void delivery_message_returned(struct shipment *s);
-/* One more shipment of the message; `rcpts` are indices in m->rcpts. */
-struct shipment *delivery_shipment_new(struct message *m, struct path *path, const uint32_t *rcpts,
-                                       unsigned count);
-void delivery_shipment_free(struct shipment *s);
-/* Hands the shipment back to the loop of its message. */
-void delivery_shipment_home(struct shipment *s, struct dispatch *from);
-void delivery_shipment_outcome(struct shipment *s, unsigned index, unsigned code,
-                               const char *enhanced, struct slice text, bool own);
-/* The same for all recipients that have none. */
-void delivery_shipment_defer(struct shipment *s, unsigned code, const char *enhanced,
-                             struct slice text);
 
 /* ---- links ---- */
 

@@ -12,6 +12,10 @@
  * with a 421 because it has carried enough: then the shipment, of which no octet of the body was
  * sent, gets one more try on a fresh one. A host that ends a fresh one so is as good as one that did
  * not answer: the next one is tried (RFC 5321 5.1).
+ *
+ * A shipment that other hosts have put off already (shipment.tried) makes a *detour*: it gets a connection
+ * to a host that is neither one of them nor known to be dead, and what has not been put off goes over another
+ * one again. Where no such host answers, what was said before stands, and the site has not failed.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -24,7 +28,7 @@
 #include "delivery/internal.h"
 #include "sasl/client.h"
 
-#define LINK_TRIES_MAX        10      /* endpoints tried for one connection */
+#define LINK_TRIES_MAX        SHIPMENT_HOSTS_MAX /* endpoints tried for one connection */
 #define ENDPOINT_DEAD_MS      120000u /* so long others are tried before it */
 #define ENDPOINTS_DEAD_MAX    1024    /* per loop */
 #define SHIPMENT_DROPS_MAX    3       /* fresh connections that end before they have the message */
@@ -50,6 +54,7 @@ struct link {
     struct path *path;                      /* of the connection, or of the last one */
     struct endpoint *order[LINK_TRIES_MAX]; /* in which endpoints are tried */
     unsigned order_count, order_at;
+    bool detour; /* they are those of a shipment that others have put off */
     struct tern_delivery *module;
     struct loop_timer idle;
 };
@@ -86,32 +91,35 @@ static void mark_dead(struct dispatch *d, const struct endpoint *e)
     free(table_put(&d->dead, slice_cstr(e->host), dead));
 }
 
-/* Those of one rank, beginning with another one each time. */
-static void add_rank(struct link *link, unsigned from, unsigned to, bool dead, uint64_t now_ms)
+/* Those of one rank that are not `tried`, beginning with another one each time. */
+static void add_rank(struct link *link, unsigned from, unsigned to, bool dead, uint64_t tried)
 {
+    uint64_t now_ms = clock_now_ms();
     unsigned count = to - from;
     unsigned begin = link->path->endpoints[from].rank < 1000 ? link->dispatch->rotation % count : 0;
 
     for (unsigned i = 0; i < count; i++) {
-        struct endpoint *e = &link->path->endpoints[from + (begin + i) % count];
-        if (is_dead(link->dispatch, e, now_ms) == dead && link->order_count < LINK_TRIES_MAX)
+        unsigned at = from + (begin + i) % count;
+        struct endpoint *e = &link->path->endpoints[at];
+        if ((tried >> at & 1) == 0 && is_dead(link->dispatch, e, now_ms) == dead &&
+            link->order_count < LINK_TRIES_MAX)
             link->order[link->order_count++] = e;
     }
 }
 
-static void choose_order(struct link *link)
+static void choose_order(struct link *link, uint64_t tried)
 {
     const struct path *path = link->path;
-    uint64_t now_ms = clock_now_ms();
 
     link->order_at = link->order_count = 0;
-    for (unsigned dead = 0; dead < 2; dead++) {
+    link->detour = tried != 0;
+    for (unsigned dead = 0; dead < (link->detour ? 1 : 2); dead++) {
         for (unsigned from = 0, to; from < path->endpoint_count; from = to) {
             to = from + 1;
             while (to < path->endpoint_count &&
                    path->endpoints[to].rank == path->endpoints[from].rank)
                 to++;
-            add_rank(link, from, to, dead != 0, now_ms);
+            add_rank(link, from, to, dead != 0, tried);
         }
     }
     link->dispatch->rotation++;
@@ -205,6 +213,29 @@ static void give_up(struct link *link, const char *status, struct slice text)
     give_back(link, true, text);
 }
 
+/* The others cannot be reached either: what was said before stands, and the other shipments go their way. */
+static void end_detour(struct link *link)
+{
+    struct shipment *s = pop(link);
+
+    link->detour = false;
+    if (s != NULL && s->tried == 0) /* the one that it was for has become stale */
+        list_push_front(&link->shipments, &s->queued);
+    else if (s != NULL)
+        delivery_shipment_home(s, link->dispatch);
+    advance(link);
+}
+
+static void note_unreached(struct link *link, const char *text)
+{
+    struct shipment *s = list_empty(&link->shipments)
+                             ? NULL
+                             : list_entry(link->shipments.next, struct shipment, queued);
+
+    if (s != NULL && s->tried != 0)
+        delivery_shipment_unreached(s, slice_cstr(text));
+}
+
 static void on_ready(void *owner)
 {
     struct link *link = owner;
@@ -262,13 +293,14 @@ static bool nothing_was_said(const struct shipment *s)
 }
 
 /* The host took a connection and gave it up. Whether another one may be better. */
-static bool has_another_host(struct link *link)
+static bool has_another_host(struct link *link, const struct shipment *s)
 {
     uint64_t now_ms = clock_now_ms();
 
     mark_dead(link->dispatch, link->order[link->order_at]);
     for (unsigned i = 0; i < link->path->endpoint_count; i++)
-        if (!is_dead(link->dispatch, &link->path->endpoints[i], now_ms))
+        if (!is_dead(link->dispatch, &link->path->endpoints[i], now_ms) &&
+            (s->tried & delivery_shipment_bits(s, &link->path->endpoints[i])) == 0)
             return true;
     return false;
 }
@@ -278,7 +310,7 @@ static bool may_go_again(struct link *link, struct shipment *s)
     if (link->body_begun || !nothing_was_said(s))
         return false;
     if (link->carried == 0)
-        return has_another_host(link) && ++s->drops < SHIPMENT_DROPS_MAX;
+        return has_another_host(link, s) && ++s->drops < SHIPMENT_DROPS_MAX;
     bool again = !s->retried;
     s->retried = true;
     return again;
@@ -290,7 +322,7 @@ static void lost_connection(struct link *link)
 
     if (s != NULL && may_go_again(link, s)) {
         memset(s->outcomes, 0, s->rcpt_count * sizeof(s->outcomes[0]));
-        buf_clear(&s->texts);
+        buf_cut(&s->texts, s->unreached_len);
         link->current = NULL;
         list_push_front(&link->shipments, &s->queued);
     } else if (s != NULL) {
@@ -335,17 +367,24 @@ static void on_end(void *owner, const struct client_reply *reply)
         try_endpoint(link);
         return;
     }
+    if (link->detour)
+        note_unreached(link, text);
     if (cause == CLIENT_CAUSE_AUTH) {
         delivery_tls_wanted(link->dispatch, link->order[link->order_at]);
         /* The same user and password at the next host may be one try too many for the account. */
         log_event(LOG_ERROR, LOG_EV_outbound, NULL, "transport %.*s: %s",
                   (int)link->path->transport->name.len, link->path->transport->name.ptr, text);
-        give_up(link, status, slice_cstr(text));
+        if (link->detour)
+            end_detour(link);
+        else
+            give_up(link, status, slice_cstr(text));
         return;
     }
     mark_dead(link->dispatch, link->order[link->order_at]);
     if (++link->order_at < link->order_count)
         try_endpoint(link);
+    else if (link->detour)
+        end_detour(link);
     else
         give_up(link, cause == CLIENT_CAUSE_TLS ? status : "4.4.1", slice_cstr(text));
 }
@@ -404,9 +443,12 @@ static void connect_for(struct link *link, struct shipment *s)
 {
     delivery_path_unref(link->path);
     link->path = delivery_path_ref(s->path);
-    choose_order(link);
-    assert(link->order_count > 0);
-    try_endpoint(link);
+    choose_order(link, s->tried);
+    assert(link->order_count > 0 || link->detour);
+    if (link->order_count > 0)
+        try_endpoint(link);
+    else
+        end_detour(link);
 }
 
 /* ---- sending ---- */
@@ -452,6 +494,7 @@ static void send_next(struct link *link)
     };
     link->current = s;
     link->body_begun = false;
+    s->visited |= delivery_shipment_bits(s, link->order[link->order_at]);
     (void)snprintf(s->host, sizeof(s->host), "%s", link->order[link->order_at]->host);
     client_tls_text(link->client, s->tls, sizeof(s->tls));
     client_send(link->client, &link->message);
@@ -556,6 +599,14 @@ static bool is_of_old_generation(const struct link *link, const struct shipment 
     return link->path->generation.generation != s->path->generation.generation;
 }
 
+/* One that has put it off; or one that is there for those that the first hosts put off. */
+static bool is_wrong_host(const struct link *link, const struct shipment *s)
+{
+    if (s->tried == 0)
+        return link->detour;
+    return (s->tried & delivery_shipment_bits(s, link->order[link->order_at])) != 0;
+}
+
 static void carry(struct link *link)
 {
     struct shipment *s = list_entry(link->shipments.next, struct shipment, queued);
@@ -565,7 +616,7 @@ static void carry(struct link *link)
         return;
     }
     if (link->client != NULL && link->ready &&
-        (link->carried >= messages_max(link) || is_of_old_generation(link, s))) {
+        (link->carried >= messages_max(link) || is_of_old_generation(link, s) || is_wrong_host(link, s))) {
         client_quit(link->client);
         link->client = NULL;
         link->ready = false;

@@ -320,6 +320,8 @@ static void tell_log(const struct message *m, const struct delivery_rcpt *r, uin
     log_str(&line, "to", m->envelope.rcpts[r->index].address);
     if (r->host.len > 0)
         log_str(&line, "host", r->host);
+    if (r->tried.len > 0)
+        log_str(&line, "tried", r->tried);
     if (r->tls.len > 0)
         log_str(&line, "tls", r->tls);
     log_str(&line, "reply", r->text);
@@ -330,7 +332,7 @@ static void tell_log(const struct message *m, const struct delivery_rcpt *r, uin
 static bool alike(const struct delivery_rcpt *a, const struct delivery_rcpt *b)
 {
     return a->fate == b->fate && a->expired == b->expired && slice_equal(a->text, b->text) &&
-           slice_equal(a->tls, b->tls);
+           slice_equal(a->tls, b->tls) && slice_equal(a->host, b->host) && slice_equal(a->tried, b->tried);
 }
 
 static bool is_news(const struct delivery_rcpt *r)
@@ -351,8 +353,14 @@ static void tell_policy(struct message *m)
         run[count++] = first->index;
         while (i + 1 < m->rcpt_count && is_news(&m->rcpts[i + 1]) && alike(first, &m->rcpts[i + 1]))
             run[count++] = m->rcpts[++i].index;
-        engine_result(m->delivery, run, count, outcome_name(first), first->text,
-                      first->tls);
+        const struct engine_outcome outcome = {
+            .name = outcome_name(first),
+            .text = first->text,
+            .host = first->host,
+            .tls = first->tls,
+            .tried = first->tried,
+        };
+        engine_result(m->delivery, run, count, &outcome);
     }
     free(run);
 }

@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "delivery/internal.h"
 
+#define TRIED_TEXT_MAX 1000
+
 struct shipment *delivery_shipment_new(struct message *m, struct path *path, const uint32_t *rcpts,
                                        unsigned count)
 {
@@ -44,9 +46,42 @@ void delivery_shipment_free(struct shipment *s)
     free(s);
 }
 
+uint64_t delivery_shipment_bits(const struct shipment *s, const struct endpoint *e)
+{
+    static_assert(PATH_ENDPOINTS_MAX <= 64, "a bit for each");
+    uint64_t bits = 0;
+
+    for (unsigned i = 0; i < s->path->endpoint_count; i++) /* one may be written twice */
+        bits |= (uint64_t)(strcmp(s->path->endpoints[i].host, e->host) == 0) << i;
+    return bits;
+}
+
+void delivery_shipment_unreached(struct shipment *s, struct slice why)
+{
+    if (s->unreached_len > 0)
+        buf_add_cstr(&s->texts, "; ");
+    buf_add(&s->texts, slice_head(why, OUTCOME_TEXT_MAX));
+    s->unreached_len = s->texts.len;
+}
+
 static enum fate fate_of(unsigned code)
 {
     return code / 100 == 2 ? FATE_DELIVERED : code / 100 == 5 ? FATE_FAILED : FATE_DEFERRED;
+}
+
+/* For log and record: "mx1.example[192.0.2.1]:25: 450 4.2.0 Wait". */
+static void add_tried(struct message *m, struct delivery_rcpt *r, struct slice host, struct slice text)
+{
+    struct buf line CLEANUP_BUF = BUF_INIT;
+
+    buf_add(&line, r->tried);
+    if (line.len > 0)
+        buf_add_cstr(&line, "; ");
+    buf_add(&line, host);
+    if (host.len > 0)
+        buf_add_cstr(&line, ": ");
+    buf_add(&line, text);
+    r->tried = arena_slice(&m->memory->arena, slice_head(buf_slice(&line), TRIED_TEXT_MAX));
 }
 
 static void take_outcome(struct message *m, const struct shipment *s, unsigned i, struct slice host,
@@ -55,6 +90,10 @@ static void take_outcome(struct message *m, const struct shipment *s, unsigned i
     const struct shipment_outcome *o = &s->outcomes[i];
     struct delivery_rcpt *r = &m->rcpts[s->rcpts[i]];
 
+    if (s->tried != 0 && o->code != 0 && r->host.len > 0)
+        add_tried(m, r, r->host, r->text);
+    if (s->unreached_len > 0)
+        add_tried(m, r, SLICE(""), slice_make(s->texts.data, s->unreached_len));
     if (o->code == 0)
         return;
     r->fate = fate_of(o->code);
@@ -71,6 +110,26 @@ static bool is_one_too_many(const struct shipment_outcome *o)
     return !o->own && o->code / 100 == 4 && strcmp(o->enhanced, "4.5.3") == 0;
 }
 
+static bool is_put_off(const struct shipment_outcome *o)
+{
+    return !o->own && o->code / 100 == 4 && !is_one_too_many(o);
+}
+
+static void ship_again(const struct shipment *s, const uint32_t *rcpts, unsigned count, uint64_t tried)
+{
+    struct message *m = s->message;
+    struct shipment *next;
+    struct list parcels;
+
+    if (count == 0)
+        return;
+    next = delivery_shipment_new(m, s->path, rcpts, count);
+    next->tried = tried;
+    list_init(&parcels);
+    list_push(&parcels, &next->parcel.link);
+    scheduler_prepared(m->dispatch->set->scheduler, m->entry.key, &parcels);
+}
+
 /*
  * RFC 5321 4.5.3.1.10: who took some recipients and wants no more of them in one transaction gets
  * the others in another one, now: with a wait each time a long list would be old before its end.
@@ -79,7 +138,6 @@ static bool is_one_too_many(const struct shipment_outcome *o)
 static void send_rest(const struct shipment *s)
 {
     uint32_t *rest = mem_alloc(s->rcpt_count * sizeof(*rest));
-    struct message *m = s->message;
     unsigned count = 0;
     bool some = false;
 
@@ -88,12 +146,32 @@ static void send_rest(const struct shipment *s)
         if (is_one_too_many(&s->outcomes[i]))
             rest[count++] = s->rcpts[i];
     }
-    if (some && count > 0) {
-        struct list parcels;
-        list_init(&parcels);
-        list_push(&parcels, &delivery_shipment_new(m, s->path, rest, count)->parcel.link);
-        scheduler_prepared(m->dispatch->set->scheduler, m->entry.key, &parcels);
-    }
+    ship_again(s, rest, some ? count : 0, s->tried);
+    free(rest);
+}
+
+static unsigned count_bits(uint64_t bits)
+{
+    return (unsigned)__builtin_popcountll(bits);
+}
+
+/*
+ * RFC 5321 5.1: whom one host puts off, the next one may take. Each time the path has one host less, so it
+ * ends; what the last of them says counts.
+ */
+static void send_to_next_host(const struct shipment *s)
+{
+    uint64_t tried = s->tried | s->visited;
+    uint32_t *rest;
+    unsigned count = 0;
+
+    if (count_bits(tried) >= SHIPMENT_HOSTS_MAX || count_bits(tried) >= s->path->endpoint_count)
+        return;
+    rest = mem_alloc(s->rcpt_count * sizeof(*rest));
+    for (unsigned i = 0; i < s->rcpt_count; i++)
+        if (is_put_off(&s->outcomes[i]))
+            rest[count++] = s->rcpts[i];
+    ship_again(s, rest, count, tried);
     free(rest);
 }
 
@@ -108,6 +186,7 @@ void delivery_message_returned(struct shipment *s)
     for (unsigned i = 0; i < s->rcpt_count; i++)
         take_outcome(m, s, i, host, tls);
     send_rest(s);
+    send_to_next_host(s);
     delivery_shipment_free(s);
     delivery_outcome_advance(m);
 }
@@ -142,6 +221,8 @@ void delivery_shipment_defer(struct shipment *s, unsigned code, const char *enha
                      text.len > 0 ? text.ptr : "");
     size_t len = (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1;
 
+    if (s->tried != 0)
+        return; /* what a host said of them before stands */
     for (unsigned i = 0; i < s->rcpt_count; i++)
         if (s->outcomes[i].code == 0)
             delivery_shipment_outcome(s, i, code, enhanced, slice_make(line, len), true);

@@ -204,10 +204,16 @@ void engine_route(struct engine_delivery *d, const unsigned *rcpts, unsigned cou
 /* Hook `deliver` for a parcel: NEXT (with *route maybe changed), DEFER, HOLD, REJECT. */
 void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
                     struct tern_route *route, engine_done done, void *arg);
-/* Hook `result`, detached; copies what it needs. outcome: delivered, deferred, bounced, expired;
- * discarded is for the record only. `tls`: of the connection, for the record; empty: none. */
+/* What became of recipients. */
+struct engine_outcome {
+    struct slice name; /* delivered, deferred, bounced, expired; discarded is for the record only */
+    struct slice text;
+    /* For the record, each may be empty: who said so, the connection's TLS, what hosts before that one said. */
+    struct slice host, tls, tried;
+};
+/* Hook `result`, detached; copies what it needs. */
 void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
-                   struct slice outcome, struct slice text, struct slice tls);
+                   const struct engine_outcome *outcome);
 /* Writes the attempt's decision record. */
 void engine_delivery_free(struct engine_delivery *d);
 

@@ -12,6 +12,7 @@
 #include "module/engine_private.h"
 
 #define OUTCOME_TEXT_OCTETS_MAX 256
+#define OUTCOME_TRIED_OCTETS_MAX 1000 /* several hosts, and what each said */
 
 struct engine_delivery {
     struct run run;
@@ -253,8 +254,16 @@ void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned c
 
 /* ---- result ---- */
 
+static void note_word(struct buf *out, const char *key, struct slice text, size_t octets_max)
+{
+    if (text.len == 0)
+        return;
+    buf_printf(out, ",\"%s\":", key);
+    buf_add_json(out, slice_head(text, octets_max));
+}
+
 static void note_outcome(struct engine_delivery *d, const struct rcpt_facts *rcpt,
-                         struct slice outcome, struct slice text, struct slice tls)
+                         const struct engine_outcome *outcome)
 {
     struct buf *out = &d->outcomes;
 
@@ -263,28 +272,27 @@ static void note_outcome(struct engine_delivery *d, const struct rcpt_facts *rcp
     buf_add_cstr(out, "{\"to\":");
     buf_add_json(out, slice_head(slice_of(rcpt->view.mailbox.address), 256));
     buf_add_cstr(out, ",\"outcome\":");
-    buf_add_json(out, slice_head(outcome, 64));
+    buf_add_json(out, slice_head(outcome->name, 64));
     buf_add_cstr(out, ",\"text\":");
-    buf_add_json(out, slice_head(text, OUTCOME_TEXT_OCTETS_MAX));
-    if (tls.len > 0) {
-        buf_add_cstr(out, ",\"tls\":");
-        buf_add_json(out, slice_head(tls, OUTCOME_TEXT_OCTETS_MAX));
-    }
+    buf_add_json(out, slice_head(outcome->text, OUTCOME_TEXT_OCTETS_MAX));
+    note_word(out, "host", outcome->host, OUTCOME_TEXT_OCTETS_MAX);
+    note_word(out, "tls", outcome->tls, OUTCOME_TEXT_OCTETS_MAX);
+    note_word(out, "tried", outcome->tried, OUTCOME_TRIED_OCTETS_MAX);
     buf_add_cstr(out, "}\n");
 }
 
 void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
-                   struct slice outcome, struct slice text, struct slice tls)
+                   const struct engine_outcome *outcome)
 {
     struct txn_facts *concerned = txn_facts_subset(d->txn, rcpts, count);
     struct detached_facts facts = {
-        .session = d->session, .txn = concerned, .outcome = outcome, .text = text
+        .session = d->session, .txn = concerned, .outcome = outcome->name, .text = outcome->text
     };
     const struct plan *plan;
 
     for (unsigned i = 0; i < count; i++)
-        note_outcome(d, concerned->rcpts[i], outcome, text, tls);
-    if (slice_equal(outcome, SLICE("discarded"))) { /* none of the outcomes of the hook */
+        note_outcome(d, concerned->rcpts[i], outcome);
+    if (slice_equal(outcome->name, SLICE("discarded"))) { /* none of the outcomes of the hook */
         txn_facts_unref(concerned);
         return;
     }

@@ -376,6 +376,45 @@ def test_several_hosts_in_order():
             assert second.connections == 0
 
 
+def test_next_host_for_those_put_off():
+    """4xx to some recipients, to MAIL, or behind the dot: those, and nobody else, go to the next host in the same attempt (RFC 5321 5.1)."""
+    two = '  far: { type: %s, to: ["127.0.0.1:{a}", "127.0.0.1:{b}"] }\n'
+    answers = {"b@far.example": "450 4.2.0 Wait", "c@far.example": "550 5.1.1 No", "d@far.example": "451 4.7.1 Greylisted"}
+    for lmtp, how, rest in ((False, {"answers": answers}, ["b@far.example", "d@far.example"]),
+                            (True, {"dot": answers}, ["b@far.example", "d@far.example"]),
+                            (False, {"on_mail": "451 4.3.0 Later"}, None), (False, {"on_mail": "421 4.3.2 Shutting down"}, None),
+                            (False, {"on_data": "452 4.3.1 Disk"}, None)):
+        with Sink(lmtp=lmtp, **how) as first, Sink(lmtp=lmtp) as second, \
+                server(two % ("lmtp" if lmtp else "smtp"), FAR[1], a=first.port, b=second.port) as t:
+            rcpts = ["%s@far.example" % r for r in "abcd"]
+            ident = send(t, rcpts)
+            idle(t)
+            assert [m.rcpts for m in second.mails] == [rest or rcpts], (how, [m.rcpts for m in second.mails])
+            assert len(first.mails) == (1 if rest else 0) and outcomes(t, ident, "deferred") == [], how
+            line = [l for l in outcomes(t, ident, "delivered") if "to=b@far.example" in l][0]
+            assert "host=[127.0.0.1]:%d" % second.port in line, line
+            if "421" not in str(how):  # that is a connection's matter, and the mail was not put off
+                assert 'tried="[127.0.0.1]:%d: 4' % first.port in line, line
+                assert "before that: [127.0.0.1]:%d: 4" % first.port in t.cli("why", ident).stdout
+            assert len(t.maildir("sender")) == (1 if rest else 0)
+
+
+def test_last_host_counts():
+    """All hosts put it off: each is asked once an attempt, and what the last one said is what is kept."""
+    with Sink({"*": "450 4.2.0 First"}) as first, Sink({"*": "451 4.7.1 Second"}) as second, Sink({"*": "450 4.3.2 Third"}) as third:
+        with server('  far: { type: smtp, to: ["127.0.0.1:{a}", "127.0.0.1:{b}"], fallback: ["127.0.0.1:{c}", "127.0.0.1:{closed}"] }\n', FAR[1],
+                    a=first.port, b=second.port, c=third.port, closed=free_port()) as t:
+            t.cli("metrics")
+            ident = send(t, ["x@far.example"])
+            line = wait_for(lambda: outcomes(t, ident, "deferred"))[0]
+            assert "450 4.3.2 Third" in line.split(" reply=")[1], line
+            assert "First; " in line and "Second; " in line and "could not connect" in line, line
+            third.answers = {}
+            wait_for(lambda: third.mails, 20)
+            idle(t)
+            assert outcomes(t, ident, "delivered") and t.maildir("sender") == []
+
+
 def test_no_host_answers():
     with server(*FAR, smtp=free_port()) as t:
         ident = send(t, ["x@far.example"])

@@ -33,6 +33,12 @@ static const tern_str busy[] = { { "busy1:25", 8 } };
 static const tern_str drop[] = { { "drop1:25", 8 } };
 static const tern_str last[] = { { "last1:25", 8 } };
 static const tern_str quits[] = { { "quits1:25", 9 }, { "h2:25", 5 } };
+static const tern_str soft[] = { { "soft1:25", 8 }, { "down2:25", 8 }, { "soft2:25", 8 }, { "h2:25", 5 } };
+static const tern_str softer[] = { { "soft1:25", 8 }, { "soft2:25", 8 } };
+static const tern_str softdown[] = { { "soft1:25", 8 }, { "down1:25", 8 } };
+static const tern_str eleven[] = { { "soft1:25", 8 }, { "soft2:25", 8 }, { "soft3:25", 8 }, { "soft4:25", 8 },
+                                   { "soft5:25", 8 }, { "soft6:25", 8 }, { "soft7:25", 8 }, { "soft8:25", 8 },
+                                   { "soft9:25", 8 }, { "soft10:25", 9 }, { "soft11:25", 9 } };
 static const tern_str hangs[] = { { "quits1:25", 9 }, { "quits2:25", 9 } };
 
 static void deliver_box(tern_delivery *delivery, const void *conf);
@@ -184,6 +190,15 @@ static void route_one(const struct rcpt_facts *rcpt, struct route_answer *a)
                slice_equal(domain, SLICE("hangs.test"))) {
         a->route.transport = TERN_STR("relay");
         a->route.to = (struct tern_list){ domain.ptr[0] == 'q' ? quits : hangs, 2 };
+    } else if (slice_equal(domain, SLICE("soft.test"))) {
+        a->route.transport = TERN_STR("relay");
+        a->route.to = (struct tern_list){ soft, 4 };
+    } else if (slice_equal(domain, SLICE("ten.test")) || slice_equal(domain, SLICE("eleven.test"))) {
+        a->route.transport = TERN_STR("relay");
+        a->route.to = (struct tern_list){ eleven, domain.ptr[0] == 't' ? 10 : 11 };
+    } else if (slice_equal(domain, SLICE("softer.test")) || slice_equal(domain, SLICE("softdown.test"))) {
+        a->route.transport = TERN_STR("relay");
+        a->route.to = (struct tern_list){ domain.len == 11 ? softer : softdown, 2 };
     } else if (slice_equal(domain, SLICE("down.test"))) {
         a->route.transport = TERN_STR("down");
     } else {
@@ -248,15 +263,14 @@ void engine_deliver(struct engine_delivery *d, const unsigned *rcpts, unsigned c
 }
 
 void engine_result(struct engine_delivery *d, const unsigned *rcpts, unsigned count,
-                   struct slice outcome, struct slice text, struct slice tls)
+                   const struct engine_outcome *outcome)
 {
     static const char *const names[] = { "delivered", "deferred", "bounced", "expired" };
     unsigned i = 0;
 
-    (void)tls;
     (void)rcpts;
-    CU_ASSERT(d != NULL && text.len > 0);
-    while (i < 4 && !slice_equal(outcome, slice_cstr(names[i])))
+    CU_ASSERT(d != NULL && outcome->text.len > 0);
+    while (i < 4 && !slice_equal(outcome->name, slice_cstr(names[i])))
         i++;
     atomic_fetch_add(&world_results[i], count);
 }
@@ -466,9 +480,17 @@ struct client *client_new(struct loop *loop, const struct client_options *o,
     return c;
 }
 
+static bool is_put_off(const struct client *c, struct slice to)
+{
+    if (strncmp(c->host, "soft", 4) != 0)
+        return false;
+    return slice_starts_nocase(to, SLICE("soft")) || memmem(to.ptr, to.len, ".1@", 3) != NULL;
+}
+
 static void say(struct client *c, unsigned i)
 {
     struct slice to = c->message->rcpts[i].address;
+    char soft_text[120];
     const struct client_reply ok = { .code = 250,
                                      .enhanced = "2.0.0",
                                      .text = SLICE("250 2.0.0 taken") };
@@ -483,8 +505,12 @@ static void say(struct client *c, unsigned i)
                                        .enhanced = "4.5.3",
                                        .text = SLICE("452 4.5.3 too many") };
 
+    (void)snprintf(soft_text, sizeof(soft_text), "450 4.2.0 %s says later", c->host);
+    const struct client_reply off = { .code = 450, .enhanced = "4.2.0", .text = slice_cstr(soft_text) };
+
     c->ops->on_rcpt(c->owner, i,
-                    slice_starts_nocase(to, SLICE("bad"))              ? &bad
+                    is_put_off(c, to)                                  ? &off
+                    : slice_starts_nocase(to, SLICE("bad"))              ? &bad
                     : slice_starts_nocase(to, SLICE("later"))          ? &wait
                     : i > 0 && slice_starts_nocase(to, SLICE("few")) ? &many
                                                                        : &ok);
@@ -524,7 +550,8 @@ static void carry(void *arg)
         offset += (uint64_t)n;
     CU_ASSERT_EQUAL(offset, c->message->octets);
     for (unsigned i = 0; i < c->message->rcpt_count; i++) {
-        count_carried(c->message->rcpts[i].address);
+        if (!is_put_off(c, c->message->rcpts[i].address))
+            count_carried(c->message->rcpts[i].address);
         say(c, i);
     }
     unsigned max = atomic_load(&world_parcel_rcpts_max);

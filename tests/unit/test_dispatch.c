@@ -333,6 +333,66 @@ static void test_a_host_that_gives_up(void)
     world_stop();
 }
 
+/* RFC 5321 5.1: whom one host puts off is brought to the next one in the same attempt, and nobody else is. */
+static void test_the_next_host_for_those_put_off(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 60000 });
+    unsigned m = world_send("s@sender.mx", "m1001.0@soft.test m1001.1@soft.test soft@soft.test bad@soft.test");
+    CU_ASSERT(world_wait(m, 0));
+    CU_ASSERT_EQUAL(world_messages[m]->attempts, 1); /* for the bounce */
+    CU_ASSERT_EQUAL(world_state(m, 3), SPOOL_RCPT_BOUNCED);
+    for (unsigned i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(world_state(m, i), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL(world_messages[m]->carried[0], 1);
+    CU_ASSERT_EQUAL(world_messages[m]->carried[1], 1);
+    CU_ASSERT(world_wait(1, 0)); /* the notice */
+    CU_ASSERT_EQUAL(world_transactions, 3 + 1);
+    CU_ASSERT_EQUAL(world_connecting_failed, 1);
+    /* The next message begins where it should. */
+    CU_ASSERT(world_wait(world_send("", "a@soft.test"), 0));
+    CU_ASSERT_EQUAL(world_transactions, 3 + 1 + 1);
+    world_stop();
+}
+
+static void test_all_hosts_put_off(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 60000 });
+    unsigned m = world_send("", "soft@softer.test ok@softer.test");
+    CU_ASSERT(world_wait(m, 1));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_QUEUED);
+    CU_ASSERT_STRING_EQUAL(world_text(m, 0), "450 4.2.0 soft2 says later");
+    CU_ASSERT_EQUAL(world_transactions, 2);
+    CU_ASSERT_EQUAL(world_connections, 2);
+    world_stop();
+}
+
+/* SHIPMENT_HOSTS_MAX, and one more than that. */
+static void test_ten_hosts_at_most(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 60000 });
+    CU_ASSERT(world_wait(world_send("", "soft@ten.test"), 1));
+    CU_ASSERT_EQUAL(world_transactions, 10);
+    CU_ASSERT(world_wait(world_send("", "soft@eleven.test"), 1));
+    CU_ASSERT_EQUAL(world_transactions, 20);
+    world_stop();
+}
+
+/* That the other host is down is no news of the site, and no answer. */
+static void test_the_next_host_is_down(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 60000 });
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned m = world_send("", "soft@softdown.test ok@softdown.test");
+        CU_ASSERT(world_wait(m, 1));
+        CU_ASSERT_STRING_EQUAL(world_text(m, 0), "450 4.2.0 soft1 says later");
+        CU_ASSERT_EQUAL(world_state(m, 1), SPOOL_RCPT_DELIVERED);
+    }
+    CU_ASSERT(world_wait(world_send("", "ok@softdown.test"), 0));
+    CU_ASSERT_EQUAL(world_connecting_failed, 1);
+    CU_ASSERT_EQUAL(world_transactions, 4);
+    world_stop();
+}
+
 /* RFC 5321 4.5.3.1.10: one recipient at a time, if that is how it wants them, and at once. */
 static void test_few_recipients_at_a_time(void)
 {
@@ -518,14 +578,14 @@ static void test_removed_under_way(void)
 static void test_many(void)
 {
     enum { MANY = 3000 };
-    static const char *const domains[] = { "fixed.test", "good.mx", "box.test", "fallback.test",
-                                           "drop.test" };
+    static const char *const domains[] = { "fixed.test", "good.mx",   "box.test", "fallback.test",
+                                           "drop.test",  "soft.test" };
     char rcpts[200];
 
     start((struct world_options){
         .loops = 2, .connections_max = 3, .messages_max = 20, .ready_max = 60, .idle_ms = 20 });
     for (unsigned i = 0; i < MANY; i++) {
-        const char *a = domains[i % 5], *b = domains[i / 5 % 5];
+        const char *a = domains[i % 6], *b = domains[i / 6 % 6];
         (void)snprintf(rcpts, sizeof(rcpts), "m%u.0@%s m%u.1@%s", 1001 + i, a, 1001 + i, b);
         (void)world_send("", rcpts);
     }
@@ -577,6 +637,10 @@ static void add_tests(CU_pSuite suite)
     CU_add_test(suite, "enough of a connection costs no attempt",
                 test_enough_of_a_connection_costs_no_attempt);
     CU_add_test(suite, "a host that gives up", test_a_host_that_gives_up);
+    CU_add_test(suite, "the next host for those put off", test_the_next_host_for_those_put_off);
+    CU_add_test(suite, "all hosts put off", test_all_hosts_put_off);
+    CU_add_test(suite, "ten hosts at most", test_ten_hosts_at_most);
+    CU_add_test(suite, "the next host is down", test_the_next_host_is_down);
     CU_add_test(suite, "few recipients at a time", test_few_recipients_at_a_time);
     CU_add_test(suite, "a dead site is not asked again", test_a_dead_site_is_not_asked_again);
     CU_add_test(suite, "a dead host is tried last", test_a_dead_host_is_tried_last);

@@ -185,7 +185,7 @@ static void test_deliver(void)
         CU_ASSERT_EQUAL(w.decision.verdict, deferring ? TERN_DEFER : TERN_NEXT);
         CU_ASSERT_STRING_EQUAL(way.source.ptr, "192.0.2.9");
         CU_ASSERT_STRING_EQUAL(way.transport.ptr, "smtp");
-        engine_result(d, rcpts, 1, SLICE("delivered"), SLICE("250 ok"), SLICE(""));
+        engine_result(d, rcpts, 1, &(struct engine_outcome){ SLICE("delivered"), SLICE("250 ok"), { 0 }, { 0 }, { 0 } });
         CU_ASSERT_PTR_NOT_NULL(strstr(w.trace.data, "<delivered 250 ok 1>"));
         engine_delivery_free(d);
         world_close();

@@ -104,7 +104,7 @@ struct client_message {
     bool binary;            /* needs BINARYMIME and CHUNKING: else 554 5.6.3 */
     struct slice envid, ret; /* RFC 3461, as they came; said where DSN is offered */
     struct slice client_address, client_helo; /* whose it is, for XFORWARD; empty: nobody's */
-    bool smtputf8;          /* needs SMTPUTF8 unless it and all addresses are ASCII: else 553 5.6.7 */
+    bool smtputf8;          /* needs SMTPUTF8 unless its headers and all addresses are ASCII: else 553 5.6.7 */
     /* Octets of the message from `offset`, 0 at the end, negative errno. CRLF line ends. */
     int64_t (*read)(void *arg, uint64_t offset, void *buffer, size_t octets);
     void *arg;

@@ -10,6 +10,7 @@
  *   client_forward.c      XFORWARD
  *   client_transaction.c  MAIL to the last reply
  *   client_needs.c        whether a message needs 8BITMIME or SMTPUTF8
+ *   client_scan.c         where it has octets above 127 (pure)
  *   client_body.c         the octets of the message
  *   client_reply.c        reads replies (pure)
  *
@@ -23,6 +24,7 @@
 #include "base/buf.h"
 #include "delivery/client.h"
 #include "delivery/client_reply.h"
+#include "delivery/client_scan.h"
 #include "module/pool.h"
 #include "module/port.h"
 #include "net/conn.h"
@@ -95,6 +97,8 @@ struct client_transaction {
     unsigned refuse; /* code of a refusal of our own, before anything is said; 0: none */
     bool looking;    /* whether the message needs what is not offered */
     bool ascii;      /* it does not */
+    bool body_only;  /* it needs 8BITMIME, and not SMTPUTF8 */
+    struct client_scan scan;
     uint64_t looked; /* octets of it */
     struct client_dot dot;
     uint64_t offset;
@@ -219,7 +223,13 @@ void client_transaction_free(struct client *c);
 /* ---- client_needs.c ---- */
 
 bool client_envelope_is_ascii(const struct client_message *message);
-enum client_look { CLIENT_LOOK_MORE, CLIENT_LOOK_ASCII, CLIENT_LOOK_OTHER, CLIENT_LOOK_FAILED };
+enum client_look {
+    CLIENT_LOOK_MORE,
+    CLIENT_LOOK_ASCII,
+    CLIENT_LOOK_BODY, /* what is not ASCII stands in no header */
+    CLIENT_LOOK_OTHER,
+    CLIENT_LOOK_FAILED,
+};
 /* Looks at the next CLIENT_BURST octets of the message. */
 enum client_look client_look_further(struct client *c);
 

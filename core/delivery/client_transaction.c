@@ -100,6 +100,12 @@ static unsigned mark_bad(struct client *c)
     return good;
 }
 
+/* Its client said so; or said SMTPUTF8 alone, and it goes without that. */
+static bool is_eight_bit(const struct client *c)
+{
+    return c->t.message->eight_bit || (c->t.body_only && !c->t.message->binary);
+}
+
 static unsigned why_refuse(struct client *c)
 {
     const struct client_message *m = c->t.message;
@@ -107,9 +113,9 @@ static unsigned why_refuse(struct client *c)
 
     if (f->size_max > 0 && m->octets > f->size_max)
         return REFUSE_SIZE;
-    if (m->smtputf8 && !f->smtputf8 && !c->t.ascii)
+    if (m->smtputf8 && !f->smtputf8 && !c->t.ascii && !c->t.body_only)
         return REFUSE_UTF8;
-    if (m->eight_bit && !f->eight_bit && !c->t.ascii)
+    if (is_eight_bit(c) && !f->eight_bit && !c->t.ascii)
         return REFUSE_EIGHT;
     if (m->binary && !(f->binary && f->chunking))
         return REFUSE_BINARY;
@@ -152,7 +158,8 @@ static void look_further(struct client *c)
 
     t->looking = look == CLIENT_LOOK_MORE;
     t->ascii = look == CLIENT_LOOK_ASCII;
-    if (t->ascii)
+    t->body_only = look == CLIENT_LOOK_BODY;
+    if (t->ascii || t->body_only)
         t->refuse = why_refuse(c);
     if (look == CLIENT_LOOK_FAILED)
         t->refuse = REFUSE_UNREAD;
@@ -205,9 +212,9 @@ static void write_mail(struct client *c)
     client_expect(c, EXPECT_MAIL, 0);
     /* RFC 4954 5: nobody is trusted to say who submitted it, and where we logged in this is said. */
     client_command(c, "MAIL FROM:<%.*s>%s%s%s%s%.*s", (int)m->sender.len, m->sender.ptr, size,
-                   m->binary                      ? " BODY=BINARYMIME"
-                   : m->eight_bit && f->eight_bit ? " BODY=8BITMIME"
-                                                  : "",
+                   m->binary                        ? " BODY=BINARYMIME"
+                   : is_eight_bit(c) && f->eight_bit ? " BODY=8BITMIME"
+                                                     : "",
                    m->smtputf8 && f->smtputf8 ? " SMTPUTF8" : "", c->auth != NULL ? " AUTH=<>" : "",
                    (int)dsn.len, dsn.len > 0 ? dsn.data : "");
 }

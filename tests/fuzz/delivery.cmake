@@ -1,2 +1,3 @@
 tern_fuzz_target(fuzz_client_reply LIBS tern_delivery)
 tern_fuzz_target(fuzz_owed LIBS tern_delivery)
+tern_fuzz_target(fuzz_client_scan LIBS tern_delivery)

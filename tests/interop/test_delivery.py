@@ -233,6 +233,33 @@ def test_extensions_that_are_missing():
             assert not any("BODY" in m.mail_line or "SMTPUTF8" in m.mail_line for m in sink.mails)
 
 
+def test_smtputf8_for_the_body_only():
+    """UTF-8 in no header and no address: 8BITMIME will do (RFC 6531 3.6). In the header of a part it will not."""
+    part = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Description: %s\r\n\r\n\xc3\xb6\r\n--b--\r\n"
+    with Sink(ehlo=("8BITMIME",)) as sink:
+        with server(*FAR, smtp=sink.port) as t:
+            c = Client(t.port)
+            c.cmd("EHLO me")
+            for params, rcpt, body in ((" BODY=8BITMIME SMTPUTF8", "body@far.example", b"Subject: x\r\n\r\n\xc3\xa4\r\n"),
+                                       (" SMTPUTF8", "alone@far.example", b"Subject: x\r\n\r\n\xc3\xa4\r\n"),
+                                       (" BODY=8BITMIME SMTPUTF8", "text@far.example", part % b"x"),
+                                       (" BODY=8BITMIME SMTPUTF8", "part@far.example", part % b"\xc3\xa4"),
+                                       (" BODY=8BITMIME SMTPUTF8", "header@far.example", b"Subject: \xc3\xa4\r\n\r\nx\r\n")):
+                assert c.cmd("MAIL FROM:<%s>%s" % (SENDER, params))[0] == 250
+                assert c.cmd("RCPT TO:<%s>" % rcpt)[0] == 250
+                assert c.cmd("DATA")[0] == 354
+                c.send(body + b".\r\n")
+                assert c.reply()[0] == 250
+            c.close()
+            idle(t)
+            got = {}
+            for n in notices(t):
+                got.update(statuses(n))
+            assert {k: v[1] for k, v in got.items()} == {"part@far.example": "5.6.7", "header@far.example": "5.6.7"}, got
+            assert sorted(m.rcpts[0].split("@")[0] for m in sink.mails) == ["alone", "body", "text"], [m.rcpts for m in sink.mails]
+            assert all(m.mail_line.endswith("> BODY=8BITMIME") for m in sink.mails), [m.mail_line for m in sink.mails]
+
+
 def test_extensions_that_are_there():
     with Sink() as sink:
         with server(*FAR, smtp=sink.port) as t:

@@ -28,7 +28,10 @@ enum shape {
     ONE,
     THREE,
     EIGHT_BIT,
-    UTF8,
+    UTF8, /* in the body */
+    UTF8_ALONE, /* the same, and its client said nothing of 8BITMIME */
+    UTF8_HEADER,
+    UTF8_PART, /* in the header of a part */
     BAD_RCPT,
     ALL_BAD,
     BAD_SENDER,
@@ -283,7 +286,20 @@ static const struct row rows[] = {
       "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .shape = UTF8 },
     { "SMTPUTF8 is missing, twice on one connection", HI "> 250-mx\n> 250 8BITMIME\n?\n",
       "ready\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n",
-      .messages = 2, .shape = UTF8 },
+      .messages = 2, .shape = UTF8_HEADER },
+    { "the same, and it is needed in the header of a part only", HI "> 250-mx\n> 250 8BITMIME\n?\n",
+      "ready\n0: own 553 5.6.7\n1: own 553 5.6.7\nsent\n", .messages = 1, .shape = UTF8_PART },
+    { "SMTPUTF8 is missing, and only the body is 8-bit",
+      HI "> 250-mx\n> 250-PIPELINING\n> 250 8BITMIME\n< MAIL FROM:<me@example.net> BODY=8BITMIME\r\n< RCPT\n< RCPT\n< DATA\n"
+         "> 250 ok\n> 250 ok\n> 250 ok\n> 354 go\n.\n> 250 2.0.0 ok\n?\n",
+      "ready\n0: 250 2.0.0\n1: 250 2.0.0\nsent\n", .messages = 1, .shape = UTF8 },
+    { "the same where its client said SMTPUTF8 alone",
+      HI "> 250-mx\n> 250 8BITMIME\n< MAIL FROM:<me@example.net> BODY=8BITMIME\r\n> 550 5.7.1 no\n?\n",
+      "ready\n0: 550 5.7.1\n1: 550 5.7.1\nsent\n", .messages = 1, .shape = UTF8_ALONE },
+    { "8BITMIME and SMTPUTF8 are missing, and only the body is 8-bit", PLAINLY "?\n",
+      "ready\n0: own 554 5.6.3\n1: own 554 5.6.3\nsent\n", .messages = 1, .shape = UTF8 },
+    { "the same where its client said SMTPUTF8 alone, and nothing is offered", PLAINLY "?\n",
+      "ready\n0: own 554 5.6.3\n1: own 554 5.6.3\nsent\n", .messages = 1, .shape = UTF8_ALONE },
     { "8BITMIME and SMTPUTF8 are missing, and the message is ASCII",
       PLAINLY "< MAIL FROM:<me@example.net>\r\n> 250 ok\n< RCPT\n> 250 ok\n< RCPT\n> 250 ok\n< DATA\n"
               "> 354 go\n.\n> 250 2.0.0 ok\n?\n",

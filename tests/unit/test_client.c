@@ -143,6 +143,9 @@ static int64_t read_failing(void *arg, uint64_t offset, void *buffer, size_t oct
 
 static struct slice small_text = SLICE("Subject: x\r\n\r\n.dot\r\n..two\r\nend\r\n");
 static struct slice eight_text = SLICE("Subject: x\r\n\r\n.dot\r\n..two\r\n\xc3\xa4!\r\n");
+static struct slice header_text = SLICE("Subject: \xc3\xa4\r\n\r\nbody\r\n");
+static struct slice part_text = SLICE("Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n"
+                                      "Content-Description: \xc3\xa4\r\n\r\nbody\r\n--x--\r\n");
 static const struct client_rcpt three[] = {
     { SLICE("a@example.org") },
     { SLICE("b@example.org") },
@@ -182,6 +185,16 @@ static struct client_message make_message(enum shape shape)
     case PLAIN: break;
     case ONE: m.rcpt_count = 1; break;
     case THREE: m.rcpt_count = 3; break;
+    case UTF8_ALONE:
+        m.smtputf8 = true;
+        m.arg = &eight_text;
+        break;
+    case UTF8_HEADER:
+    case UTF8_PART:
+        m.smtputf8 = m.eight_bit = true;
+        m.arg = shape == UTF8_PART ? &part_text : &header_text;
+        m.octets = ((struct slice *)m.arg)->len;
+        break;
     case UTF8: m.smtputf8 = true; /* fall through */
     case EIGHT_BIT:
         m.eight_bit = true;
@@ -562,6 +575,59 @@ static void make_big_text(void)
     big = slice_make(big_text, len);
 }
 
+/* ---- what is not ASCII, and where ---- */
+
+enum { NOWHERE, BODY, HEADER };
+
+static const struct {
+    const char *name, *text;
+    int where;
+} places[] = {
+    { "nothing", "", NOWHERE },
+    { "all is ASCII", "A: b\r\n\r\nc\r\n", NOWHERE },
+    { "the header", "A: \xc3\xa4\r\n\r\nc\r\n", HEADER },
+    { "the last line of the header, folded", "A: b\r\n \xc3\xa4", HEADER },
+    { "the body", "A: b\r\n\r\n\xc3\xa4\r\n", BODY },
+    { "no header at all", "\r\n\xc3\xa4\r\n", BODY },
+    { "a lone CR ends no header", "A: b\r\n\r\r\n\xc3\xa4", HEADER },
+    { "a lone LF ends no header", "A: b\n\n\xc3\xa4", HEADER },
+    { "without parts nothing is a delimiter", "A: b\r\n\r\n--x\r\n\xc3\xa4\r\n", BODY },
+    { "the text of a part", "Content-Type: MULTIPART/mixed\r\n\r\n--x\r\nA: b\r\n\r\n\xc3\xa4\r\n--x--\r\n", BODY },
+    { "the header of a part", "Content-Type: multipart/mixed\r\n\r\n--x\r\nA: \xc3\xa4\r\n\r\nc\r\n--x--\r\n", HEADER },
+    { "the header of the second part",
+      "T: multipart/mixed\r\n\r\n--x\r\n\r\n\xc3\xa4\r\n--x\r\nA: \xc3\xa4\r\n\r\nc\r\n--x--\r\n", HEADER },
+    { "the preamble", "T: multipart/mixed\r\n\r\n\xc3\xa4\r\n--x\r\n\r\nc\r\n", BODY },
+    { "a signature is no delimiter", "T: multipart/mixed\r\n\r\n--x\r\n\r\nc\r\n-- \r\n\xc3\xa4\r\n--x--\r\n", BODY },
+    { "nor is one dash", "T: multipart/mixed\r\n\r\n-x\r\n\xc3\xa4\r\n", BODY },
+    { "nor are dashes within a line", "T: multipart/mixed\r\n\r\na--x\r\n\xc3\xa4\r\n", BODY },
+    { "the header of a message in the message", "Content-Type: message/rfc822\r\n\r\nA: \xc3\xa4\r\n\r\nc\r\n", HEADER },
+    { "its body", "Content-Type: message/rfc822\r\n\r\nA: b\r\n\r\n\xc3\xa4\r\n", BODY },
+    { "the header of a message in a part",
+      "T: multipart/digest\r\n\r\n--x\r\nT: mmessage/rfc822\r\n\r\nA: \xc3\xa4\r\n\r\nc\r\n", HEADER },
+    { "Message-ID makes no message", "Message-ID: <x@y>\r\n\r\nA: \xc3\xa4\r\n\r\nc\r\n", BODY },
+};
+
+static int place_of(struct slice text, size_t step)
+{
+    struct client_scan scan;
+
+    client_scan_begin(&scan);
+    for (size_t at = 0; at < text.len && !client_scan_is_over(&scan); at += step)
+        client_scan_add(&scan, slice_head(slice_from(text, at), step));
+    return scan.header ? HEADER : scan.body ? BODY : NOWHERE;
+}
+
+static void test_places(void)
+{
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        for (size_t step = 1; step < 100; step += step < 3 ? 1 : 48) {
+            int got = place_of(slice_cstr(places[i].text), step);
+            if (got != places[i].where)
+                fprintf(stderr, "  %s, %zu at a time: %d\n", places[i].name, step, got);
+            CU_ASSERT_EQUAL(got, places[i].where);
+        }
+}
+
 int main(void)
 {
     make_big_text();
@@ -574,6 +640,7 @@ int main(void)
     CU_add_test(suite, "no server", test_no_server);
     CU_add_test(suite, "freed while connecting", test_freed_while_connecting);
     CU_add_test(suite, "a big message is not held", test_not_held);
+    CU_add_test(suite, "where it is not ASCII", test_places);
     CU_add_test(suite, "rows", test_rows);
     CU_add_test(suite, "rows, an octet at a time", test_rows_slowly);
     CU_basic_run_tests();

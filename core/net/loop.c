@@ -17,7 +17,6 @@
 #include "base/mem.h"
 #include "net/timer.h"
 
-#define HEARTBEAT_MS     1000
 #define FLUSH_ROUNDS_MAX 1000 /* a task that posts itself again and again must not keep the end waiting */
 
 struct loop {
@@ -185,7 +184,7 @@ void loop_set_heartbeat(struct loop *loop, _Atomic uint64_t *beat_ms)
     loop->beat_ms = beat_ms;
     on_beat(&loop->beat);
     if (beat_ms != NULL)
-        (void)uv_timer_start(&loop->beat, on_beat, HEARTBEAT_MS, HEARTBEAT_MS);
+        (void)uv_timer_start(&loop->beat, on_beat, LOOP_HEARTBEAT_MS, LOOP_HEARTBEAT_MS);
     else
         (void)uv_timer_stop(&loop->beat);
 }

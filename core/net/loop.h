@@ -76,6 +76,7 @@ void loop_watch_free(struct loop_watch *watch);
 #define LOOP_READ_OCTETS 65536
 char *loop_read_buffer(struct loop *loop);
 
+#define LOOP_HEARTBEAT_MS 1000
 /* Beats, so that the supervisor sees a loop that hangs. NULL: nobody looks. */
 void loop_set_heartbeat(struct loop *loop, _Atomic uint64_t *beat_ms);
 

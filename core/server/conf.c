@@ -42,7 +42,8 @@ static const struct tern_option top_options[] = {
     TERN_OPTION_SECONDS(struct server_conf, drain, "30s", 0, 3600,
                         "How long sessions may go on after a stop or a reload."),
     TERN_OPTION_SECONDS(struct server_conf, watchdog, "10s", 0, 3600,
-                        "A loop that hangs for longer ends the worker, which is started again; 0: never."),
+                        "A loop that hangs for longer ends the worker, which is started again; time in which it was "
+                        "stopped or waited for a processor does not count; 0: never."),
     TERN_OPTION_BOOL(struct server_conf, soft_bounce, "false",
                      "Turn every permanent refusal and bounce into a temporary one."),
     TERN_OPTION_BOOL(struct server_conf, split, "true",

@@ -276,6 +276,7 @@ static void *loop_main(void *arg)
     (void)snprintf(name, sizeof(name), "tern-loop%u", l->index);
     (void)pthread_setname_np(pthread_self(), name);
     shared_page_use(l->serve->start->page);
+    atomic_store(&l->serve->start->page->threads[l->index], gettid());
     loop_set_heartbeat(l->loop, &l->serve->start->page->beats[l->index]);
     loop_run(l->loop);
     loop_flush(l->loop); /* sessions that end, listeners just handed over */

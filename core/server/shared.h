@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "module/crash.h"
 
@@ -19,6 +20,7 @@ struct shared_page {
     _Atomic uint32_t loops;
     _Atomic uint32_t slots_used;
     _Atomic uint64_t beats[SHARED_LOOPS_MAX];
+    _Atomic pid_t threads[SHARED_LOOPS_MAX]; /* of the loops, by their kernel ids */
     struct crash_slot slots[SHARED_THREADS_MAX];
 };
 

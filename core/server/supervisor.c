@@ -25,6 +25,7 @@
 #include "server/local_process.h"
 #include "server/local_socket.h"
 #include "server/rules.h"
+#include "server/watch.h"
 
 #define SOCKETS_MAX        256
 #define BACKLOG            1024
@@ -37,6 +38,7 @@ struct supervisor {
     struct supervisor_options options;
     struct rules rules;
     struct shared_page *page;
+    struct watch watches[SHARED_LOOPS_MAX];
     int signal_fd;
     struct {
         struct bind_address bind;
@@ -218,6 +220,7 @@ static void start_worker(struct supervisor *s)
 
     s->restart_at_ms = 0;
     shared_page_clear(s->page);
+    memset(s->watches, 0, sizeof(s->watches));
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         log_event(LOG_ERROR, LOG_EV_worker, NULL, "socketpair: %s", strerror(errno));
         s->restart_at_ms = clock_now_ms() + s->rules.restart_ms_max;
@@ -376,23 +379,31 @@ static void on_signal(struct supervisor *s)
         local_process_ended(&s->local, &s->rules, status);
 }
 
+static void end_hung_worker(struct supervisor *s, unsigned loop, uint64_t still_ms)
+{
+    log_event(LOG_ERROR, LOG_EV_worker, NULL, "loop %u has not moved for %llu ms: the worker is ended", loop,
+              (unsigned long long)still_ms);
+    log_slots(s, "was running when the loop hung");
+    (void)kill(s->worker, SIGABRT);
+    atomic_store(&s->page->watchdog_ms, 0);
+}
+
 static void watch_loops(struct supervisor *s)
 {
     uint64_t limit = atomic_load(&s->page->watchdog_ms);
-    uint64_t now = clock_now_ms();
+    struct watch_look look;
 
     if (limit == 0 || s->worker <= 0 || !s->ready)
         return;
     for (uint32_t i = 0; i < atomic_load(&s->page->loops) && i < SHARED_LOOPS_MAX; i++) {
-        uint64_t beat = atomic_load(&s->page->beats[i]);
-        if (beat == 0 || now < beat + limit)
+        uint64_t beat = atomic_load(&s->page->beats[i]), now = clock_now_ms();
+        if (!watch_is_due(&s->watches[i], beat, now))
             continue;
-        log_event(LOG_ERROR, LOG_EV_worker, NULL, "loop %u has not moved for %llu ms: the worker is ended", i,
-                  (unsigned long long)(now - beat));
-        log_slots(s, "was running when the loop hung");
-        (void)kill(s->worker, SIGABRT);
-        atomic_store(&s->page->watchdog_ms, 0);
-        return;
+        watch_read(s->worker, atomic_load(&s->page->threads[i]), &look);
+        if (watch_hangs(&s->watches[i], now, &look, limit)) {
+            end_hung_worker(s, i, now - beat);
+            return;
+        }
     }
 }
 

@@ -5,13 +5,14 @@ Runs alone: it measures how soon others are answered, and the watchdog.
 """
 import os
 import re
+import signal
 import statistics
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import BUILD, SLOW, Client, Tern, queue_id, run, wait_for
+from ternlib import BUILD, SLOW, Client, Tern, freeze, queue_id, run, wait_for
 
 SOURCE = """
 #include <tern/module.h>
@@ -30,6 +31,9 @@ static tern_verdict on_rcpt(tern_call *call, const void *conf)
     if (starts(call, "spin@"))
         for (volatile int i = 0;; i++)
             ;
+    if (starts(call, "sleep@"))
+        for (;;)
+            (void)sleep(100);
     if (starts(call, "exit@"))
         _exit(3);
     if (starts(call, "rubbish@"))
@@ -173,12 +177,29 @@ def test_hang_of_the_loop_is_ended_by_the_watchdog():
         print("     no watchdog under sanitizers")
         return
     with server("    - naughty: {}", watchdog="2s", naughty=SOURCE) as t:
-        start = time.monotonic()
-        assert cut_off(lambda: provoke(t, "spin@example.org"))
-        assert time.monotonic() - start < 20 * SLOW
-        wait_for(lambda: named(t, "has not moved for"))
-        wait_for(lambda: named(t, "hook=rcpt", "step=naughty"))
-        wait_for(lambda: Client(t.port).cmd("NOOP")[0] == 250)
+        for n, how in enumerate(("spin", "sleep")):
+            start = time.monotonic()
+            assert cut_off(lambda: provoke(t, how + "@example.org"))
+            assert time.monotonic() - start < 60 * SLOW
+            wait_for(lambda: len(named(t, "has not moved for")) == n + 1)
+            wait_for(lambda: len(named(t, "when the loop hung", "hook=rcpt", "step=naughty")) == n + 1)
+            wait_for(lambda: Client(t.port).cmd("NOOP")[0] == 250)
+
+
+def test_stopped_worker_does_not_hang():
+    if not os.path.exists("/proc/self/schedstat"):
+        print("     this kernel does not tell how long a thread waited")
+        return
+    with server("", watchdog="2s") as t:
+        c = Client(t.port)
+        assert c.cmd("EHLO client.example")[0] == 250
+        worker = t.worker_pid()
+        freeze(worker)
+        time.sleep(6)
+        os.kill(worker, signal.SIGCONT)
+        assert c.cmd("NOOP")[0] == 250, "the same session"
+        assert t.worker_pid() == worker
+        assert not named(t, "has not moved for")
 
 
 def test_rubbish_verdicts_are_errors_of_the_step():
@@ -270,5 +291,5 @@ def test_scripts_that_burn_hurt_only_their_call():
 
 if __name__ == "__main__":
     run([test_crash_is_named_and_costs_no_mail, test_hang_of_the_loop_is_ended_by_the_watchdog,
-         test_rubbish_verdicts_are_errors_of_the_step, test_stuck_blocking_step_harms_nobody_else,
-         test_scripts_that_burn_hurt_only_their_call])
+         test_stopped_worker_does_not_hang, test_rubbish_verdicts_are_errors_of_the_step,
+         test_stuck_blocking_step_harms_nobody_else, test_scripts_that_burn_hurt_only_their_call])

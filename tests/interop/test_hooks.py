@@ -12,7 +12,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from dkimpeers import Dns
 from peers import Sink
-from ternlib import MODULES, ROOT, Client, Tern, dotted, linked, need, queue_id, run, wait_for
+from ternlib import MODULES, ROOT, Client, Tern, dotted, need, queue_id, run, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HOOKS = ["connect", "ehlo", "mail", "rcpt", "data", "message", "queue", "sign", "route", "deliver", "result", "close"]
@@ -75,7 +75,7 @@ def server(steps, more=""):
     folder = os.path.join(t.dir, "modules")
     os.mkdir(folder, 0o755)
     for so in [os.path.join(MODULES, n) for n in os.listdir(MODULES) if n.endswith(".so")] + Built.modules():
-        linked(so, os.path.join(folder, os.path.basename(so)))
+        os.symlink(so, os.path.join(folder, os.path.basename(so)))
     return t.start()
 
 

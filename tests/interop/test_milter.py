@@ -11,7 +11,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from peers import Postfix, Sink, program
-from ternlib import ROOT, SLOW, Client, Tern, can_connect, free_port, linked, need, run, wait_for
+from ternlib import ROOT, SLOW, Client, Tern, can_connect, free_port, need, run, wait_for
 
 CONFIG = """
 hostname: mx.test
@@ -114,7 +114,7 @@ def traced(kind, acts):
     folder = os.path.join(t.dir, "modules")
     os.mkdir(folder, 0o755)
     for so in test_hooks.Built.modules():
-        linked(so, os.path.join(folder, os.path.basename(so)))
+        os.symlink(so, os.path.join(folder, os.path.basename(so)))
     return t.start()
 
 

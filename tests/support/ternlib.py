@@ -221,7 +221,7 @@ class Tern:
             wait_for(self.is_up, 20)
             # It greets a moment before its control socket is there; and whoever saw it greet is to be gone.
             wait_for(self.can_be_asked, 20)
-            self.settle(2)
+            time.sleep(0.01 * SLOW)
         return self
 
     def can_be_asked(self):
@@ -347,7 +347,7 @@ class Tern:
         os.mkdir(folder)
         for name in os.listdir(MODULES):
             if name.endswith(".so"):
-                linked(os.path.join(MODULES, name), os.path.join(folder, name))
+                shutil.copy(os.path.join(MODULES, name), folder)
         for name, text in sources.items():
             path = self.write(name + ".c", text)
             subprocess.run(["cc", "-std=gnu17", "-Wall", "-shared", "-fPIC", "-I", os.path.join(ROOT, "core", "include"),
@@ -433,14 +433,6 @@ def dotted(body):
     if lines and lines[-1] == b"":
         lines.pop()
     return b"".join((b"." + l if l.startswith(b".") else l) + b"\r\n" for l in lines)
-
-
-def linked(path, name):
-    """The file by another name: a copy of it, if that is on another disk."""
-    try:
-        os.link(path, name)
-    except OSError:
-        shutil.copy(path, name)
 
 
 def queue_id(text):

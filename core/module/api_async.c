@@ -330,7 +330,7 @@ tern_verdict api_offload(tern_call *call, tern_handler run)
 {
     struct journal_writer w = call_writer(call);
 
-    if (run == NULL || call_is_pooled(call) || call->op_count > 0 || !list_empty(&call->ready)) {
+    if (run == NULL || call_is_pooled(call) || !call_let_go(call)) {
         journal_fail(&w, "the step offloads what it cannot: it is BLOCKING, or something is under way");
         return TERN_ERROR;
     }

@@ -287,6 +287,24 @@ static void cancel_ops(tern_call *call)
     call->op_count = 0;
 }
 
+static bool only_dns_and_time(const struct list *ops)
+{
+    for (const struct list *link = ops->next; link != ops; link = link->next) {
+        const struct call_op *op = list_entry(link, struct call_op, link);
+        if (op->kind != CALL_OP_DNS && op->kind != CALL_OP_TIMER)
+            return false;
+    }
+    return true;
+}
+
+bool call_let_go(tern_call *call)
+{
+    if (!only_dns_and_time(&call->ops) || !only_dns_and_time(&call->ready))
+        return false;
+    cancel_ops(call);
+    return true;
+}
+
 void call_end(tern_call *call)
 {
     unsigned before = atomic_fetch_or_explicit(&call->state, CALL_ENDED, memory_order_acq_rel);

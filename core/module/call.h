@@ -180,6 +180,11 @@ void call_returned_elsewhere(tern_call *call, tern_verdict verdict);
  * if the step waited without having completed. Loop thread.
  */
 void call_end(tern_call *call);
+/*
+ * Questions of DNS and timers that are under way: their callbacks do not run. False, and nothing is done: there is
+ * something else, whose answer comes from another thread.
+ */
+bool call_let_go(tern_call *call);
 bool call_has_ended(const tern_call *call);
 /* Whether callbacks still mean something: neither completed nor ended. */
 bool call_wants_answers(const tern_call *call);

@@ -118,11 +118,35 @@ static void on_key(tern_call *call, const void *conf, const struct tern_dns_answ
     struct verify_work *w = *tern->slot(call);
     struct verify_look *look = arg;
 
+    if (!look->waits) /* it came too late */
+        return;
+    look->waits = false;
     dkim_lookup_answer(tern, call, &look->lookup, got);
     if (look->lookup.trouble != NULL)
         judge(look, look->lookup.temporary ? VERIFY_TEMPERROR : VERIFY_PERMERROR, look->lookup.trouble);
     if (--w->waiting > 0)
         return;
+    tern_verdict verdict = conclude(call, conf);
+    if (verdict != TERN_WAIT)
+        tern->complete(call, verdict);
+}
+
+/* The signatures whose keys have come are decided; the others cannot be, now. */
+static void on_time(tern_call *call, const void *conf)
+{
+    struct verify_work *w = *tern->slot(call);
+
+    if (w->waiting == 0)
+        return;
+    for (unsigned i = 0; i < w->look_count; i++) {
+        struct verify_look *look = &w->looks[i];
+        if (!look->waits)
+            continue;
+        look->waits = false;
+        judge(look, VERIFY_TEMPERROR, "DNS took too long");
+        tern->note(call, look->lookup.name, TERN_STR("DNS took too long"));
+    }
+    w->waiting = 0;
     tern_verdict verdict = conclude(call, conf);
     if (verdict != TERN_WAIT)
         tern->complete(call, verdict);
@@ -136,9 +160,11 @@ static void ask(tern_call *call, struct verify_work *w, struct verify_look *look
         return;
     }
     w->waiting++;
+    look->waits = true;
     if (tern->dns(call, look->lookup.name, TERN_DNS_TXT, on_key, look) == TERN_WAIT)
         return;
     w->waiting--;
+    look->waits = false;
     judge(look, VERIFY_TEMPERROR, "DNS could not be asked");
 }
 
@@ -190,7 +216,10 @@ static tern_verdict on_message(tern_call *call, const void *conf)
     for (unsigned i = 0; i < w->look_count; i++)
         if (w->looks[i].outcome == VERIFY_NONE)
             ask(call, w, &w->looks[i]);
-    return --w->waiting > 0 ? TERN_WAIT : conclude(call, conf);
+    if (--w->waiting == 0)
+        return conclude(call, conf);
+    (void)tern->after_ms(call, c->lookup_time_ms, on_time);
+    return TERN_WAIT;
 }
 
 static int init(const struct tern_api *api, void **ret_state)
@@ -235,6 +264,8 @@ static const struct tern_option options[] = {
                         "How far other people's clocks may be off, for t= and x=."),
     TERN_OPTION_ENUM(struct verify_conf, temperror, "next", temperror_values,
                      "defer: 451 when no signature passes and a key could not be looked up."),
+    TERN_OPTION_MS(struct verify_conf, lookup_time, "20s", 1000, 300000,
+                   "How long the keys of a message may take; then signatures without theirs are temperror."),
     TERN_OPTIONS_END,
 };
 

@@ -33,6 +33,7 @@ struct verify_conf {
     int partial_body; /* enum */
     uint64_t clock_skew_s;
     int temperror; /* enum */
+    uint64_t lookup_time_ms;
 };
 enum { VERIFY_PARTIAL_POLICY, VERIFY_PARTIAL_PASS };
 enum { VERIFY_NEXT, VERIFY_DEFER };
@@ -44,6 +45,7 @@ struct verify_look {
     enum verify_outcome outcome;
     const char *reason; /* of an outcome that is not PASS; a comment for PASS, or NULL */
     struct dkim_lookup lookup;
+    bool waits; /* for its key */
     bool testing; /* t=y */
     unsigned bits;
     uint64_t unsigned_octets; /* of the body: l= */

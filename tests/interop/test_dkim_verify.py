@@ -112,6 +112,21 @@ def test_dns_that_does_not_answer():
         assert got[0] == "permerror" and "there is no key" in got[2], got
 
 
+def test_time():
+    """Keys that do not come within lookup_time are temperror, and not the step's error; who has his is judged, on the pool, too."""
+    signed = Dkimpy.sign(MESSAGE, key())
+    silent = {"s1._domainkey.example.net": "!timeout", "e1._domainkey.example.net": ed().record}
+    with Dns(silent) as dns:
+        with server(dns, "lookup_time: %ds" % (4 + SLOW), "60s") as t:  # a question would take 60 s, the step may take 30
+            large = crlf("From: bob@example.net\nSubject: large\n\n" + ("x" * 70 + "\n") * 2000)
+            got = Session(t, parts).send(Dkimpy.sign(Dkimpy.sign(large, key()), ed(), selector="e1"))
+            assert got[:2] == ("pass", "example.net") and got[2].count("temperror (DNS took too long)") == 1, got
+            assert t.metric("tern_dkim_verify_temperror_total") == 1
+        with server(dns, "lookup_time: %ds, temperror: defer" % (4 + SLOW), "60s") as t:
+            code, text = Client(t.port).mail("bob@example.net", ["alice@example.org"], signed)
+            assert code == 451 and text.startswith("4.7.5"), (code, text)
+
+
 def by_hand(tags, message=MESSAGE, body=None, drop=()):
     """An Ed25519 signature of From and the body (simple/simple) with whatever tags."""
     import nacl.signing
@@ -292,7 +307,7 @@ def test_a_client_that_leaves():
 if __name__ == "__main__":
     need_peers()
     try:
-        run([test_dkimpy_and_why, test_all_three_sign, test_dns_that_does_not_answer, test_tags, test_part_of_the_body,
+        run([test_dkimpy_and_why, test_all_three_sign, test_dns_that_does_not_answer, test_time, test_tags, test_part_of_the_body,
              test_weak_keys, test_many_signatures, test_headers_that_are_no_message, test_large_bodies_go_to_the_pool, test_long_keys_go_to_the_pool,
              test_a_client_that_leaves])
     finally:

@@ -796,7 +796,8 @@ struct tern_api {
     /*
      * The rest of a step on the loop, which has nothing under way, on a pool thread: `run` may do there what
      * a BLOCKING step may and gives the answer, not WAIT. Returns WAIT, or ERROR if the pool is full; the loop
-     * touches the call no more. on_abort is not called for it.
+     * touches the call no more. on_abort is not called for it. Timers and questions of DNS may be under way: they
+     * are let go of, their callbacks do not run.
      */
     tern_verdict (*offload)(tern_call *call, tern_handler run);
 

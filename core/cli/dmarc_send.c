@@ -2,10 +2,11 @@
 /*
  * dmarc_send.c - `tern dmarc send`: reports of what the step `dmarc` collected on days that have ended.
  *
- * Run by a timer once a day. First DNS says for each policy domain who wants reports now; then each address gets one
- * mail with the reports of all its domains (or, by `mails: per_domain`, one for each). What was sent is in the journal
- * before the next mail leaves, so a run that is killed, or started twice, sends nothing a second time. What could not
- * be sent waits for the next run and becomes one report with what has come since, until `keep` is over.
+ * Run by a timer once a day. First DNS says for each policy domain who wants reports now, several at a time; then each
+ * address gets one mail with the reports of all its domains (or, by `mails: per_domain`, one for each). What was sent
+ * is in the journal before the next mail leaves, so a run that is killed, or started twice, sends nothing a second
+ * time. What could not be sent waits for the next run and becomes one report with what has come since, until `keep` is
+ * over.
  *
  * Exit status: 0, 1 when something was refused or is wrong here, 75 when something waits for the next run.
  */
@@ -41,7 +42,7 @@ struct wish {
 
 struct sending {
     const struct dmarc_reports_conf *conf;
-    struct dmarc_asker asker;
+    struct loop *loop; /* of the submitter */
     struct dmarc_submitter *submitter_link;
     struct dmarc_journal journal;
     struct dmarc_days days;
@@ -83,26 +84,25 @@ static const char *keep(struct sending *s, const char *text, size_t len)
     return tern_str_dup(&s->arena, slice_make(text, len)).ptr;
 }
 
-static void ask_domain(struct sending *s, const struct dmarc_line *lines, size_t count)
+static void take_domain(void *arg, const struct dmarc_line *lines, size_t count, enum dmarc_found found,
+                        const struct dmarc_where *where)
 {
-    struct dmarc_where where;
+    struct sending *s = arg;
     const char *domain = keep(s, lines[0].is.domain.ptr, lines[0].is.domain.len);
-    enum dmarc_found found = dmarc_where_ask(&s->asker, lines[0].is.domain, &where);
 
-    if (found == DMARC_NOT_NOW || where.later)
+    if (found == DMARC_NOT_NOW || where->later)
         s->waits = true;
-    if (found == DMARC_NOT_NOW && where.said.len == 0)
+    if (found == DMARC_NOT_NOW && where->said.len == 0)
         (void)fprintf(stderr, "tern dmarc: %s: DNS does not answer for its record: tried again with the next run\n",
                       domain);
-    if (s->verbose || s->dry_run || where.later)
-        say_lines(domain, &where.said);
-    for (unsigned i = 0; i < where.count; i++) {
-        struct wish w = { keep(s, where.to[i].address, strlen(where.to[i].address)), domain, where.to[i].octets_max,
-                          lines, count, -1 };
+    if (s->verbose || s->dry_run || where->later)
+        say_lines(domain, &where->said);
+    for (unsigned i = 0; i < where->count; i++) {
+        struct wish w = { keep(s, where->to[i].address, strlen(where->to[i].address)), domain,
+                          where->to[i].octets_max, lines, count, -1 };
         w.through = dmarc_journal_through(&s->journal, w.address, domain);
         add_wish(s, &w);
     }
-    dmarc_where_free(&where);
 }
 
 static int by_address(const void *left, const void *right)
@@ -113,14 +113,13 @@ static int by_address(const void *left, const void *right)
     return r != 0 ? r : strcmp(a->domain, b->domain);
 }
 
-static void ask_all(struct sending *s)
+static int ask_all(struct sending *s, const struct dmarc_config *config)
 {
-    for (size_t at = 0, n; at < s->days.line_count; at += n) {
-        n = dmarc_days_domain(&s->days, at);
-        ask_domain(s, s->days.lines + at, n);
-    }
+    int r = dmarc_ask_all(config, &s->days, take_domain, s);
+
     if (s->wish_count > 0)
         qsort(s->wishes, s->wish_count, sizeof(s->wishes[0]), by_address);
+    return r;
 }
 
 /* ---- one mail ---- */
@@ -316,11 +315,10 @@ static int run(struct sending *s, const struct dmarc_config *config)
                       s->conf->path.ptr);
     tern_address to = s->conf->submit;
     to.port = to.port != 0 ? to.port : 25;
-    s->asker.loop = loop_new(0);
-    if (dmarc_config_dns(config, s->asker.loop, &s->asker.dns) < 0)
+    if (ask_all(s, config) < 0)
         return fail("dns", "no name server can be asked");
-    ask_all(s);
-    s->submitter_link = dmarc_submitter_new(s->asker.loop, &to, dmarc_config_hostname(config));
+    s->loop = loop_new(0);
+    s->submitter_link = dmarc_submitter_new(s->loop, &to, dmarc_config_hostname(config));
     send_all(s);
     if (!s->dry_run)
         clean_up(s);
@@ -353,9 +351,8 @@ static int send_by(const struct dmarc_config *config, bool dry_run, bool verbose
     arena_init(&s.arena);
     status = run(&s, config);
     dmarc_submitter_free(s.submitter_link);
-    dns_free(s.asker.dns);
-    if (s.asker.loop != NULL)
-        loop_free(s.asker.loop);
+    if (s.loop != NULL)
+        loop_free(s.loop);
     dmarc_journal_close(&s.journal);
     dmarc_days_free(&s.days);
     free(s.wishes);

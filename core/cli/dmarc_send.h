@@ -63,6 +63,7 @@ struct dmarc_report *dmarc_days_report(const struct dmarc_line *lines, size_t co
 struct dmarc_asker {
     struct loop *loop;
     struct dns *dns;
+    uint64_t until_ms; /* of clock_now_ms(): then what is not known is NOT_NOW */
 };
 enum dmarc_found { DMARC_FOUND, DMARC_NOTHING, DMARC_NOT_NOW };
 struct dmarc_where {
@@ -74,6 +75,17 @@ struct dmarc_where {
 /* Where the present record wants reports. NOT_NOW: DNS did not answer. */
 enum dmarc_found dmarc_where_ask(const struct dmarc_asker *asker, tern_str domain, struct dmarc_where *ret);
 void dmarc_where_free(struct dmarc_where *where);
+
+/* ---- all domains: dmarc_ask.c ---- */
+
+#define DMARC_ASKERS_MAX 16    /* domains that are asked about at a time */
+#define DMARC_LOOKUP_MS  20000 /* for all questions about one */
+
+/* One domain's lines, and where reports of them go. On any thread, one at a time. */
+typedef void (*dmarc_found_fn)(void *arg, const struct dmarc_line *lines, size_t count, enum dmarc_found found,
+                               const struct dmarc_where *where);
+/* Asks about each domain, and is back when all is said. 0, or a negative errno: there is no name server. */
+int dmarc_ask_all(const struct dmarc_config *config, const struct dmarc_days *days, dmarc_found_fn done, void *arg);
 
 /* ---- mails: dmarc_compose.c ---- */
 

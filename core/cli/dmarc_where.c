@@ -3,12 +3,13 @@
  * dmarc_where.c - where the reports of a domain go, by what DNS says now.
  *
  * A destination of another organisation must agree, else anybody could have reports sent to anybody (RFC 9990 4). Whose
- * a name is, the tree walk of RFC 9989 4.10 says. Questions are asked one after the other: nobody waits for the
- * answers.
+ * a name is, the tree walk of RFC 9989 4.10 says. Questions about one domain are asked one after the other: other
+ * domains have askers of their own.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "cli/dmarc_send.h"
 #include "mime/address.h"
 #include "mime/domain.h"
@@ -64,10 +65,13 @@ static enum dmarc_found ask(const struct dmarc_asker *asker, const char *name, s
     memset(ret, 0, sizeof(*ret));
     if (strlen(name) > DNS_NAME_MAX)
         return DMARC_NOTHING;
-    (void)dns_ask(asker->dns, name, TERN_DNS_TXT, true, on_answer, ret);
-    while (!ret->done)
-        loop_turn(asker->loop, true); /* the resolver gives up by itself */
-    return ret->found;
+    struct dns_request *request = dns_ask(asker->dns, name, TERN_DNS_TXT, true, on_answer, ret);
+    while (!ret->done && clock_now_ms() < asker->until_ms)
+        loop_turn(asker->loop, true);
+    if (ret->done)
+        return ret->found;
+    dns_cancel(request);
+    return DMARC_NOT_NOW;
 }
 
 /* ---- organisations: the tree walk ---- */

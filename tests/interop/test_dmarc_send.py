@@ -21,7 +21,7 @@ from ternlib import BINARY, ROOT, SLOW, Client, Tern, in_one_day, need, run, wai
 
 CONFIG = """
 hostname: mx.receiver.example
-dns: { servers: ["127.0.0.1:{dns}"], timeout: 10s, tries: 1 }
+dns: { servers: ["127.0.0.1:{dns}"], timeout: {wait}, tries: 1 }
 limits: { messages: 100000, commands: 100000, errors: 10000, error_delay: 0s }
 sandbox: required
 listeners:
@@ -82,7 +82,7 @@ def zone(more=None):
 class World:
     """Name server, sink, server; `dns` is a dictionary that may change."""
 
-    def __init__(self, dns=None, more="", submit=None, mode="", start=True, sink=None):
+    def __init__(self, dns=None, more="", submit=None, mode="", start=True, sink=None, wait="10s"):
         need("xmllint")
         from ternlib import free_port
         in_one_day()
@@ -91,7 +91,7 @@ class World:
         out = free_port()
         with open(key("receiver").path) as f:
             pem = f.read()
-        config = CONFIG.replace("{more}", more).replace("{mode}", mode)
+        config = CONFIG.replace("{more}", more).replace("{mode}", mode).replace("{wait}", wait)
         if SLOW > 1:
             config = config.replace("sandbox: required", "sandbox: off")  # sanitizers
         self.tern = Tern(config, files={"receiver.pem": pem}, dns=self.dns.port, sink=self.sink.port, out=out, submit=submit or out)
@@ -387,6 +387,26 @@ def test_dns_that_does_not_answer():
         assert sorted(m.rcpts[0] for m in w.mails(3)) == ["a@a.example", "b@b.example", "b@vendor.example"] and w.files() == []
 
 
+def test_dead_name_servers():
+    """Sixteen domains are asked about at a time, each for 20 s at most: who is behind them gets his reports, they get theirs another day."""
+    dead = ["d%02d.example" % i for i in range(16)]
+    records = {"_dmarc.%s" % d: "!timeout" for d in dead}
+    records["_dmarc.later.example"] = "v=DMARC1; p=none; rua=mailto:l@later.example"
+    with World(records, wait="60s") as w:
+        w.put([row(d) for d in dead + ["later.example"]])
+        run = subprocess.Popen([BINARY, "dmarc", "send", "-c", w.tern.config], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=w.tern.env())
+        wait_for(lambda: len(set(w.dns.asked)) >= 16, 60)
+        first = set(list(dict.fromkeys(w.dns.asked))[:16])
+        assert first == {"_dmarc." + d for d in dead}, w.dns.asked
+        said = run.communicate(timeout=120 * SLOW)[0]
+        assert run.returncode == 75 and said.count("DNS does not answer for its record: tried again with the next run") == 16, said
+        assert w.mails(1)[0].rcpts == ["l@later.example"] and len(w.files()) == 1
+        for d in dead:
+            w.dns.put("_dmarc." + d, "v=DMARC1; p=none; rua=mailto:r@" + d)
+        w.send()
+        assert {m.rcpts[0] for m in w.mails(17)} == {"l@later.example"} | {"r@" + d for d in dead} and w.files() == []
+
+
 def test_server_that_is_gone_or_refuses():
     from ternlib import free_port
     with World({"_dmarc.a.example": "v=DMARC1; p=none; rua=mailto:a@a.example"}, submit=free_port(), start=False) as w:
@@ -499,7 +519,7 @@ def test_the_page():
 if __name__ == "__main__":
     try:
         run([test_the_whole_way, test_never_about_reports, test_what_is_not_collected, test_the_last_rows_are_written_at_the_end, test_a_day_has_a_bound,
-             test_destinations, test_one_mail_a_day_per_address, test_sizes, test_bound_of_parts, test_dns_that_does_not_answer, test_server_that_is_gone_or_refuses,
+             test_destinations, test_one_mail_a_day_per_address, test_sizes, test_bound_of_parts, test_dns_that_does_not_answer, test_dead_name_servers, test_server_that_is_gone_or_refuses,
              test_killed_in_the_midst, test_journal_and_rows_that_are_torn, test_kept_for_a_time, test_configurations, test_the_page])
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)

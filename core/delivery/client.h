@@ -131,6 +131,10 @@ struct client *client_new(struct loop *loop, const struct client_options *option
 void client_send(struct client *client, const struct client_message *message);
 /* Whether the server offers DSN, so that it was told who wants to hear what (from on_ready on). */
 bool client_offers_dsn(const struct client *client);
+/* Recipients of a transaction and messages of the connection that the server wants at most (RFC 9422);
+ * UINT_MAX: it did not say. */
+unsigned client_rcpts_max(const struct client *client);
+unsigned client_mails_max(const struct client *client);
 /* QUIT, then closes and frees by itself; no further call of ops. */
 void client_quit(struct client *client);
 /* "TLSv1.3 TLS_AES_256_GCM_SHA384 verified", for people; empty: the connection is not encrypted. */

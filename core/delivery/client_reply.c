@@ -207,6 +207,33 @@ static unsigned read_mechanisms(struct slice names)
     return bits;
 }
 
+/* RFC 9422 4: 1 to 999999, and no zero before it. 0: it is not that. */
+static unsigned read_limit(struct slice value)
+{
+    uint64_t limit;
+
+    if (value.len == 0 || value.len > CLIENT_LIMIT_DIGITS_MAX || value.ptr[0] == '0' || !slice_to_u64(value, &limit))
+        return 0;
+    return (unsigned)limit;
+}
+
+/* RFC 9422 3.2, "NAME=VALUE" with blanks between; 3.7: what we do not know, or cannot read, says nothing. */
+static void read_limits(struct slice limits, struct client_features *ret)
+{
+    while (limits.len > 0) {
+        ptrdiff_t blank = slice_find(limits, ' ');
+        struct slice limit = blank >= 0 ? slice_head(limits, (size_t)blank) : limits;
+        ptrdiff_t equals = slice_find(limit, '=');
+        struct slice name = slice_head(limit, equals >= 0 ? (size_t)equals : limit.len);
+        unsigned value = read_limit(slice_from(limit, name.len + 1));
+        if (value > 0 && slice_equal_nocase(name, SLICE("RCPTMAX")))
+            ret->rcpts_max = value;
+        if (value > 0 && slice_equal_nocase(name, SLICE("MAILMAX")))
+            ret->mails_max = value;
+        limits = slice_trim(slice_from(limits, limit.len));
+    }
+}
+
 void client_parser_features(const struct client_parser *parser, struct client_features *ret)
 {
     struct slice rest = buf_slice(&parser->lines);
@@ -238,6 +265,8 @@ void client_parser_features(const struct client_parser *parser, struct client_fe
             ret->auth_mechanisms = read_mechanisms(value);
         } else if (slice_equal_nocase(word, SLICE("XFORWARD"))) {
             ret->forward = client_forward_read(value);
+        } else if (slice_equal_nocase(word, SLICE("LIMITS"))) {
+            read_limits(value, ret);
         } else if (slice_equal_nocase(word, SLICE("SIZE"))) {
             ret->size = true;
             if (!slice_to_u64(value, &ret->size_max))

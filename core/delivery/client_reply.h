@@ -60,10 +60,13 @@ enum { CLIENT_FORWARD_ADDR = 1, CLIENT_FORWARD_HELO = 2, CLIENT_FORWARD_SOURCE =
 /* Of their names, with blanks between. Pure: client_forward.c. */
 unsigned client_forward_read(struct slice names);
 
+#define CLIENT_LIMIT_DIGITS_MAX 6 /* RFC 9422 4 */
+
 /* What EHLO or LHLO announced (RFC 5321 4.1.1.1). */
 struct client_features {
     bool pipelining, eight_bit, smtputf8, size, chunking, binary, starttls, auth, dsn;
     uint64_t size_max;        /* 0: not said */
+    unsigned rcpts_max, mails_max; /* LIMITS (RFC 9422): RCPTMAX and MAILMAX; 0: not said */
     unsigned forward;         /* XFORWARD: attributes that we know, CLIENT_FORWARD_* */
     unsigned auth_mechanisms; /* of those we know: a bit (1 << enum sasl_mechanism) each */
 };

@@ -8,6 +8,7 @@
  * accepted, whatever the reply to DATA says.
  */
 #include <assert.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -189,6 +190,16 @@ void client_transaction_later(struct client *c)
 bool client_offers_dsn(const struct client *c)
 {
     return c->features.dsn;
+}
+
+unsigned client_rcpts_max(const struct client *c)
+{
+    return c->features.rcpts_max > 0 ? c->features.rcpts_max : UINT_MAX;
+}
+
+unsigned client_mails_max(const struct client *c)
+{
+    return c->features.mails_max > 0 ? c->features.mails_max : UINT_MAX;
 }
 
 /* " KEY=value" of a DSN parameter (RFC 3461), which came by SMTP as it goes out. */

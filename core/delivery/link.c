@@ -323,9 +323,11 @@ static void lost_connection(struct link *link)
     if (s != NULL && may_go_again(link, s)) {
         memset(s->outcomes, 0, s->rcpt_count * sizeof(s->outcomes[0]));
         buf_cut(&s->texts, s->unreached_len);
+        s->offered = 0;
         link->current = NULL;
         list_push_front(&link->shipments, &s->queued);
     } else if (s != NULL) {
+        s->offered = 0; /* those who were not named wait, too, instead of meeting the same again */
         settle_current(link);
     } else if (list_empty(&link->shipments)) {
         link->closing = true; /* it was idle: the other side had enough of waiting */
@@ -470,6 +472,9 @@ static void send_next(struct link *link)
 {
     struct shipment *s = pop(link);
     const struct message *m = s->message;
+    unsigned max = client_rcpts_max(link->client);
+
+    s->offered = s->rcpt_count < max ? s->rcpt_count : max; /* the others follow in another transaction */
 
     if (s->rcpt_count > link->rcpt_size) {
         link->rcpt_size = s->rcpt_count;
@@ -480,7 +485,7 @@ static void send_next(struct link *link)
     link->message = (struct client_message){
         .sender = m->envelope.sender,
         .rcpts = link->rcpts,
-        .rcpt_count = s->rcpt_count,
+        .rcpt_count = s->offered,
         .octets = spool_loaded_octets(m->loaded),
         .eight_bit = m->envelope.body == BODY_8BITMIME,
         .binary = m->envelope.body == BODY_BINARYMIME,
@@ -547,9 +552,9 @@ void delivery_link_carried(struct link *link)
 
 static unsigned messages_max(const struct link *link)
 {
-    unsigned max = link->path->conf->messages_max;
+    unsigned max = link->path->conf->messages_max, limit = client_mails_max(link->client);
 
-    return max > 0 ? max : UINT32_MAX;
+    return max > 0 && max < limit ? max : limit;
 }
 
 /* ---- what next ---- */

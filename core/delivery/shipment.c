@@ -130,10 +130,15 @@ static void ship_again(const struct shipment *s, const uint32_t *rcpts, unsigned
     scheduler_prepared(m->dispatch->set->scheduler, m->entry.key, &parcels);
 }
 
+static unsigned offered(const struct shipment *s)
+{
+    return s->offered > 0 ? s->offered : s->rcpt_count;
+}
+
 /*
  * RFC 5321 4.5.3.1.10: who took some recipients and wants no more of them in one transaction gets
  * the others in another one, now: with a wait each time a long list would be old before its end.
- * Each transaction takes one at least, so it ends.
+ * So do those that were more than RCPTMAX (RFC 9422). Each transaction takes one at least, so it ends.
  */
 static void send_rest(const struct shipment *s)
 {
@@ -141,12 +146,12 @@ static void send_rest(const struct shipment *s)
     unsigned count = 0;
     bool some = false;
 
-    for (unsigned i = 0; i < s->rcpt_count; i++) {
+    for (unsigned i = 0; i < s->rcpt_count; i++)
         some |= s->outcomes[i].code / 100 == 2;
-        if (is_one_too_many(&s->outcomes[i]))
+    for (unsigned i = 0; i < s->rcpt_count; i++)
+        if (i >= offered(s) || (some && is_one_too_many(&s->outcomes[i])))
             rest[count++] = s->rcpts[i];
-    }
-    ship_again(s, rest, some ? count : 0, s->tried);
+    ship_again(s, rest, count, s->tried);
     free(rest);
 }
 
@@ -223,7 +228,7 @@ void delivery_shipment_defer(struct shipment *s, unsigned code, const char *enha
 
     if (s->tried != 0)
         return; /* what a host said of them before stands */
-    for (unsigned i = 0; i < s->rcpt_count; i++)
+    for (unsigned i = 0; i < offered(s); i++)
         if (s->outcomes[i].code == 0)
             delivery_shipment_outcome(s, i, code, enhanced, slice_make(line, len), true);
 }

@@ -40,7 +40,8 @@ struct shipment {
     struct path *path;
     uint32_t *rcpts; /* indices in message.rcpts */
     struct shipment_outcome *outcomes;
-    unsigned rcpt_count, drops; /* drops: fresh connections that ended before they had it */
+    unsigned rcpt_count, offered; /* offered: the first of them are in the transaction; 0: there is none */
+    unsigned drops; /* drops: fresh connections that ended before they had it */
     enum parcel_back back; /* not CARRIED: nobody tried */
     bool stale, retried;
     uint64_t tried;   /* endpoints of the path that put these off in this visit: a bit (1 << index) each */

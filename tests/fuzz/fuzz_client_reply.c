@@ -34,10 +34,11 @@ static void describe(const struct client_parser *p, struct buf *out)
     client_parser_features(p, &f);
     check_reply(p, &text, enhanced);
     assert(f.auth || f.auth_mechanisms == 0);
+    assert(f.rcpts_max <= 999999 && f.mails_max <= 999999);
     assert(client_parser_first_line(p).len <= CLIENT_LINE_MAX);
-    buf_printf(out, "%u %s %d%d%d%d%d%d%d%d %llu %x %x ", p->code, enhanced, f.pipelining, f.eight_bit,
+    buf_printf(out, "%u %s %d%d%d%d%d%d%d%d %llu %x %x %u %u ", p->code, enhanced, f.pipelining, f.eight_bit,
                f.smtputf8, f.size, f.chunking, f.binary, f.starttls, f.auth,
-               (unsigned long long)f.size_max, f.auth_mechanisms, f.forward);
+               (unsigned long long)f.size_max, f.auth_mechanisms, f.forward, f.rcpts_max, f.mails_max);
     buf_add(out, buf_slice(&text));
     buf_add_char(out, '\n');
 }

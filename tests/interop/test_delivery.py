@@ -373,6 +373,20 @@ def test_many_recipients():
         assert sorted(len(m.rcpts) for m in sink.mails) == [50, 100, 100], [len(m.rcpts) for m in sink.mails]
 
 
+def test_limits_of_a_next_hop():
+    """RCPTMAX and MAILMAX (RFC 9422) are kept, in as many transactions and connections as it takes; what is rubbish says nothing."""
+    rcpts = ["r%d@far.example" % i for i in range(8)]
+    for said, sizes, connections in (("LIMITS RCPTMAX=3 MAILMAX=2", [2, 3, 3], 2), ("LIMITS rcptmax=1", [1] * 8, 1),
+                                     ("LIMITS RCPTMAX=8", [8], 1), ("LIMITS RCPTMAX=0 MAILMAX=x RCPTMAX=07", [8], 1)):
+        with Sink(ehlo=("PIPELINING", said)) as sink:
+            with server('  far: { type: smtp, to: ["127.0.0.1:{smtp}"], connections_max: 1, idle: 5m }\n', FAR[1], smtp=sink.port) as t:
+                ident = send(t, rcpts)
+                idle(t)
+                assert sorted(r for m in sink.mails for r in m.rcpts) == rcpts and outcomes(t, ident, "deferred") == []
+                assert sorted(len(m.rcpts) for m in sink.mails) == sizes, (said, [m.rcpts for m in sink.mails])
+                assert sink.connections == connections, (said, sink.connections)
+
+
 def test_some_of_a_hundred_fail():
     answers = {"r%d@far.example" % i: "550 5.1.1 No" for i in range(0, 100, 10)}
     answers.update({"r%d@far.example" % i: ["450 4.2.0 Wait", "250 2.1.5 Ok"] for i in range(5, 100, 10)})

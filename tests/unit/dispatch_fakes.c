@@ -3,6 +3,7 @@
 #include "dispatch_fakes.h"
 
 #include <CUnit/Basic.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,7 @@ static const tern_str softdown[] = { { "soft1:25", 8 }, { "down1:25", 8 } };
 static const tern_str eleven[] = { { "soft1:25", 8 }, { "soft2:25", 8 }, { "soft3:25", 8 }, { "soft4:25", 8 },
                                    { "soft5:25", 8 }, { "soft6:25", 8 }, { "soft7:25", 8 }, { "soft8:25", 8 },
                                    { "soft9:25", 8 }, { "soft10:25", 9 }, { "soft11:25", 9 } };
+static const tern_str limits[] = { { "limits1:25", 10 } };
 static const tern_str hangs[] = { { "quits1:25", 9 }, { "quits2:25", 9 } };
 
 static void deliver_box(tern_delivery *delivery, const void *conf);
@@ -183,6 +185,9 @@ static void route_one(const struct rcpt_facts *rcpt, struct route_answer *a)
     } else if (slice_equal(domain, SLICE("busy.test")) || slice_equal(domain, SLICE("drop.test"))) {
         a->route.transport = TERN_STR("relay");
         a->route.to = (struct tern_list){ domain.ptr[0] == 'b' ? busy : drop, 1 };
+    } else if (slice_equal(domain, SLICE("limits.test"))) {
+        a->route.transport = TERN_STR("relay");
+        a->route.to = (struct tern_list){ limits, 1 };
     } else if (slice_equal(domain, SLICE("last.test"))) {
         a->route.transport = TERN_STR("relay");
         a->route.to = (struct tern_list){ last, 1 };
@@ -574,6 +579,16 @@ void client_send(struct client *c, const struct client_message *message)
 bool client_offers_dsn(const struct client *c)
 {
     return strncmp(c->host, "dsn", 3) == 0;
+}
+
+unsigned client_rcpts_max(const struct client *c)
+{
+    return strncmp(c->host, "limits", 6) == 0 ? 3 : UINT_MAX;
+}
+
+unsigned client_mails_max(const struct client *c)
+{
+    return strncmp(c->host, "limits", 6) == 0 ? 2 : UINT_MAX;
 }
 
 void client_free(struct client *c)

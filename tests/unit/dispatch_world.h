@@ -10,7 +10,8 @@
  * message), last.test (the same with 421 to the second), quits.test (a hop that says 421 to each
  * message, then h2), hangs.test (such hops only), soft.test (soft1, down2, soft2, then h2; soft1 and
  * soft2 put off soft* and each second recipient of a message), softer.test (soft1, soft2),
- * softdown.test (soft1, down1), ten.test and eleven.test (as many of them),
+ * softdown.test (soft1, down1), limits.test (three recipients of a transaction and two messages of a
+ * connection, RFC 9422), ten.test and eleven.test (as many of them),
  *           reject.test, defer.test, discard.test, nowhere.test (a transport that is not there),
  *           and by MX: good.mx, null.mx, none.mx, noaddr.mx, fail.mx, own.mx, worse.mx,
  * better.mx, slow.mx. Local parts: bad* (550), later* (451), few* (452 4.5.3 behind

@@ -575,6 +575,41 @@ static void make_big_text(void)
     big = slice_make(big_text, len);
 }
 
+/* ---- LIMITS ---- */
+
+static void test_limits(void)
+{
+    static const struct {
+        const char *said;
+        unsigned rcpts, mails;
+    } cases[] = {
+        { "LIMITS RCPTMAX=20 MAILMAX=5", 20, 5 },
+        { "limits mailmax=1 RCPTDOMAINMAX=1 rcptmax=1", 1, 1 },
+        { "LIMITS", 0, 0 },
+        { "LIMITS  RCPTMAX=999999  MAILMAX=1000000", 999999, 0 },
+        { "LIMITS RCPTMAX=0 MAILMAX=", 0, 0 },
+        { "LIMITS RCPTMAX=05 MAILMAX=-5", 0, 0 },
+        { "LIMITS RCPTMAX MAILMAX=5x", 0, 0 },
+        { "LIMITS RCPTMAX=20x RCPTMAX = 4 =7 MAILMAX=8", 0, 8 },
+        { "LIMITSRCPTMAX=20", 0, 0 },
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct client_parser parser = { 0 };
+        struct client_features f;
+        struct buf reply CLEANUP_BUF = BUF_INIT;
+        buf_printf(&reply, "250-mx\r\n250 %s\r\n", cases[i].said);
+        struct slice input = buf_slice(&reply);
+        CU_ASSERT_EQUAL(client_parser_feed(&parser, &input), CLIENT_PARSE_DONE);
+        client_parser_features(&parser, &f);
+        if (f.rcpts_max != cases[i].rcpts || f.mails_max != cases[i].mails)
+            fprintf(stderr, "  \"%s\": %u, %u\n", cases[i].said, f.rcpts_max, f.mails_max);
+        CU_ASSERT_EQUAL(f.rcpts_max, cases[i].rcpts);
+        CU_ASSERT_EQUAL(f.mails_max, cases[i].mails);
+        client_parser_free(&parser);
+    }
+}
+
 /* ---- what is not ASCII, and where ---- */
 
 enum { NOWHERE, BODY, HEADER };
@@ -640,6 +675,7 @@ int main(void)
     CU_add_test(suite, "no server", test_no_server);
     CU_add_test(suite, "freed while connecting", test_freed_while_connecting);
     CU_add_test(suite, "a big message is not held", test_not_held);
+    CU_add_test(suite, "limits", test_limits);
     CU_add_test(suite, "where it is not ASCII", test_places);
     CU_add_test(suite, "rows", test_rows);
     CU_add_test(suite, "rows, an octet at a time", test_rows_slowly);

@@ -411,6 +411,25 @@ static void test_few_recipients_at_a_time(void)
     world_stop();
 }
 
+/* RFC 9422: RCPTMAX of the next hop, and one more; MAILMAX ends the connection. */
+static void test_limits_of_a_next_hop(void)
+{
+    start((struct world_options){ .connections_max = 1, .idle_ms = 60000 });
+    CU_ASSERT(world_wait(world_send("", "a@limits.test b@limits.test c@limits.test"), 0));
+    CU_ASSERT_EQUAL(world_transactions, 1);
+    unsigned m = world_send("s@sender.mx", "m1002.0@limits.test bad@limits.test later@limits.test m1002.3@limits.test");
+    CU_ASSERT(world_wait(m, 1));
+    CU_ASSERT_EQUAL(world_messages[m]->carried[0], 1);
+    CU_ASSERT_EQUAL(world_state(m, 1), SPOOL_RCPT_BOUNCED);
+    CU_ASSERT_EQUAL(world_state(m, 2), SPOOL_RCPT_QUEUED);
+    CU_ASSERT_EQUAL(world_messages[m]->carried[3], 1);
+    CU_ASSERT_EQUAL(world_parcel_rcpts_max, 3);
+    CU_ASSERT(world_wait(2, 0)); /* the notice, to another hop */
+    CU_ASSERT_EQUAL(world_transactions, 1 + 2 + 1);
+    CU_ASSERT_EQUAL(world_connections, 2 + 1);
+    world_stop();
+}
+
 static void test_a_dead_site_is_not_asked_again(void)
 {
     start((struct world_options){ .connections_max = 1 });
@@ -642,6 +661,7 @@ static void add_tests(CU_pSuite suite)
     CU_add_test(suite, "ten hosts at most", test_ten_hosts_at_most);
     CU_add_test(suite, "the next host is down", test_the_next_host_is_down);
     CU_add_test(suite, "few recipients at a time", test_few_recipients_at_a_time);
+    CU_add_test(suite, "limits of a next hop", test_limits_of_a_next_hop);
     CU_add_test(suite, "a dead site is not asked again", test_a_dead_site_is_not_asked_again);
     CU_add_test(suite, "a dead host is tried last", test_a_dead_host_is_tried_last);
     CU_add_test(suite, "a full disk makes no duplicate", test_a_full_disk_makes_no_duplicate);

@@ -12,10 +12,9 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import BINARY, SLOW, Client, Tern, dotted, free_port, need, run, wait_for
+from ternlib import BINARY, SLOW, Client, Tern, dotted, free_port, need, rsa_key, run, wait_for
 
 EC = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-RSA = ["rsa:2048"]
 CONFIG = """
 hostname: mx.test
 certificates:
@@ -63,10 +62,12 @@ def authority(folder):
             "-out", "ca.pem")
 
 
-def certificate(folder, name, names, kind=EC, days=30, common=None):
+def certificate(folder, name, names, rsa=False, days=30, common=None):
     """name.pem and name.key, by the authority."""
-    openssl(folder, "req", "-newkey", *kind, "-nodes", "-keyout", name + ".key", "-subj", "/CN=" + (common or name), "-out",
-            name + ".csr")
+    if rsa:
+        rsa_key(os.path.join(folder, name + ".key"), 0)
+    key = ("-new", "-key", name + ".key") if rsa else ("-newkey", *EC, "-keyout", name + ".key")
+    openssl(folder, "req", *key, "-nodes", "-subj", "/CN=" + (common or name), "-out", name + ".csr")
     with open(os.path.join(folder, name + ".ext"), "w") as f:
         f.write("subjectAltName=" + names + "\n")
     openssl(folder, "x509", "-req", "-in", name + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days",
@@ -78,7 +79,7 @@ def server(config=CONFIG, timeout="60s", **more):
     t = Tern(config, {"facts.lua": SCRIPT}, submission=free_port(), submissions=free_port(), timeout=timeout, **more)
     authority(t.dir)
     certificate(t.dir, "mx", "DNS:mx.test")
-    certificate(t.dir, "mx-rsa", "DNS:mx.test", RSA)
+    certificate(t.dir, "mx-rsa", "DNS:mx.test", rsa=True)
     certificate(t.dir, "other", "DNS:other.test,DNS:*.wild.test")
     certificate(t.dir, "client", "email:me@client.example,DNS:client.example", common="client")
     return t
@@ -308,7 +309,7 @@ def test_reload_takes_new_files():
         t.start()
         old = starttls(t, t.port, context(t))
         certificate(t.dir, "mx", "DNS:mx.test,DNS:new.test")
-        certificate(t.dir, "mx-rsa", "DNS:mx.test,DNS:new.test", RSA)
+        certificate(t.dir, "mx-rsa", "DNS:mx.test,DNS:new.test", rsa=True)
         assert shown(t, "mx.test") == ["mx.test"]
         t.cli("reload")
         assert shown(t, "mx.test") == ["mx.test", "new.test"]

@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from dnsserver import DnsServer
-from ternlib import SHARED, SLOW
+from ternlib import SHARED, SLOW, rsa_key
 
 
 EACH = int(os.environ.get("TERN_EACH_MAIL", "1"))  # of the corpus of messages
@@ -80,8 +80,11 @@ class Key:
     def __init__(self, folder, name, kind="rsa", bits=2048):
         self.kind = kind
         self.path = os.path.join(folder, name + ".pem")
-        how = ["-algorithm", "ED25519"] if kind == "ed25519" else ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:%d" % bits]
-        subprocess.run(["openssl", "genpkey", *how, "-out", self.path], check=True, capture_output=True, timeout=120 * SLOW)
+        if kind == "rsa" and bits == 2048:
+            rsa_key(self.path)
+        else:
+            how = ["-algorithm", "ED25519"] if kind == "ed25519" else ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:%d" % bits]
+            subprocess.run(["openssl", "genpkey", *how, "-out", self.path], check=True, capture_output=True, timeout=120 * SLOW)
         os.chmod(self.path, 0o600)
         with open(self.path, "rb") as f:
             self.pem = f.read()

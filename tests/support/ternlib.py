@@ -435,6 +435,26 @@ def dotted(body):
     return b"".join((b"." + l if l.startswith(b".") else l) + b"\r\n" for l in lines)
 
 
+rsa_keys = 0
+
+
+def rsa_key(path, number=None):
+    """Writes an RSA key of 2048 bits: of that number, or one that this process has not had yet. As each takes half a second to
+    make, what ./check runs shares them, in $TERN_KEYS."""
+    global rsa_keys
+    if number is None:
+        number, rsa_keys = rsa_keys, rsa_keys + 1
+    kept = os.path.join(os.environ["TERN_KEYS"], "rsa%d" % number) if "TERN_KEYS" in os.environ else path
+    with open(kept, "a") as lock:
+        os.chmod(kept, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept == path or os.path.getsize(kept) == 0:
+            subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", kept], check=True,
+                           capture_output=True, timeout=120 * SLOW)
+    if kept != path:
+        shutil.copy(kept, path)
+
+
 def queue_id(text):
     return text.rsplit(" ", 1)[-1]
 

@@ -370,6 +370,7 @@ static const struct tern_api table = {
     .is_rehearsal = api_is_rehearsal,
     .config_local = config_api_local,
     .fold_name = api_fold_name,
+    .config_is_given = config_api_is_given,
 };
 
 const struct tern_api *api_table(void)

@@ -91,6 +91,15 @@ void config_api_warning(struct tern_config *config, const char *key, const char 
     va_end(args);
 }
 
+bool config_api_is_given(struct tern_config *config, const char *key)
+{
+    const struct yaml_node *node = config->map;
+
+    while (node != NULL && *key != '\0')
+        node = descend(node, &key);
+    return node != NULL;
+}
+
 void *config_api_alloc(struct tern_config *config, size_t octets)
 {
     return arena_zalloc(config->arena, octets);

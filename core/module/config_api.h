@@ -38,5 +38,6 @@ void *config_api_alloc(struct tern_config *config, size_t octets);
 bool config_api_has_transport(struct tern_config *config, tern_str name);
 void config_api_local(struct tern_config *config, const char *key, enum tern_local_need need, tern_str name);
 bool config_api_has_result(struct tern_config *config, const char *name);
+bool config_api_is_given(struct tern_config *config, const char *key);
 
 #endif

@@ -247,6 +247,11 @@ static int check(void *conf, struct tern_config *config)
         tern->config_error(config, "compat", "rfc7489 %s", trouble);
     if (c->quarantine == DMARC_QUARANTINE_HOLD && !c->enforce)
         tern->config_error(config, "quarantine", "hold needs enforce: true");
+    if (c->enforce && !tern->config_is_given(config, "bad_from"))
+        tern->config_warning(config, "bad_from",
+                             "enforce does not reach a From that cannot be judged (none, two, or no address), and "
+                             "who writes one evades it: say `bad_from: reject` to refuse such mail, "
+                             "`bad_from: next` to let it in");
     if (!is_field_name(c->header))
         tern->config_error(config, "header", "is no name of a header field");
     bool spf = tern->config_has_result(config, "spf"), dkim = tern->config_has_result(config, "dkim");

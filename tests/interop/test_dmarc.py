@@ -330,14 +330,19 @@ def test_configurations_that_are_wrong():
             ("- dmarc", "needs spf and dkim_verify before it", 1),
             ("- dmarc\n    - spf\n    - dkim_verify", "dmarc", 1),
             ("- spf\n    - dmarc", "without dkim_verify before it no message ever fails", 0),
-            ("- dkim_verify\n    - dmarc", "without spf before it no message ever fails", 0)]
+            ("- dkim_verify\n    - dmarc", "without spf before it no message ever fails", 0),
+            ("- spf\n    - dkim_verify\n    - dmarc: { enforce: true }", "dmarc.bad_from: enforce does not reach a From that cannot be judged", 0)]
+    silent = ["", ": { enforce: false }", ": { enforce: true, bad_from: reject }", ": { enforce: true, bad_from: next }"]
+    rows += [("- spf\n    - dkim_verify\n    - dmarc" + options, None, 0) for options in silent]
     head, tail = CONFIG.split("  inbound:\n")[0], CONFIG[CONFIG.index("transports:"):]
     for steps, wanted, code in rows:
         text = head + "  inbound:\n    - domains: { local: [example.org], recipients: [alice@example.org] }\n    " + steps + "\n" + tail
         t = Tern(text, dns=1)
         r = t.cli("check", check=False)
         t.__exit__(None, None, None)
-        assert r.returncode == code and wanted in r.stdout + r.stderr, (steps, r.returncode, r.stdout, r.stderr)
+        said = r.stdout + r.stderr
+        assert r.returncode == code and (wanted in said if wanted else "bad_from" not in said), (steps, r.returncode, said)
+        assert said.count("does not reach a From") <= 1, said
 
 
 # ---- what others wrote ----

@@ -40,6 +40,7 @@ struct tern_api fixture_api = {
     .config_alloc = config_api_alloc,
     .config_has_transport = config_api_has_transport,
     .config_has_result = config_api_has_result,
+    .config_is_given = config_api_is_given,
 };
 
 void fixture_begin(struct fixture *f, const struct tern_module *const *builtin)

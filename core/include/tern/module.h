@@ -839,6 +839,9 @@ struct tern_api {
      * front and behind, one between. In the call's memory. Of a BLOCKING step also the pool's thread.
      */
     tern_str (*fold_name)(tern_call *call, tern_str name);
+
+    /* check(): whether the operator wrote the option, `key` as in config_error(), and not only its default counts. */
+    bool (*config_is_given)(struct tern_config *config, const char *key);
 };
 
 /* True if the server's table has this function. */

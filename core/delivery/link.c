@@ -45,6 +45,7 @@ struct link {
     bool closing;          /* nothing more is wanted */
     struct list shipments; /* to be carried */
     struct shipment *current;
+    struct spool_loaded *reading; /* whose body is held open; or NULL */
     bool body_begun;
     struct client_message message;
     struct client_rcpt *rcpts;
@@ -125,6 +126,26 @@ static void choose_order(struct link *link, uint64_t tried)
     link->dispatch->rotation++;
 }
 
+/* ---- the body ---- */
+
+static int begin_reading(struct link *link, struct spool_loaded *loaded, char why[SPOOL_WHY_MAX])
+{
+    assert(link->reading == NULL);
+    int r = spool_body_open(loaded, why);
+    if (r == 0)
+        link->reading = spool_loaded_ref(loaded);
+    return r;
+}
+
+static void end_reading(struct link *link)
+{
+    if (link->reading == NULL)
+        return;
+    spool_body_close(link->reading);
+    spool_unload(link->reading);
+    link->reading = NULL;
+}
+
 /* ---- the end ---- */
 
 static void link_free(struct link *link)
@@ -137,6 +158,7 @@ static void link_free(struct link *link)
         client_free(link->client);
     if (link->module != NULL)
         delivery_module_abandon(link->module);
+    end_reading(link);
     delivery_path_unref(link->path);
     free(link->rcpts);
     atomic_fetch_sub_explicit(&d->set->link_count, 1, memory_order_relaxed);
@@ -267,6 +289,7 @@ static void settle_current(struct link *link)
 {
     struct shipment *s = link->current;
 
+    end_reading(link);
     link->current = NULL;
     link->carried++;
     delivery_shipment_defer(s, 451, "4.4.2", SLICE("the connection ended before a reply"));
@@ -324,6 +347,7 @@ static void lost_connection(struct link *link)
         memset(s->outcomes, 0, s->rcpt_count * sizeof(s->outcomes[0]));
         buf_cut(&s->texts, s->unreached_len);
         s->offered = 0;
+        end_reading(link);
         link->current = NULL;
         list_push_front(&link->shipments, &s->queued);
     } else if (s != NULL) {
@@ -460,7 +484,7 @@ static int64_t read_message(void *arg, uint64_t offset, void *buffer, size_t oct
     struct link *link = arg;
 
     link->body_begun = true;
-    return spool_read(link->current->message->loaded, offset, buffer, octets);
+    return spool_read(link->reading, offset, buffer, octets);
 }
 
 static struct client_rcpt rcpt_of(const struct envelope_rcpt *r)
@@ -468,12 +492,29 @@ static struct client_rcpt rcpt_of(const struct envelope_rcpt *r)
     return (struct client_rcpt){ .address = r->address, .notify = r->notify, .orcpt = r->orcpt };
 }
 
+/* Nothing is said to the other side: the next one may be readable. */
+static void put_off(struct link *link, struct shipment *s, const char *why)
+{
+    char text[OUTCOME_TEXT_MAX];
+
+    log_event(LOG_ERROR, LOG_EV_spool, s->message->id, "a message that is to be sent cannot be read: %s", why);
+    (void)snprintf(text, sizeof(text), "the message cannot be read here: %s", why);
+    delivery_shipment_defer(s, 451, "4.3.0", slice_cstr(text));
+    delivery_shipment_home(s, link->dispatch);
+    advance(link);
+}
+
 static void send_next(struct link *link)
 {
     struct shipment *s = pop(link);
     const struct message *m = s->message;
     unsigned max = client_rcpts_max(link->client);
+    char why[SPOOL_WHY_MAX];
 
+    if (begin_reading(link, m->loaded, why) < 0) {
+        put_off(link, s, why);
+        return;
+    }
     s->offered = s->rcpt_count < max ? s->rcpt_count : max; /* the others follow in another transaction */
 
     if (s->rcpt_count > link->rcpt_size) {

@@ -603,8 +603,9 @@ void delivery_message_free(struct message *m)
     delivery_check_drained(d);
 }
 
-/* The row goes on without a visit: removed since, or it cannot be read now. */
-static void refuse_visit(struct dispatch *d, const struct spool_entry *entry, int r)
+/* The row goes on without a visit: removed since, or it cannot be read now. It is no attempt, and expires nobody:
+ * who restores the file, or deletes the message, is the operator. */
+static void refuse_visit(struct dispatch *d, const struct spool_entry *entry, int r, const char *why)
 {
     char id[SPOOL_ID_TEXT_MAX];
     struct list none;
@@ -613,7 +614,7 @@ static void refuse_visit(struct dispatch *d, const struct spool_entry *entry, in
 
     spool_key_print(entry->key, id);
     if (r != -ENOENT)
-        log_event(LOG_ERROR, LOG_EV_spool, id, "a due message cannot be read: %s", strerror(-r));
+        log_event(LOG_ERROR, LOG_EV_spool, id, "a due message cannot be read: %s", why);
     list_init(&none);
     scheduler_prepared(d->set->scheduler, entry->key, &none);
     scheduler_done(d->set->scheduler, entry->key, r == -ENOENT ? 0 : entry->pending_count,
@@ -631,13 +632,23 @@ static void stay_held(struct dispatch *d, const struct spool_entry *entry)
                    entry->due_ms, true);
 }
 
+static int look_at_body(struct spool_loaded *loaded, char why[SPOOL_WHY_MAX])
+{
+    int r = spool_body_open(loaded, why);
+
+    if (r == 0)
+        spool_body_close(loaded);
+    return r;
+}
+
 void delivery_message_prepare(struct dispatch *d, const struct spool_entry *entry)
 {
     struct spool_loaded *loaded;
+    char why[SPOOL_WHY_MAX];
     int r = spool_load(d->set->options.spool, entry->key, &loaded);
 
     if (r < 0) {
-        refuse_visit(d, entry, r);
+        refuse_visit(d, entry, r, strerror(-r));
         return;
     }
     if (loaded->entry.held && !entry->held) { /* an operator was quicker: the spool knows best */
@@ -645,10 +656,17 @@ void delivery_message_prepare(struct dispatch *d, const struct spool_entry *entr
         stay_held(d, entry);
         return;
     }
+    r = look_at_body(loaded, why);
+    if (r < 0) {
+        spool_unload(loaded);
+        refuse_visit(d, entry, -EIO, why);
+        return;
+    }
     struct message *m = message_new(d, entry, loaded);
     r = envelope_decode(loaded->envelope, &m->memory->arena, &m->envelope);
     if (r < 0 || m->envelope.rcpt_count != loaded->entry.rcpt_count) {
-        refuse_visit(d, entry, r < 0 ? r : -EBADMSG);
+        r = r < 0 ? r : -EBADMSG;
+        refuse_visit(d, entry, r, strerror(-r));
         delivery_message_free(m);
         return;
     }

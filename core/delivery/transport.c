@@ -157,11 +157,27 @@ void delivery_module_init(void)
 
 /* ---- on the pool ---- */
 
+static void put_off(struct tern_delivery *t, const char *why)
+{
+    char text[OUTCOME_TEXT_MAX];
+
+    log_event(LOG_ERROR, LOG_EV_spool, t->id, "a message that is to be delivered cannot be read: %s", why);
+    (void)snprintf(text, sizeof(text), "the message cannot be read here: %s", why);
+    for (unsigned i = 0; i < t->rcpt_count; i++)
+        set_outcome(t, i, TERN_DEFER, 451, "4.3.0", text);
+}
+
 static void run(struct pool_job *job)
 {
     struct tern_delivery *t = list_entry(job, struct tern_delivery, job);
+    char why[SPOOL_WHY_MAX];
 
+    if (spool_body_open(t->loaded, why) < 0) {
+        put_off(t, why);
+        return;
+    }
     t->transport->module->deliver(t, t->transport->conf);
+    spool_body_close(t->loaded);
 }
 
 static void on_run(struct pool_job *job)

@@ -67,7 +67,18 @@ static void add_rcpts(struct buf *out, const struct envelope *e, const struct sp
     buf_add_char(out, ']');
 }
 
-static void add_message(struct buf *out, const struct spool_loaded *m, uint64_t hold_expire_ms,
+/* The envelope is known, the body is not there (now). */
+static void add_body_problem(struct buf *out, struct spool_loaded *m)
+{
+    char why[SPOOL_WHY_MAX];
+
+    if (spool_body_open(m, why) == 0)
+        spool_body_close(m);
+    else
+        add_key(out, "unreadable", slice_cstr(why));
+}
+
+static void add_message(struct buf *out, struct spool_loaded *m, uint64_t hold_expire_ms,
                         bool full)
 {
     struct arena arena;
@@ -75,6 +86,7 @@ static void add_message(struct buf *out, const struct spool_loaded *m, uint64_t 
 
     buf_add_char(out, '{');
     add_entry(out, &m->entry, hold_expire_ms);
+    add_body_problem(out, m);
     arena_init(&arena);
     if (envelope_decode(m->envelope, &arena, &e) == 0) {
         const struct held held = held_of(m->held_text, &e);

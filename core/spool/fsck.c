@@ -78,7 +78,7 @@ static void check_octets(struct spool *spool, struct spool_loaded *loaded, const
 static void check_row(struct spool *spool, const struct row *row)
 {
     struct spool_loaded *loaded;
-    char id[SPOOL_ID_TEXT_MAX];
+    char id[SPOOL_ID_TEXT_MAX], why[SPOOL_WHY_MAX];
 
     spool_key_print(row->key, id);
     int r = spool_load(spool, row->key, &loaded);
@@ -91,7 +91,12 @@ static void check_row(struct spool *spool, const struct row *row)
     if (row->due_ms == 0 && (row->flags & ROW_HELD) == 0)
         spool_finding(spool, "message %s: queued, but neither due nor held", id);
     check_envelope(spool, loaded, id);
-    check_octets(spool, loaded, id);
+    if (spool_body_open(loaded, why) == 0) {
+        check_octets(spool, loaded, id);
+        spool_body_close(loaded);
+    } else {
+        spool_finding(spool, "message %s: its body cannot be had: %s", id, why);
+    }
     spool_unload(loaded);
 }
 

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -16,7 +17,11 @@ struct loaded {
     struct spool *spool;
     _Atomic unsigned refs;
     struct segment *segment;  /* used, for the body */
-    int fd, big_fd;
+    int fd;
+    struct big_body *big;     /* its file stays; NULL while recovering */
+    pthread_mutex_t big_lock; /* over the next two */
+    int big_fd;               /* open while somebody reads */
+    unsigned big_readers;
     uint64_t body_at;         /* of the body in the file */
     uint64_t body_offset, body_octets;
     struct format_message message;
@@ -52,6 +57,7 @@ int spool_read_record(struct spool *spool, struct segment *segment, int fd, uint
 struct places {
     struct segment *snap, *change;
     uint32_t snap_offset, snap_octets, change_offset, change_octets;
+    struct big_body *big;
     struct spool_entry entry;
 };
 
@@ -76,6 +82,9 @@ static int find_places(struct spool *spool, struct spool_key key, struct places 
         p->snap->users++;
         if (p->change != NULL)
             p->change->users++;
+        p->big = row->extra != NULL ? row->extra->body : NULL;
+        if (p->big != NULL)
+            p->big->refs++;
         r = 0;
     }
     (void)pthread_mutex_unlock(&spool->lock);
@@ -99,18 +108,19 @@ static int read_change(struct spool *spool, const struct places *p, struct loade
     return 0;
 }
 
-static int open_body(struct spool *spool, const struct places *p, struct loaded *l)
+static bool is_big(const struct loaded *l)
+{
+    return (l->message.flags & FORMAT_BIG) != 0;
+}
+
+static int find_body(const struct places *p, struct loaded *l)
 {
     const struct format_message *m = &l->message;
-    char name[SPOOL_ID_TEXT_MAX];
 
     l->body_offset = m->body_offset;
     l->body_octets = m->body_octets;
-    if ((m->flags & FORMAT_BIG) != 0) {
-        spool_key_print(m->body_key, name);
-        l->big_fd = spool->io->open(spool->io->ctx, spool->big_dir, name, O_RDONLY);
-        return l->big_fd < 0 ? l->big_fd : 0;
-    }
+    if (is_big(l))
+        return 0;
     if (m->body_back > p->snap_offset || m->body_octets > FORMAT_UNIT_OCTETS_MAX)
         return -EBADMSG;
     l->body_at = p->snap_offset - m->body_back;
@@ -148,7 +158,7 @@ static int load_records(struct spool *spool, const struct places *p, struct load
     l->state = l->message.state;
     if (p->change != NULL)
         r = read_change(spool, p, l);
-    return r < 0 ? r : open_body(spool, p, l);
+    return r < 0 ? r : find_body(p, l);
 }
 
 static void free_loaded(struct loaded *l)
@@ -157,8 +167,13 @@ static void free_loaded(struct loaded *l)
 
     if (l->segment != NULL)
         spool_segment_unuse(spool, l->segment);
-    if (l->big_fd >= 0)
-        spool->io->close(spool->io->ctx, l->big_fd);
+    assert(l->big_readers == 0);
+    if (l->big != NULL) {
+        (void)pthread_mutex_lock(&spool->lock);
+        spool_big_unref(spool, l->big);
+        (void)pthread_mutex_unlock(&spool->lock);
+    }
+    (void)pthread_mutex_destroy(&l->big_lock);
     buf_free(&l->record);
     buf_free(&l->change);
     free(l->rcpts);
@@ -182,7 +197,9 @@ int spool_load(struct spool *spool, struct spool_key key, struct spool_loaded **
         return r;
     struct loaded *l = mem_zalloc(sizeof(*l));
     l->spool = spool;
+    l->big = p.big;
     l->big_fd = -1;
+    (void)pthread_mutex_init(&l->big_lock, NULL);
     atomic_init(&l->refs, 1);
     r = load_records(spool, &p, l);
     spool_segment_unuse(spool, p.snap);
@@ -227,9 +244,75 @@ uint64_t spool_loaded_octets(const struct spool_loaded *loaded)
     return loaded->head.len + loaded->body_octets;
 }
 
-int64_t spool_read(struct spool_loaded *loaded, uint64_t offset, void *buffer, size_t octets)
+/* ---- the body ---- */
+
+static int open_big(const struct loaded *l, const char *name, char why[SPOOL_WHY_MAX])
+{
+    const struct spool_io *io = l->spool->io;
+    int fd = io->open(io->ctx, l->spool->big_dir, name, O_RDONLY);
+
+    if (fd < 0) {
+        (void)snprintf(why, SPOOL_WHY_MAX, "big/%s: %s", name, strerror(-fd));
+        return fd;
+    }
+    int64_t size = io->size(io->ctx, fd);
+    if (size == (int64_t)l->body_octets)
+        return fd;
+    io->close(io->ctx, fd);
+    if (size < 0)
+        (void)snprintf(why, SPOOL_WHY_MAX, "big/%s: %s", name, strerror((int)-size));
+    else
+        (void)snprintf(why, SPOOL_WHY_MAX, "big/%s has %llu octets, expected %llu", name, (unsigned long long)size,
+                       (unsigned long long)l->body_octets);
+    return size < 0 ? (int)size : -EBADMSG;
+}
+
+int spool_body_open(struct spool_loaded *loaded, char why[SPOOL_WHY_MAX])
 {
     struct loaded *l = loaded->private_;
+    char name[SPOOL_ID_TEXT_MAX], words[SPOOL_WHY_MAX];
+    int r = 0;
+
+    if (!is_big(l))
+        return 0;
+    spool_key_print(l->message.body_key, name);
+    (void)pthread_mutex_lock(&l->big_lock);
+    if (l->big_readers == 0)
+        r = l->big_fd = open_big(l, name, why != NULL ? why : words);
+    if (r >= 0)
+        l->big_readers++;
+    (void)pthread_mutex_unlock(&l->big_lock);
+    return r < 0 ? r : 0;
+}
+
+void spool_body_close(struct spool_loaded *loaded)
+{
+    struct loaded *l = loaded->private_;
+
+    if (!is_big(l))
+        return;
+    (void)pthread_mutex_lock(&l->big_lock);
+    assert(l->big_readers > 0);
+    if (--l->big_readers == 0)
+        l->spool->io->close(l->spool->io->ctx, l->big_fd);
+    (void)pthread_mutex_unlock(&l->big_lock);
+}
+
+static ssize_t read_body(struct spool_loaded *loaded, uint64_t at, void *buffer, size_t octets)
+{
+    struct loaded *l = loaded->private_;
+    const struct spool_io *io = l->spool->io;
+    int r = spool_body_open(loaded, NULL);
+
+    if (r < 0)
+        return r;
+    ssize_t n = io->pread(io->ctx, is_big(l) ? l->big_fd : l->fd, buffer, octets, l->body_at + l->body_offset + at);
+    spool_body_close(loaded);
+    return n != 0 ? n : -EIO; /* the message is longer than its file */
+}
+
+int64_t spool_read(struct spool_loaded *loaded, uint64_t offset, void *buffer, size_t octets)
+{
     size_t done = 0;
 
     if (offset < loaded->head.len) {
@@ -244,11 +327,9 @@ int64_t spool_read(struct spool_loaded *loaded, uint64_t offset, void *buffer, s
     size_t want = octets - done;
     if (want > loaded->body_octets - at)
         want = (size_t)(loaded->body_octets - at);
-    uint64_t place = l->body_at + l->body_offset + at;
-    ssize_t n = l->spool->io->pread(l->spool->io->ctx, l->big_fd >= 0 ? l->big_fd : l->fd, (char *)buffer + done,
-                                    want, place);
-    if (n <= 0)
-        return done > 0 ? (int64_t)done : n < 0 ? n : -EIO; /* the message is longer than its file */
+    ssize_t n = read_body(loaded, at, (char *)buffer + done, want);
+    if (n < 0)
+        return done > 0 ? (int64_t)done : n;
     return (int64_t)(done + (size_t)n);
 }
 
@@ -274,7 +355,7 @@ void spool_loaded_copy(const struct spool_loaded *loaded, struct unit_copy *copy
     *state = l->state;
     copy->version = state->version++;
     copy->state = state;
-    copy->big = (l->message.flags & FORMAT_BIG) != 0;
+    copy->big = is_big(l);
     copy->body_key = l->message.body_key;
     copy->body_octets = l->body_octets;
 }

@@ -35,9 +35,8 @@ struct recovery {
     struct copy *copies;
     size_t copy_count, copy_size;
     struct segment *segment;  /* being read */
-    struct table lost;        /* bodies in files of messages that had to be dropped: kept */
     uint64_t undecodable;
-    char error[96];           /* what could not be read, if more can be said than why */
+    char error[192];          /* what could not be read and why, if more can be said than the errno */
 };
 
 void spool_finding(struct spool *spool, const char *format, ...)
@@ -468,44 +467,31 @@ static void settle_copies(struct recovery *v)
 }
 
 /*
- * 1: the body of a live message in a file is there, and as long as the message says; 0: it is not; or what keeps us
- * from knowing: a file that cannot be read today is no reason to forget the mail.
+ * A body in a file that is gone, or not as long as the message says, is told; the message stays, for the operator to
+ * restore the file or to give it up. 0, or what keeps us from knowing: then the start is refused.
  */
-static int look_at_big(struct spool *spool, const struct row *row, const char *name)
+static int check_big(struct recovery *v, const struct row *row)
 {
+    char id[SPOOL_ID_TEXT_MAX], why[SPOOL_WHY_MAX];
     struct spool_loaded *loaded;
-    struct unit_copy copy;
-    struct format_state state;
-    int64_t size = size_of(spool, spool->big_dir, name);
 
-    if (size < 0)
-        return size == -ENOENT ? 0 : (int)size;
-    int r = spool_load(spool, row->key, &loaded);
-    if (r < 0)
-        return r == -EBADMSG ? 0 : r;
-    spool_loaded_copy(loaded, &copy, &state);
-    spool_unload(loaded);
-    return copy.body_octets == (uint64_t)size;
-}
-
-/* As look_at_big(); what is found to be damage, and at fsck whatever is found, is told. */
-static int check_big(struct recovery *v, struct row *row)
-{
-    struct spool *spool = v->spool;
-    char name[SPOOL_ID_TEXT_MAX], id[SPOOL_ID_TEXT_MAX];
-
-    spool_key_print(row->extra->body_key, name);
     spool_key_print(row->key, id);
-    int r = look_at_big(spool, row, name);
-    if (r == 1)
-        return 1;
-    if (r < 0 && !v->offline) {
-        (void)snprintf(v->error, sizeof(v->error), "message %s: big/%s cannot be read", id, name);
-        return r;
+    int r = spool_load(v->spool, row->key, &loaded);
+    if (r < 0) {
+        (void)snprintf(why, sizeof(why), "%s", r == -EBADMSG ? "its record does not verify" : strerror(-r));
+    } else {
+        r = spool_body_open(loaded, why);
+        if (r == 0)
+            spool_body_close(loaded);
+        spool_unload(loaded);
     }
-    spool_finding(spool, "message %s: its body cannot be had: %s", id, r < 0 ? strerror(-r) : "it is missing or short");
-    (void)table_put(&v->lost, slice_cstr(name), v);
-    return 0;
+    if (r == -ENOENT || r == -EBADMSG) {
+        spool_finding(v->spool, "message %s cannot be read: %s; it stays until it can be, or is deleted", id, why);
+        return 0;
+    }
+    if (r < 0)
+        (void)snprintf(v->error, sizeof(v->error), "message %s: %s", id, why);
+    return r;
 }
 
 /* Live counts as they are at run time; 1, 0 if the row is not live, or what keeps us from knowing. */
@@ -525,12 +511,9 @@ static int settle_row(struct recovery *v, struct row *row)
     row->mark = 0;
     if ((row->flags & ROW_BIG) == 0)
         return 1;
-    int r = check_big(v, row);
-    if (r == 1)
-        row->extra->body = spool_big_ref(spool, row->extra->body_key);
-    else
-        spool_row_unplace(spool, row);
-    return r;
+    row->extra->body = spool_big_ref(spool, row->extra->body_key);
+    int r = v->offline ? 0 : check_big(v, row); /* fsck looks at the bodies of all */
+    return r < 0 ? r : 1;
 }
 
 static int settle_rows(struct recovery *v)
@@ -554,8 +537,7 @@ static void on_big(void *arg, const char *name)
     struct recovery *v = arg;
     struct spool_key key;
 
-    if (!spool_key_parse(slice_cstr(name), &key) || table_get(&v->spool->bigs, slice_cstr(name)) != NULL ||
-        table_get(&v->lost, slice_cstr(name)) != NULL)
+    if (!spool_key_parse(slice_cstr(name), &key) || table_get(&v->spool->bigs, slice_cstr(name)) != NULL)
         return;
     struct big_body *body = mem_zalloc(sizeof(*body));
     body->key = key;
@@ -631,14 +613,12 @@ static void free_recovery(struct recovery *v)
 {
     free(v->names);
     free(v->copies);
-    table_free(&v->lost, NULL);
 }
 
 int spool_recover(struct spool *spool, bool offline, char *error, size_t octets)
 {
     struct recovery v = { .spool = spool, .offline = offline };
 
-    table_init(&v.lost);
     int r = spool->io->list(spool->io->ctx, spool->dir, on_name, &v);
     if (r == 0) {
         take_spares(&v);
@@ -657,8 +637,7 @@ int spool_recover(struct spool *spool, bool offline, char *error, size_t octets)
         r = offline ? 0 : clean_up(&v);
     }
     if (r < 0)
-        (void)snprintf(error, octets, "cannot read the queue: %s%s%s", v.error, v.error[0] != '\0' ? ": " : "",
-                       strerror(-r));
+        (void)snprintf(error, octets, "cannot read the queue: %s", v.error[0] != '\0' ? v.error : strerror(-r));
     free_recovery(&v);
     return r;
 }

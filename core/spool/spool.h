@@ -158,13 +158,21 @@ struct spool_loaded {
     struct slice held_text; /* what came with SPOOL_HELD; a release ends it */
     void *private_;
 };
-/* -ENOENT if it is not live. Pins the segment until spool_unload(). Reads the envelope, not the body. */
+/* -ENOENT if it is not live. Pins segment and body until spool_unload(). Reads the envelope, not the body. */
 int spool_load(struct spool *spool, struct spool_key key, struct spool_loaded **ret);
 struct spool_loaded *spool_loaded_ref(struct spool_loaded *loaded);
 void spool_unload(struct spool_loaded *loaded);
 /* The message as it goes out: head, then body from body_offset. From `offset`; octets copied, 0 at the end. */
 int64_t spool_read(struct spool_loaded *loaded, uint64_t offset, void *buffer, size_t octets);
 uint64_t spool_loaded_octets(const struct spool_loaded *loaded);
+/*
+ * From now on a body that has a file of its own is held open; each success is ended by one spool_body_close().
+ * A negative errno (-ENOENT: it is missing, -EBADMSG: it is not as long as the message says), with the words for it
+ * in `why` unless that is NULL. spool_read() works without, and then opens for one call. Any thread.
+ */
+#define SPOOL_WHY_MAX 128
+int spool_body_open(struct spool_loaded *loaded, char why[SPOOL_WHY_MAX]);
+void spool_body_close(struct spool_loaded *loaded);
 bool spool_entry_of(struct spool *spool, struct spool_key key, struct spool_entry *ret);
 
 /* ---- offline ---- */

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -150,12 +151,103 @@ def test_a_body_that_vanished_is_told_and_stays():
         os.rename(path, os.path.join(t.dir, "aside"))
         let_go(t)
         wait_for(lambda: "%s spool text=\"a due message cannot be read" % queue_id(text) in t.log_text())
-        assert [m["unreadable"] for m in t.queue()] == ["Input/output error"]
-        assert "cannot be read" in t.cli("queue", "list").stdout
-        assert "cannot be read" in t.cli("queue", "show", queue_id(text), check=False).stderr
+        is_listed_as_unreadable(t, queue_id(text))
         os.rename(os.path.join(t.dir, "aside"), path)
         t.cli("queue", "retry", queue_id(text))
         wait_for(lambda: t.queue() == [] and len(t.maildir("alice")) == 1)
+
+
+def is_listed_as_unreadable(t, *ids):
+    why = ["big/%s: No such file or directory" % i for i in ids]
+    assert [(m["from"], m["rcpts"][0]["address"], m["unreadable"]) for m in t.queue()] == [
+        ("a@client.example", "alice@example.org", w) for w in why], t.queue()
+    for i, w in zip(ids, why):
+        assert "cannot be read: " + w in t.cli("queue", "list").stdout
+        shown = t.cli("queue", "show", i).stdout
+        assert "cannot be read: " + w in shown and "<alice@example.org>" in shown, shown
+
+
+def test_bodies_that_are_gone_at_the_start():
+    """The same as while it runs: told, listed, named by fsck; delivered if the file comes back, else the operator's."""
+    with Tern(CONFIG) as t:
+        t.write_config(HELD_BACK)
+        t.start()
+        ids = [queue_id(send(t.port, "Subject: %d\n\n" % n + ("y" * 70 + "\n") * 20000)[1]) for n in range(4)]
+        path = [os.path.join(t.dir, "spool", "big", i) for i in ids]
+        aside = [os.path.join(t.dir, i) for i in ids]
+        t.stop()
+        for here, there in zip(path[1:], aside[1:]):
+            os.rename(here, there)
+        found = t.cli("queue", "fsck", check=False)
+        assert found.returncode == 1, found
+        assert all(i in found.stdout for i in ids[1:]) and ids[0] not in found.stdout, found.stdout
+        t.write_config(CONFIG)
+        t.start()
+        wait_for(lambda: len(t.queue()) == 3)
+        for i in ids[1:]:
+            assert len(re.findall("message %s cannot be read: big/%s: No such file" % (i, i), t.log_text())) == 1
+        is_listed_as_unreadable(t, *ids[1:])
+        t.cli("queue", "delete", ids[3])
+        os.rename(aside[1], path[1])
+        t.cli("queue", "retry", ids[1])
+        wait_for(lambda: [m["id"] for m in t.queue()] == [ids[2]])
+        is_listed_as_unreadable(t, ids[2])
+        t.stop()
+        os.rename(aside[2], path[2])
+        t.start()
+        wait_for(lambda: t.queue() == [] and len(t.maildir("alice")) == 3)
+        t.stop()
+        assert t.cli("queue", "fsck").returncode == 0
+
+
+WAITING = BASE.replace("transports:", "transports:\n  next: { type: smtp, connections_max: 1 }") + POLICY + """
+routes:
+  - { class: local, transport: next, to: "127.0.0.1:{next}" }
+"""
+
+
+def is_silent_after_data(listening):
+    """A next hop that takes a message and never says whether it has it."""
+    peers = []
+    while True:
+        try:
+            peers.append(listening.accept()[0])
+            peers[-1].sendall(b"220 next.test\r\n")
+            for line in peers[-1].makefile("rb"):
+                peers[-1].sendall(b"354 go on\r\n" if line.startswith(b"DATA") else b"250 next.test\r\n")
+                if line.startswith(b"DATA"):
+                    break
+        except OSError:
+            return
+
+
+def open_bodies(t):
+    folder, count = "/proc/%d/fd" % t.worker_pid(), 0
+    for name in os.listdir(folder):
+        try:
+            count += "/spool/big/" in os.readlink(os.path.join(folder, name))
+        except OSError:
+            pass  # closed meanwhile
+    return count
+
+
+def test_big_mails_that_wait_hold_nothing_open():
+    """Behind a busy next hop: a descriptor is for who reads a body, and the others wait without."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(10)
+        threading.Thread(target=is_silent_after_data, args=(listening,), daemon=True).start()
+        with Tern(WAITING, next=listening.getsockname()[1]) as t:
+            t.start()
+            for n in range(10):
+                assert send(t.port, "Subject: %d\n\n" % n + ("y" * 70 + "\n") * 15000)[0] == 250
+            for _ in range(2):
+                wait_for(lambda: t.metric("tern_queue_ready") == 9 and open_bodies(t) == 1, 30)
+                assert len(t.queue()) == 10
+                t.stop(signal.SIGKILL)
+                t.start()
+            t.stop(signal.SIGKILL)  # it would wait for the next hop
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_client_that_leaves_before_the_250():
@@ -264,6 +356,7 @@ def test_a_new_spool_is_durable_with_its_name():
 if __name__ == "__main__":
     run([test_bodies_around_a_megabyte_survive_a_crash, test_as_many_recipients_as_may_be_of_full_length,
          test_an_envelope_that_cannot_be_read_again_is_refused, test_a_client_that_leaves_before_the_250,
-         test_a_body_that_vanished_is_told_and_stays,
+         test_a_body_that_vanished_is_told_and_stays, test_bodies_that_are_gone_at_the_start,
+         test_big_mails_that_wait_hold_nothing_open,
          test_maildir_when_the_disk_fails,
          test_a_new_maildir_is_durable_with_its_name, test_a_new_spool_is_durable_with_its_name])

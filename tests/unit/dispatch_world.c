@@ -21,6 +21,7 @@
 struct world_message *world_messages[WORLD_MESSAGES_MAX];
 _Atomic unsigned world_message_count;
 _Atomic bool world_disk_full;
+_Atomic unsigned world_body_opens, world_bodies_open, world_body_open_fails;
 _Atomic unsigned world_jobs, world_jobs_failed, world_generations;
 
 static struct world_options options;
@@ -212,6 +213,23 @@ void spool_unload(struct spool_loaded *loaded)
     free(l->rcpts);
     free(l->envelope);
     free(l);
+}
+
+int spool_body_open(struct spool_loaded *loaded, char why[SPOOL_WHY_MAX])
+{
+    (void)loaded;
+    if (atomic_fetch_add(&world_body_opens, 1) + 1 == atomic_load(&world_body_open_fails)) {
+        (void)snprintf(why, SPOOL_WHY_MAX, "big/x: %s", strerror(EMFILE));
+        return -EMFILE;
+    }
+    atomic_fetch_add(&world_bodies_open, 1);
+    return 0;
+}
+
+void spool_body_close(struct spool_loaded *loaded)
+{
+    (void)loaded;
+    atomic_fetch_sub(&world_bodies_open, 1);
 }
 
 int64_t spool_read(struct spool_loaded *loaded, uint64_t offset, void *buffer, size_t octets)
@@ -441,6 +459,8 @@ void world_start(const struct world_options *o)
     fakes_start(&options);
     atomic_store(&world_message_count, 0);
     atomic_store(&world_disk_full, false);
+    atomic_store(&world_body_opens, 0);
+    atomic_store(&world_body_open_fails, 0);
     atomic_store(&world_jobs, 0);
     atomic_store(&world_jobs_failed, 0);
     atomic_store(&last_id, 1000);

@@ -58,6 +58,8 @@ struct world_options {
 extern struct world_message *world_messages[WORLD_MESSAGES_MAX];
 extern _Atomic unsigned world_message_count;
 extern _Atomic bool world_disk_full;
+/* How often a body was opened, how many are, and which time fails with EMFILE (0: none). */
+extern _Atomic unsigned world_body_opens, world_bodies_open, world_body_open_fails;
 extern _Atomic unsigned world_connections, world_connecting_failed, world_transactions, world_jobs,
     world_jobs_failed;
 extern _Atomic unsigned world_results[5]; /* delivered, deferred, bounced, expired, other */

@@ -16,5 +16,7 @@ target_include_directories(test_spool_fault PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 set_tests_properties(test_spool_fault test_spool_crash_quick test_spool_crash_quick_faults PROPERTIES TIMEOUT 600)
 tern_unit_test(test_spool_damage SOURCES test_spool_damage.c ../support/simdisk.c ../support/spoolwork.c LIBS tern_spool)
 target_include_directories(test_spool_damage PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+tern_unit_test(test_spool_big SOURCES test_spool_big.c ../support/simdisk.c ../support/spoolwork.c LIBS tern_spool)
+target_include_directories(test_spool_big PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 # Minutes on a busy machine: not for the inner loop (ctest -L unit), but for every ./check.
 set_tests_properties(test_spool_fault test_spool_crash_quick_faults PROPERTIES LABELS long TIMEOUT 900)

@@ -619,6 +619,47 @@ static void test_many(void)
     world_stop();
 }
 
+static bool no_visit(void)
+{
+    struct dispatch_stats stats;
+
+    world_stats(&stats);
+    return stats.messages == 0 && atomic_load(&world_body_opens) > 0;
+}
+
+static void retry_and_finish(unsigned m)
+{
+    CU_ASSERT_EQUAL(queue_verb(world_spool(), world_scheduler(), QUEUE_RETRY, world_messages[m]->key), 0);
+    CU_ASSERT(world_wait(m, UINT32_MAX));
+    CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_DELIVERED);
+    CU_ASSERT_EQUAL(world_notices(), 0);
+    world_stop();
+    CU_ASSERT_EQUAL(atomic_load(&world_bodies_open), 0);
+}
+
+/* No descriptor is left at the first look, or just as it goes out: that attempt fails, nobody is told anything else. */
+static void test_a_body_that_cannot_be_opened(void)
+{
+    static const char *const rcpts[] = { "m1001.0@fixed.test", "ok@box.test" };
+
+    for (unsigned i = 0; i < 2; i++) {
+        start((struct world_options){ 0 });
+        atomic_store(&world_body_open_fails, 1);
+        unsigned m = world_send("s@sender.mx", rcpts[i]);
+        CU_ASSERT(world_wait_for(no_visit));
+        CU_ASSERT_EQUAL(world_messages[m]->attempts, 0); /* nobody was asked: no attempt, and no expiry */
+        retry_and_finish(m);
+        start((struct world_options){ 0 });
+        atomic_store(&world_body_open_fails, 2);
+        m = world_send("s@sender.mx", rcpts[i]);
+        CU_ASSERT(world_wait(m, 1));
+        CU_ASSERT_EQUAL(world_state(m, 0), SPOOL_RCPT_QUEUED);
+        CU_ASSERT_STRING_EQUAL(world_text(m, 0),
+                               "451 4.3.0 the message cannot be read here: big/x: Too many open files");
+        retry_and_finish(m);
+    }
+}
+
 /* The server ends in the middle of it: nothing hangs, nothing leaks, nothing is carried twice. */
 static void test_drain_in_the_middle(void)
 {
@@ -673,6 +714,7 @@ static void add_tests(CU_pSuite suite)
     CU_add_test(suite, "visits of a long list", test_visits_of_a_long_list);
     CU_add_test(suite, "verbs", test_verbs);
     CU_add_test(suite, "removed under way", test_removed_under_way);
+    CU_add_test(suite, "a body that cannot be opened", test_a_body_that_cannot_be_opened);
     CU_add_test(suite, "many", test_many);
     CU_add_test(suite, "drain in the middle", test_drain_in_the_middle);
 }

@@ -11,19 +11,23 @@
 #include "cli/dmarc_send.h"
 
 struct questions {
-    const struct dmarc_config *config;
     const struct dmarc_days *days;
     dmarc_found_fn done;
     void *arg;
     pthread_mutex_t lock; /* for what is below, and while `done` runs */
     size_t at;            /* the next domain's first line */
-    int error;            /* a resolver could not be made */
+};
+
+struct worker {
+    struct questions *questions;
+    struct dmarc_asker asker;
+    pthread_t thread;
 };
 
 static bool next(struct questions *q, const struct dmarc_line **ret, size_t *ret_count)
 {
     (void)pthread_mutex_lock(&q->lock);
-    bool more = q->error == 0 && q->at < q->days->line_count;
+    bool more = q->at < q->days->line_count;
     if (more) {
         *ret = q->days->lines + q->at;
         *ret_count = dmarc_days_domain(q->days, q->at);
@@ -35,33 +39,25 @@ static bool next(struct questions *q, const struct dmarc_line **ret, size_t *ret
 
 static void *work(void *arg)
 {
-    struct questions *q = arg;
-    struct dmarc_asker asker = { .loop = loop_new(0) };
+    struct worker *w = arg;
+    struct questions *q = w->questions;
     const struct dmarc_line *lines;
     struct dmarc_where where;
     size_t count;
-    int r = dmarc_config_dns(q->config, asker.loop, &asker.dns);
 
-    while (r == 0 && next(q, &lines, &count)) {
-        asker.until_ms = clock_now_ms() + DMARC_LOOKUP_MS;
-        enum dmarc_found found = dmarc_where_ask(&asker, lines[0].is.domain, &where);
+    while (next(q, &lines, &count)) {
+        w->asker.until_ms = clock_now_ms() + DMARC_LOOKUP_MS;
+        enum dmarc_found found = dmarc_where_ask(&w->asker, lines[0].is.domain, &where);
         (void)pthread_mutex_lock(&q->lock);
         q->done(q->arg, lines, count, found, &where);
         (void)pthread_mutex_unlock(&q->lock);
         dmarc_where_free(&where);
     }
-    if (r < 0) {
-        (void)pthread_mutex_lock(&q->lock);
-        q->error = r;
-        (void)pthread_mutex_unlock(&q->lock);
-    }
-    dns_free(asker.dns);
-    loop_free(asker.loop);
     return NULL;
 }
 
-/* One thread for each domain, up to the bound. */
-static unsigned askers(const struct dmarc_days *days)
+/* One for each domain, up to the bound. */
+static unsigned workers_for(const struct dmarc_days *days)
 {
     unsigned count = 0;
 
@@ -70,18 +66,36 @@ static unsigned askers(const struct dmarc_days *days)
     return count;
 }
 
+/* The first works on this thread; with fewer threads than wanted it takes longer. */
+static void work_all(struct worker *workers, unsigned count)
+{
+    unsigned started = 1;
+
+    while (started < count && pthread_create(&workers[started].thread, NULL, work, &workers[started]) == 0)
+        started++;
+    (void)work(&workers[0]);
+    for (unsigned i = 1; i < started; i++)
+        (void)pthread_join(workers[i].thread, NULL);
+}
+
 int dmarc_ask_all(const struct dmarc_config *config, const struct dmarc_days *days, dmarc_found_fn done, void *arg)
 {
-    struct questions q = { .config = config, .days = days, .done = done, .arg = arg };
-    pthread_t threads[DMARC_ASKERS_MAX];
-    unsigned count = 0, wanted = askers(days);
+    struct questions q = { .days = days, .done = done, .arg = arg };
+    struct worker workers[DMARC_ASKERS_MAX] = { { .questions = NULL } };
+    unsigned wanted = workers_for(days), count = 0;
+    int r = 0;
 
     (void)pthread_mutex_init(&q.lock, NULL);
-    while (count + 1 < wanted && pthread_create(&threads[count], NULL, work, &q) == 0)
-        count++; /* with fewer than wanted it takes longer */
-    (void)work(&q);
-    for (unsigned i = 0; i < count; i++)
-        (void)pthread_join(threads[i], NULL);
+    for (; r == 0 && count < wanted; count++) {
+        workers[count] = (struct worker){ .questions = &q, .asker = { .loop = loop_new(count) } };
+        r = dmarc_config_dns(config, workers[count].asker.loop, &workers[count].asker.dns);
+    }
+    if (r == 0 && count > 0)
+        work_all(workers, count);
+    for (unsigned i = 0; i < count; i++) {
+        dns_free(workers[i].asker.dns);
+        loop_free(workers[i].asker.loop);
+    }
     (void)pthread_mutex_destroy(&q.lock);
-    return q.error;
+    return r;
 }

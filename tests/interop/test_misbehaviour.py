@@ -6,13 +6,12 @@ Runs alone: it measures how soon others are answered, and the watchdog.
 import os
 import re
 import signal
-import statistics
 import sys
-import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ternlib import BUILD, SLOW, Client, Tern, freeze, queue_id, run, wait_for
+from noops import Burner, Measured, others_are_served
+from ternlib import SLOW, Client, Tern, build_has, freeze, queue_id, run, some, wait_for
 
 SOURCE = """
 #include <tern/module.h>
@@ -111,11 +110,6 @@ def server(step, more="", files=None, watchdog="1m", **sources):
     return t.start()
 
 
-def build_has(pattern):
-    with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
-        return re.search(pattern, f.read(), re.M) is not None
-
-
 def sanitized():
     return build_has(r"^TERN_SANITIZER[^=]*=.+$")
 
@@ -123,9 +117,6 @@ def sanitized():
 if sanitized():  # the signals of a crash are the supervisor's to see
     os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0:handle_sigill=0:handle_sigtrap=0"
     os.environ["UBSAN_OPTIONS"] = os.environ.get("UBSAN_OPTIONS", "") + ":handle_segv=0:handle_sigill=0"
-
-# The promise is 100 ms, of the program as it is installed; without -O the same work takes several times as long.
-NOOP_S = 0.1 * SLOW * (5 if build_has(r"^CMAKE_BUILD_TYPE[^=]*=Debug$") else 1)
 
 
 def provoke(t, rcpt):
@@ -245,30 +236,22 @@ HOSTILE = {
 }
 
 
-NOOPS = 10 if os.environ.get("TERN_QUICK") else 50
+NOOPS = some(50, 10)
 
 
 def measure(t, other, who):
-    """The median of NOOPS and more of one session while another runs the script over and over."""
-    done, codes, waits = threading.Event(), [], []
+    """NOOPs of one session while another runs the script over and over."""
+    def prepare(c):
+        c.cmd("EHLO client.example")
+        c.cmd("MAIL FROM:<a@client.example>")
 
-    def burn():
-        c, _ = provoke(t, who + "@example.org")
-        while not done.is_set():
-            codes.append(c.cmd("RCPT TO:<%s@example.org>" % who)[0])
-        c.close()
-
-    thread = threading.Thread(target=burn)
-    thread.start()
-    while len(waits) < NOOPS or len(codes) < 1:
-        start = time.monotonic()
-        assert other.cmd("NOOP")[0] == 250
-        waits.append(time.monotonic() - start)
-        time.sleep(0.01)
-    done.set()
-    thread.join()
-    assert set(codes) == {451}, (who, codes[:5])
-    return statistics.median(waits)
+    burner = Burner(t.port, prepare, lambda c: c.send("RCPT TO:<%s@example.org>\r\n" % who), lambda c: c.reply()[0])
+    try:
+        measured = Measured(t, other, burner, NOOPS)
+    finally:
+        burner.end()
+    assert set(burner.codes) == {451}, (who, burner.codes[:5])
+    return measured
 
 
 def test_scripts_that_burn_hurt_only_their_call():
@@ -280,12 +263,7 @@ def test_scripts_that_burn_hurt_only_their_call():
         other.cmd("EHLO client.example")
         assert provoke(t, "alice@example.org")[1][0] == 250
         for who in HOSTILE:
-            # The promise is about the loop; a busy machine may spoil a measurement, hardly three.
-            medians = []
-            while len(medians) < 3 and (not medians or medians[-1] > NOOP_S):
-                medians.append(measure(t, other, who))
-            print("     %-10s median %s ms" % (who, ", ".join("%.1f" % (m * 1000) for m in medians)))
-            assert medians[-1] <= NOOP_S, (who, medians)
+            others_are_served(who, lambda: measure(t, other, who), by_steps=who == "pattern")
         wait_for(lambda: named(t, "burn.lua:"))  # an error of a script has its line
 
 

@@ -33,6 +33,12 @@ def some(whole, quick):
     return quick if QUICK else whole
 
 
+def build_has(pattern):
+    """Whether the build's configuration has such a line."""
+    with open(os.path.join(BUILD, "CMakeCache.txt")) as f:
+        return re.search(pattern, f.read(), re.M) is not None
+
+
 def fill(config, *values):
     """Puts values for the %s of a configuration, which may hold %{user} and {port}, too."""
     for value in values:

@@ -242,13 +242,27 @@ def pss_kb(pid):
         return next(int(l.split()[1]) for l in f if l.startswith("Pss_Anon:"))
 
 
-def settled_pss_kb(pid, enough=0):
+def settled_pss_kb(pid, enough=0, seconds=60):
     """Once the worker has given back what the old generations held: it does so every two seconds, on a busy machine later."""
-    least, end = pss_kb(pid), time.monotonic() + (60 if enough else 5)
+    least, end = pss_kb(pid), time.monotonic() + (seconds if enough else 5)
     while least > enough and time.monotonic() < end:
         time.sleep(0.5)
         least = min(least, pss_kb(pid))
     return least
+
+
+def warm(pid, load):
+    """The load goes on until it makes the worker grow no more: two looks differ by less than 1 %. Whether it came to that."""
+    before, end = 0, time.monotonic() + some(30, 10)
+    while time.monotonic() < end:
+        sessions = sum(l.done for l in load)
+        wait_for(lambda: sum(l.done for l in load) >= sessions + 20)  # something was done in between, however slowly
+        time.sleep(2)
+        now = pss_kb(pid)
+        if abs(now - before) < now / 100:
+            return True
+        before = now
+    return False
 
 
 class Steady:
@@ -279,6 +293,7 @@ class Steady:
 
 
 RELOADS = some(100, 40)
+HOLES_KB = 512
 
 
 def test_hundred_reloads_under_load():
@@ -287,8 +302,10 @@ def test_hundred_reloads_under_load():
         "    - rcpt_limit", "    - lua: { script: nothing.lua }\n    - rcpt_limit") + "log: { level: error }\n"
     with Tern(config, files={"nothing.lua": script}).start() as t:
         load = [Steady(t.port), Steady(t.port)]
-        worker, after_tenth = t.worker_pid(), None
+        worker, cold, after_tenth = t.worker_pid(), pss_kb(t.worker_pid()), None
         try:
+            steady = warm(worker, load)
+            warmed = pss_kb(worker)
             for n in range(1, RELOADS + 1):
                 broken = n % 10 == 5
                 t.write_config(BROKEN if broken else config + "limits: { errors: %d }\n" % (n + 20))
@@ -304,12 +321,16 @@ def test_hundred_reloads_under_load():
         assert load[0].done + load[1].done > 10
         wait_for(lambda: t.metric("tern_generations") == 1, 60)
         assert t.status()["generation"] == RELOADS * 9 // 10 + 1 and t.worker_pid() == worker
-        bound = max(after_tenth * 1.05, after_tenth + 512)
-        pss = settled_pss_kb(worker, bound)
-        print("PSS %d KB after ten reloads, %d KB at the end; %d sessions" %
-              (after_tenth, pss, load[0].done + load[1].done))
-        if SLOW == 1:  # sanitizers keep what was freed
-            assert pss <= bound, (after_tenth, pss)
+        bound = after_tenth * 1.05
+        pss = settled_pss_kb(worker, bound, some(60, 10))
+        print("     PSS %d KB, %d KB after load%s, %d KB after ten reloads, %d KB at the end: %.3f; %d sessions" %
+              (cold, warmed, "" if steady else " (still growing)", after_tenth, pss, pss / after_tenth, load[0].done + load[1].done))
+        if SLOW == 1 and pss > bound:  # sanitizers keep what was freed
+            # What is in use does not grow (malloc_info() told, over 100 reloads); what threads keep of freed memory, and the
+            # holes between, do so for a while, and 5 % of a worker so small is little more than 100 KB.
+            print("     excused: more than 1.05 times, by holes of the heap; 512 KB are the most")
+            pss = settled_pss_kb(worker, after_tenth + HOLES_KB)
+            assert pss <= after_tenth + HOLES_KB, (after_tenth, pss)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@
  */
 #define COMMAND_READ_MAX 16384
 #define COMMANDS_PER_TURN 16 /* then the other sessions of the loop get theirs, whatever was pipelined */
+#define TURN_MS           10 /* and no command is begun behind that: a script may burn for a slice in each */
 #define UNSENT_MAX       16384 /* a client that does not read its replies is not asked for more commands */
 
 struct session {
@@ -44,6 +45,7 @@ struct session {
     };
     tern_address network; /* the client's, masked: what it is counted by */
     unsigned turn;        /* commands done since the loop came here */
+    uint32_t turn_began_ms;
     const struct listener_conf *listener; /* the generation's */
     struct tls *tls; /* prepared; once begun it is the connection's */
     bool shaking;
@@ -142,9 +144,19 @@ static void end_if_drained(struct session *s)
         say_restart(s);
 }
 
+static uint32_t now_ms(void)
+{
+    return (uint32_t)(clock_now_us() / 1000);
+}
+
+static bool turn_is_over(const struct session *s)
+{
+    return s->turn >= COMMANDS_PER_TURN || (s->turn > 0 && now_ms() - s->turn_began_ms >= TURN_MS);
+}
+
 /*
- * Sends what was gathered. A pipeline is gone through in turns of COMMANDS_PER_TURN commands or UNSENT_MAX octets
- * of replies: who sends commands and takes no replies fills his own buffers and not our memory, and
+ * Sends what was gathered. A pipeline is gone through in turns of COMMANDS_PER_TURN commands, TURN_MS or UNSENT_MAX
+ * octets of replies: who sends commands and takes no replies fills his own buffers and not our memory, and
  * who sends many keeps nobody else waiting.
  */
 static void let_out(struct session *s)
@@ -153,7 +165,7 @@ static void let_out(struct session *s)
         conn_uncork(s->conn);
         if (s->ending || !dialogue_stalled(s->dialogue) || conn_unsent(s->conn) >= UNSENT_MAX)
             return;
-        if (s->turn >= COMMANDS_PER_TURN) {
+        if (turn_is_over(s)) {
             conn_nudge(s->conn);
             return;
         }
@@ -175,6 +187,7 @@ static void op_resumed(void *owner)
 
     if (s->ending || s->conn == NULL || s->feeding)
         return;
+    s->turn_began_ms = now_ms(); /* meanwhile the others had theirs */
     end_if_drained(s);
     let_out(s);
     if (s->conn == NULL)
@@ -189,7 +202,11 @@ static bool op_full(void *owner)
 {
     struct session *s = owner;
 
-    return s->conn != NULL && (++s->turn > COMMANDS_PER_TURN || conn_unsent(s->conn) >= UNSENT_MAX);
+    if (s->conn != NULL && (turn_is_over(s) || conn_unsent(s->conn) >= UNSENT_MAX))
+        return true;
+    if (s->turn++ == 0)
+        s->turn_began_ms = now_ms();
+    return false;
 }
 
 /*

@@ -1,8 +1,5 @@
 #!/usr/bin/python3
-"""Modules and scripts that crash, hang, answer rubbish or burn: who pays, and what the log says of it.
-
-Runs alone: it measures how soon others are answered, and the watchdog.
-"""
+"""Modules that crash, block or answer rubbish: who pays, and what the log says of it. What burns: test_burning."""
 import os
 import re
 import signal
@@ -10,8 +7,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from noops import Burner, Measured, others_are_served
-from ternlib import SLOW, Client, Tern, build_has, freeze, queue_id, run, some, wait_for
+from ternlib import SLOW, Client, Tern, build_has, freeze, queue_id, run, wait_for
 
 SOURCE = """
 #include <tern/module.h>
@@ -163,20 +159,6 @@ def test_crash_is_named_and_costs_no_mail():
         wait_for(lambda: len(t.maildir("alice")) == 1)
 
 
-def test_hang_of_the_loop_is_ended_by_the_watchdog():
-    if sanitized():
-        print("     no watchdog under sanitizers")
-        return
-    with server("    - naughty: {}", watchdog="2s", naughty=SOURCE) as t:
-        for n, how in enumerate(("spin", "sleep")):
-            start = time.monotonic()
-            assert cut_off(lambda: provoke(t, how + "@example.org"))
-            assert time.monotonic() - start < 60 * SLOW
-            wait_for(lambda: len(named(t, "has not moved for")) == n + 1)
-            wait_for(lambda: len(named(t, "when the loop hung", "hook=rcpt", "step=naughty")) == n + 1)
-            wait_for(lambda: Client(t.port).cmd("NOOP")[0] == 250)
-
-
 def test_stopped_worker_does_not_hang():
     if not os.path.exists("/proc/self/schedstat"):
         print("     this kernel does not tell how long a thread waited")
@@ -221,53 +203,6 @@ def test_stuck_blocking_step_harms_nobody_else():
         assert time.monotonic() - start < 40 * SLOW, "a stuck thread does not hold up the end"
 
 
-HOSTILE = {
-    "loop": "while true do end",
-    "pcall": "while true do pcall(function() while true do end end) end",
-    "sort": "local t = {} for i = 1, 1000 do t[i] = i end "
-            "table.sort(t, function(a, b) pcall(function() while true do end end) return a < b end)",
-    "gsub": "(('x'):rep(1000)):gsub('x', function() pcall(function() while true do end end) end)",
-    "huge": "local s = 'x' while true do s = s .. s end",
-    "rep": "local s = ('x'):rep(1 << 30)",
-    "pattern": "local s = ('a'):rep(30000) return s:find(('a*'):rep(20) .. 'b')",
-    "recursion": "local function f() return 1 + f() end f()",
-    "coroutine": "while true do coroutine.wrap(function() while true do end end)() end",
-    "table": "local t = {} while true do t[#t + 1] = {} end",
-}
-
-
-NOOPS = some(50, 10)
-
-
-def measure(t, other, who):
-    """NOOPs of one session while another runs the script over and over."""
-    def prepare(c):
-        c.cmd("EHLO client.example")
-        c.cmd("MAIL FROM:<a@client.example>")
-
-    burner = Burner(t.port, prepare, lambda c: c.send("RCPT TO:<%s@example.org>\r\n" % who), lambda c: c.reply()[0])
-    try:
-        measured = Measured(t, other, burner, NOOPS)
-    finally:
-        burner.end()
-    assert set(burner.codes) == {451}, (who, burner.codes[:5])
-    return measured
-
-
-def test_scripts_that_burn_hurt_only_their_call():
-    body = "\n".join('  if to == "%s@example.org" then %s end' % (k, v if not v.startswith("local s = ('a')") and not
-                     v.startswith("((") else "do " + v + " end") for k, v in HOSTILE.items())
-    script = 'local tern = require "tern"\ntern.on("rcpt", function(txn, rcpt)\n  local to = rcpt.address\n%s\nend)\n' % body
-    with server("    - lua: { script: burn.lua }", "limits: { errors: 10000, commands: 1000000 }\nlog: { level: error }\n", files={"burn.lua": script}) as t:
-        other = Client(t.port)
-        other.cmd("EHLO client.example")
-        assert provoke(t, "alice@example.org")[1][0] == 250
-        for who in HOSTILE:
-            others_are_served(who, lambda: measure(t, other, who), by_steps=who == "pattern")
-        wait_for(lambda: named(t, "burn.lua:"))  # an error of a script has its line
-
-
 if __name__ == "__main__":
-    run([test_crash_is_named_and_costs_no_mail, test_hang_of_the_loop_is_ended_by_the_watchdog,
-         test_stopped_worker_does_not_hang, test_rubbish_verdicts_are_errors_of_the_step,
-         test_stuck_blocking_step_harms_nobody_else, test_scripts_that_burn_hurt_only_their_call])
+    run([test_crash_is_named_and_costs_no_mail, test_stopped_worker_does_not_hang, test_rubbish_verdicts_are_errors_of_the_step,
+         test_stuck_blocking_step_harms_nobody_else])

@@ -392,6 +392,8 @@ smtpd_recipient_restrictions = permit_mynetworks, reject
         # Whoever reads a main.cf of the last second waits, in case that it is still being written.
         os.utime(os.path.join(self.conf, "main.cf"), (time.time() - 10,) * 2)
         # What `postfix start` does, without half a second of looking whether all is as it was installed.
+        open(self.log, "w").close()  # master and postlogd both would make it, and whoever comes second dies
+        os.chmod(self.log, 0o600)
         for d in ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace", "pid"):
             self.folder(d, 0o700)
         self.folder("maildrop", 0o1730, "postdrop")
